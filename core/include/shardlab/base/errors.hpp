@@ -15,6 +15,13 @@ class ContractError : public std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
+/// An operation between ranks failed or did not complete in time; the message names the operation, the other side and
+/// the tag.
+class CommError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 /// The task of a stub that nobody has filled in yet.
 ///
 /// `what()` is "not implemented yet: " and the task as the stub names it, for example

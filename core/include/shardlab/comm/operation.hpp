@@ -1,0 +1,27 @@
+#pragma once
+
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "shardlab/base/where.hpp"
+#include "shardlab/comm/communicator.hpp"
+#include "shardlab/comm/record.hpp"
+
+namespace shardlab {
+
+/// One call on a communicator, as a value: what backends execute and decorators look at.
+struct Operation {
+  OpKind kind = OpKind::kBarrier;
+  /// The other rank of a point-to-point message, the root of a broadcast; a rank of the communicator's group.
+  int peer = -1;
+  int tag = 0;
+  ReduceOp reduce = ReduceOp::kSum;
+  /// What is sent, one tensor or one a rank.
+  std::vector<at::Tensor> inputs;
+  /// What is written; AllReduce, Broadcast and a receive write their one tensor.
+  std::vector<at::Tensor> outputs;
+  Where where;
+};
+
+}  // namespace shardlab
