@@ -14,8 +14,8 @@ class Tensor;
 /// \file
 /// How ranks talk.
 ///
-/// *Ranks* are processes (in unit tests, threads) numbered 0 .. size-1 within a *group*. A *point-to-point* message goes
-/// from one rank to another; a *collective* is one call that every rank of the group makes, in the same order.
+/// *Ranks* are processes (in unit tests, threads) numbered 0 .. size-1 within a *group*. A *point-to-point* message
+/// goes from one rank to another; a *collective* is one call that every rank of the group makes, in the same order.
 ///
 /// The rules, the same on every backend:
 ///  - A send is complete when its receive has been posted: two ranks that both Send first and Recv second wait for each
@@ -54,8 +54,8 @@ struct Group {
 
 /// Point-to-point messages and collectives of one group of ranks. One thread at a time uses a communicator.
 ///
-/// The public calls check their arguments and describe the call as an `Operation`; backends and decorators implement the
-/// one virtual function Start, so that announcing, delaying or refusing an operation is written once.
+/// The public calls check their arguments and describe the call as an `Operation`; backends and decorators implement
+/// the one virtual function Start, so that announcing, delaying or refusing an operation is written once.
 ///
 /// Cost: S is the bytes of a tensor and T the number of ranks. What a collective costs here is up to the backend; the
 /// module `communication` builds them by hand and counts.
@@ -87,7 +87,8 @@ class Communicator {
   void Recv(const at::Tensor& tensor, int from, int tag = 0, Where where = Where::Here());
   /// Sends a tensor whose shape and dtype the receiver does not know: a header of fixed size travels ahead of it.
   void SendTensor(const at::Tensor& tensor, int to, int tag = 0, Where where = Where::Here());
-  /// Receives what SendTensor sent. It has no asynchronous form: the payload can be received only once the header is here.
+  /// Receives what SendTensor sent. It has no asynchronous form: the payload can be received only once the header is
+  /// here.
   at::Tensor RecvTensor(int from, int tag = 0, Where where = Where::Here());
   ///@}
 
@@ -123,8 +124,8 @@ class Communicator {
   /// Every rank of this group makes the same calls in the same order, also for groups that it is not in.
   ///@{
 
-  /// The communicator of `ranks` (ranks of this group, in the new group's order); null on a rank that is not among them.
-  /// `name` is what reports call it.
+  /// The communicator of `ranks` (ranks of this group, in the new group's order); null on a rank that is not among
+  /// them. `name` is what reports call it.
   std::shared_ptr<Communicator> Subgroup(const std::vector<int>& ranks, const std::string& name);
   /// The ranks that give the same `color`, ordered by `key` and then by rank. Costs one all-gather.
   std::shared_ptr<Communicator> Split(int color, int key, const std::string& name = "split");

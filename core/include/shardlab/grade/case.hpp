@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "shardlab/comm/record.hpp"
+#include "shardlab/grade/frame.hpp"
+
+/// \file
+/// What the referee asks for and what it gets: one case is one run of a body on some ranks.
+
+namespace shardlab::grade {
+
+/// The four ways in which a distributed task is checked.
+enum class Kind { kValue, kGradient, kCost, kRobustness };
+
+/// How a case, and a part, can end.
+enum class Status { kPassed, kFailed, kNotImplemented, kDoesNotCompile, kSkipped, kCrashed, kDeadlock, kTimeout };
+
+/// The words of commands.md: "passed", "failed", "not implemented", ...
+const char* Name(Status status);
+const char* Name(Kind kind);
+
+/// Trouble that a case wants: see shardlab/comm/faulty.hpp.
+struct FaultSpec {
+  double delay_s = 0;        ///< every operation of `delay_ops` completes at least so long after its start
+  bool serial_link = false;  ///< and the delays queue up behind each other, as on one link
+  std::vector<OpKind> delay_ops;
+  double jitter_s = 0;  ///< every message is late by a seeded random time up to this
+  uint64_t seed = 0;
+};
+
+/// One run of a body.
+struct CaseRequest {
+  std::string body;  ///< registered with SHARDLAB_BODY
+  int ranks = 1;
+  nlohmann::json params = nlohmann::json::object();  ///< small values, the same on every rank
+  std::vector<Frames> inputs;                        ///< a rank's own: what it should know and no more; empty: none
+  double limit_s = 10;                               ///< wall-clock time for all ranks together
+  int64_t output_limit_bytes = int64_t{64} << 20;    ///< for the frames of one rank
+  int threads = 1;                                   ///< OpenMP threads a rank
+  bool point_to_point_only = false;                  ///< the communicator refuses collectives
+  FaultSpec faults;
+};
+
+/// How one rank ended.
+struct RankOutcome {
+  Status status = Status::kPassed;
+  std::string message;  ///< what it threw, the signal's name, "exit(3) in the middle of the body", ...
+  Frames outputs;
+  std::string printed;  ///< the first 64 KiB of what the student's code printed
+};
+
+/// An operation or a mark in the order of time, for checks such as "before".
+struct Event {
+  Record record;  ///< as announced
+  int rank = 0;
+};
+
+/// What the announcements of one rank add up to.
+struct RankCost {
+  int64_t messages = 0;    ///< point-to-point sends
+  int64_t bytes_sent = 0;  ///< of those
+  int64_t rounds = 0;  ///< the longest chain of messages, each sent after the one before was received, that ends here
+  int64_t collectives = 0;       ///< calls of the communicator's own collectives
+  int64_t collective_bytes = 0;  ///< bytes handed to those
+};
+
+/// What became of a case.
+struct CaseOutcome {
+  Status status = Status::kPassed;  ///< passed: every rank's body returned and every message matched
+  std::string message;              ///< why not, first the root cause
+  std::vector<RankOutcome> ranks;
+  std::vector<RankCost> costs;
+  std::vector<Event> events;  ///< posts, unblocks and marks, by time
+  double seconds = 0;
+};
+
+/// What the referee says of one case. The score is computed from these, against the list of planned cases.
+struct CaseResult {
+  std::string part;  ///< "communication.ring"
+  std::string id;    ///< "all_gather_values/ranks=3"
+  Kind kind = Kind::kValue;
+  Status status = Status::kSkipped;
+  std::string message;
+  bool has_figure = false;  ///< measured, target and unit are there
+  double measured = 0;
+  double target = 0;
+  std::string unit;
+  double seconds = 0;
+};
+
+}  // namespace shardlab::grade

@@ -1,0 +1,131 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "shardlab/grade/case.hpp"
+
+/// \file
+/// The referee's side of a case: draw inputs, have the ranks run, compute what one process gets, compare, explain.
+///
+///     SHARDLAB_CASE(ring, all_gather_values, kValue, {1, 2, 3, 4}) {
+///       std::vector<at::Tensor> mine = t.PerRank([&](int) { return t.Integers({7}, at::kDouble); });
+///       Run run = t.Launch({.body = "ring_all_gather", .inputs = {{"mine", mine}}});
+///       for (int r = 0; r < t.ranks(); ++r) t.ExpectEqual(run, r, "gathered", at::stack(mine));
+///     }
+///
+/// Each case becomes one GoogleTest test a number of ranks ("communication.ring" "all_gather_values/ranks=3"). A case
+/// that checks nothing fails. When a run ends in any other way than by every body's return, Launch reports that and
+/// ends the case.
+
+namespace shardlab::grade {
+
+/// A run that came back: every rank's outputs and what the run cost.
+struct Run {
+  CaseOutcome outcome;
+
+  /// What rank `rank` handed back under `name`; undefined when it did not.
+  at::Tensor Output(int rank, const std::string& name) const;
+  double Number(int rank, const std::string& name) const;
+  const RankCost& Cost(int rank) const;
+  /// Over all ranks.
+  RankCost TotalCost() const;
+};
+
+/// What Launch needs. Inputs: by name, one tensor a rank (or one for all, with a single element); undefined: not given.
+struct RunSpec {
+  std::string body;
+  std::map<std::string, std::vector<at::Tensor>> inputs;
+  nlohmann::json params = nlohmann::json::object();
+  double limit_s = 10;
+  int threads = 1;
+  bool point_to_point_only = false;
+  FaultSpec faults;
+};
+
+/// What a tensor is, for a person: where it stands in the model and how a rank's part lies in the whole.
+struct Label {
+  std::string what;             ///< "gradient of layer1.weight"
+  std::vector<int64_t> offset;  ///< index of the part's first element in the full tensor; empty: the whole
+};
+
+/// One case under way.
+class CaseContext {
+ public:
+  virtual ~CaseContext() = default;
+
+  int ranks() const { return ranks_; }
+  /// This case's seed, drawn from the run's seed and the case's name.
+  uint64_t seed() const { return seed_; }
+
+  /// \name Inputs, drawn from the case's seed
+  ///@{
+  /// Small integers (-8 .. 8), so that sums in any order are exact, of any dtype.
+  virtual at::Tensor Integers(const std::vector<int64_t>& shape, at::ScalarType dtype) = 0;
+  /// Standard normal, float64 unless told otherwise.
+  virtual at::Tensor Normal(const std::vector<int64_t>& shape, at::ScalarType dtype = at::kDouble) = 0;
+  /// A whole number in [low, high].
+  virtual int64_t Integer(int64_t low, int64_t high) = 0;
+  template <typename Make>
+  std::vector<at::Tensor> PerRank(Make make) const {
+    std::vector<at::Tensor> all;
+    for (int rank = 0; rank < ranks_; ++rank) all.push_back(make(rank));
+    return all;
+  }
+  ///@}
+
+  /// Has the ranks run a body. Ends the case, with the explanation, unless all of them returned.
+  virtual Run Launch(const RunSpec& spec) = 0;
+  /// As Launch, for cases that expect trouble: any outcome comes back.
+  virtual Run Try(const RunSpec& spec) = 0;
+
+  /// \name Checks. The first that fails is the case's message.
+  ///@{
+  /// Same shape, same dtype, same bits.
+  virtual void ExpectEqual(const Run& run, int rank, const std::string& output, const at::Tensor& expected,
+                           const Label& label = {}) = 0;
+  /// The rule of equality: |g - r| <= steps * 1e-10 * max(|r|, 1e-3 * scale) in the norm of the tensor, where scale is
+  /// |all reference gradients| / sqrt(number of tensors), 0 if there is only this one.
+  virtual void ExpectClose(const Run& run, int rank, const std::string& output, const at::Tensor& expected,
+                           const Label& label = {}, double scale = 0, double steps = 1) = 0;
+  /// A figure that must be met exactly; it is shown beside its target on success too.
+  virtual void ExpectCost(const std::string& what, double measured, double target, const std::string& unit) = 0;
+  /// A figure that must not exceed its target.
+  virtual void ExpectAtMost(const std::string& what, double measured, double target, const std::string& unit) = 0;
+  /// Anything else: `message` says what is wrong and what would be right.
+  virtual void Expect(bool holds, const std::string& message) = 0;
+  /// Ends the case as failed.
+  [[noreturn]] virtual void Fail(const std::string& message) = 0;
+  /// A learning curve for the report: the run's losses over the reference's, with the tolerance at every step.
+  virtual void Curve(const std::string& name, const std::vector<double>& run, const std::vector<double>& reference,
+                     const std::vector<double>& tolerance) = 0;
+  ///@}
+
+ protected:
+  CaseContext(int ranks, uint64_t seed) : ranks_(ranks), seed_(seed) {}
+
+ private:
+  int ranks_;
+  uint64_t seed_;
+};
+
+using CaseFunction = void (*)(CaseContext&);
+
+/// Registers a case; use SHARDLAB_CASE.
+struct CaseRegistration {
+  CaseRegistration(const char* part, const char* name, Kind kind, std::vector<int> ranks, CaseFunction function);
+};
+
+}  // namespace shardlab::grade
+
+/// Defines a case of part `part` for each number of ranks in the list.
+#define SHARDLAB_CASE(part, name, kind, ...)                                                   \
+  static void ShardlabCase_##part##_##name(::shardlab::grade::CaseContext& t);                 \
+  static const ::shardlab::grade::CaseRegistration shardlab_case_registration_##part##_##name( \
+      #part, #name, ::shardlab::grade::Kind::kind, __VA_ARGS__, ShardlabCase_##part##_##name); \
+  static void ShardlabCase_##part##_##name([[maybe_unused]] ::shardlab::grade::CaseContext& t)
