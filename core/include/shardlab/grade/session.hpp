@@ -1,0 +1,91 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "shardlab/grade/case.hpp"
+
+/// \file
+/// One module graded, from the side of the supervisor: it starts the module's host (the student's code) and its referee
+/// (the judge), carries what the referee asks for to the host, watches over every rank, and collects what the referee
+/// says. Neither program is trusted with the score: the caller computes it from the list of planned cases and the
+/// results.
+
+namespace shardlab::grade {
+
+/// A case that the referee means to judge, for one number of ranks.
+struct PlannedCase {
+  std::string part;  ///< "communication.ring"
+  std::string id;    ///< "all_gather_values/ranks=3"
+  Kind kind = Kind::kValue;
+  int ranks = 1;
+};
+
+/// A learning curve over its reference; the three series have the same length, one value a step.
+struct LearningCurve {
+  std::string part;
+  std::string id;  ///< of the case
+  std::string name;
+  std::vector<double> run;
+  std::vector<double> reference;
+  std::vector<double> tolerance;
+};
+
+/// What to grade and whom to tell.
+struct SessionOptions {
+  std::string module;              ///< "communication"
+  std::string host_program;        ///< path of host_<module>_<flavour>
+  std::string referee_program;     ///< path of referee_<module>
+  uint64_t seed = 0;               ///< all inputs of all cases follow from it
+  std::vector<std::string> parts;  ///< only these ("communication.ring"); empty: all
+  std::string case_filter;         ///< only cases whose id contains this; empty: all
+  int ranks = 0;                   ///< only cases on so many ranks; 0: all
+  double startup_limit_s = 60;     ///< for a program to start and say so
+  double case_limit_s = 120;       ///< for the referee between two messages, the time of its runs not counted
+
+  /// \name Callbacks, called in the thread that runs the session; any may be empty
+  ///@{
+  /// The plan, once, before the first case.
+  std::function<void(const std::vector<PlannedCase>&)> on_plan;
+  /// Asked before each case: a reason for which it is skipped ("builds on communication.ring, ..."), or "" to run it.
+  std::function<std::string(const PlannedCase&)> skip;
+  /// A case begins.
+  std::function<void(const PlannedCase&)> on_start;
+  /// A case is judged or skipped.
+  std::function<void(const CaseResult&)> on_result;
+  /// A case drew a curve; comes before its result.
+  std::function<void(const LearningCurve&)> on_curve;
+  ///@}
+
+  /// Set it (also from a signal handler) and the session ends within a second: the case under way is ended and not
+  /// reported, the rest are results with status kSkipped and the message "not run: cancelled".
+  const std::atomic<bool>* cancel = nullptr;
+};
+
+/// What a session found.
+struct SessionResult {
+  std::vector<PlannedCase> planned;
+  /// One for each planned case, in the order of the plan. What the referee did not explicitly judge is kSkipped.
+  std::vector<CaseResult> results;
+  std::vector<LearningCurve> curves;
+  std::string libtorch;  ///< the referee's, "1.13.1"
+  bool cancelled = false;
+  double seconds = 0;
+};
+
+/// Grades one module. When it returns or throws, none of the processes that it started is left, nor any that those
+/// started.
+///
+/// The calling process becomes a child subreaper and is expected to have no other children that it cares for: whatever
+/// descends from host and referee is found among its descendants, killed and reaped.
+///
+/// A host that dies ends only the case under way (kCrashed) and is started again.
+/// \throws EnvironmentError when a program cannot be started, or the referee dies or says nothing within its limit; the
+///         message has the last lines that it printed.
+/// \throws UsageError when no case fits `parts`, `case_filter` and `ranks`; the message says what there is.
+SessionResult RunGradeSession(const SessionOptions& options);
+
+}  // namespace shardlab::grade
