@@ -1,0 +1,126 @@
+// Arrows only downwards: reads every #include of the project and holds it against the layers below.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kRoot = SHARDLAB_SOURCE_DIR;
+
+struct Include {
+  std::string file;    // relative to the root
+  std::string target;  // what stands between the quotes or brackets
+};
+
+std::vector<Include> IncludesBelow(const fs::path& folder) {
+  std::vector<Include> includes;
+  if (!fs::exists(kRoot / folder)) return includes;
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder)) {
+    const auto extension = entry.path().extension();
+    if (extension != ".cpp" && extension != ".hpp") continue;
+    std::ifstream in(entry.path());
+    for (std::string line; std::getline(in, line);) {
+      const auto hash = line.find_first_not_of(" \t");
+      if (hash == std::string::npos || line.compare(hash, 8, "#include") != 0) continue;
+      const auto open = line.find_first_of("\"<", hash);
+      const auto close = open == std::string::npos ? open : line.find_first_of("\">", open + 1);
+      if (close == std::string::npos) continue;
+      includes.push_back({fs::relative(entry.path(), kRoot).string(), line.substr(open + 1, close - open - 1)});
+    }
+  }
+  return includes;
+}
+
+bool StartsWith(const std::string& text, const std::string& prefix) { return text.compare(0, prefix.size(), prefix) == 0; }
+
+// "comm" for "shardlab/comm/matcher.hpp", "" for what is not ours.
+std::string LayerOf(const std::string& target) {
+  if (!StartsWith(target, "shardlab/")) return "";
+  const auto slash = target.find('/', 9);
+  return slash == std::string::npos ? "" : target.substr(9, slash - 9);
+}
+
+// "comm" for "core/src/comm/matcher.cpp" and for "core/include/shardlab/comm/matcher.hpp".
+std::string LayerOfCoreFile(const std::string& file) {
+  for (const std::string prefix : {"core/src/", "core/include/shardlab/"}) {
+    if (StartsWith(file, prefix)) return file.substr(prefix.size(), file.find('/', prefix.size()) - prefix.size());
+  }
+  return "";
+}
+
+// What each folder of core may include besides itself.
+const std::map<std::string, std::set<std::string>> kMayInclude = {
+    {"base", {}},
+    {"comm", {"base"}},
+    {"measure", {"base"}},
+    {"report", {"base", "grade"}},  // of grade only case.hpp and frame.hpp: what a result is
+    {"autograd", {"base", "comm"}},
+    {"models", {"base", "autograd"}},
+    {"launch", {"base", "comm"}},
+    {"grade", {"base", "comm", "measure", "launch"}},
+    {"communication", {"base", "comm", "autograd"}},
+    {"tensor_parallel", {"base", "comm", "autograd", "models"}},
+    {"pipeline", {"base", "comm", "autograd", "models"}},
+};
+
+TEST(Layering, CoreFoldersIncludeOnlyWhatLiesBelowThem) {
+  int seen = 0;
+  for (const auto& include : IncludesBelow("core")) {
+    const std::string from = LayerOfCoreFile(include.file);
+    const std::string to = LayerOf(include.target);
+    if (from.empty() || to.empty() || from == to) continue;
+    ++seen;
+    const auto rule = kMayInclude.find(from);
+    ASSERT_NE(rule, kMayInclude.end()) << include.file << ": say in this test what the folder " << from << " may include";
+    EXPECT_TRUE(rule->second.count(to)) << include.file << " includes " << include.target << ": " << from
+                                        << " must not know " << to;
+  }
+  EXPECT_GT(seen, 0) << "no include was read: is " << kRoot << " the source folder?";
+}
+
+TEST(Layering, ReportsKnowOfGradingOnlyWhatAResultIs) {
+  for (const auto& include : IncludesBelow("core")) {
+    if (LayerOfCoreFile(include.file) != "report" || LayerOf(include.target) != "grade") continue;
+    EXPECT_TRUE(include.target == "shardlab/grade/case.hpp" || include.target == "shardlab/grade/frame.hpp")
+        << include.file << " includes " << include.target;
+  }
+}
+
+TEST(Layering, NothingIncludesExercisesSolutionsOrGraders) {
+  for (const fs::path folder : {"core", "exercises", "solutions", "graders", "cifar", "tests"}) {
+    for (const auto& include : IncludesBelow(folder)) {
+      for (const std::string forbidden : {"exercises/", "solutions/", "graders/"}) {
+        EXPECT_EQ(include.target.find(forbidden), std::string::npos)
+            << include.file << " includes " << include.target << ": what is there is chosen when a program is linked";
+      }
+    }
+  }
+}
+
+TEST(Layering, StudentsAndSolutionsKnowNothingOfGradingOrReports) {
+  for (const fs::path folder : {"exercises", "solutions"}) {
+    for (const auto& include : IncludesBelow(folder)) {
+      for (const std::string forbidden : {"shardlab/grade/", "shardlab/report/", "shardlab/launch/", "shardlab/cifar/"}) {
+        EXPECT_FALSE(StartsWith(include.target, forbidden)) << include.file << " includes " << include.target;
+      }
+    }
+  }
+}
+
+TEST(Layering, TheSupervisorKnowsNoLibTorch) {
+  for (const auto& include : IncludesBelow("core/cli")) {
+    for (const std::string forbidden : {"ATen/", "torch/", "c10/", "gtest/"}) {
+      EXPECT_FALSE(StartsWith(include.target, forbidden)) << include.file << " includes " << include.target;
+    }
+  }
+}
+
+}  // namespace
