@@ -1,0 +1,1 @@
+int Cases() { return 0; }

@@ -1,0 +1,3 @@
+void Bodies();
+
+int main() { Bodies(); }

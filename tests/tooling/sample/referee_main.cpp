@@ -1,0 +1,3 @@
+int Cases();
+
+int main() { return Cases(); }
