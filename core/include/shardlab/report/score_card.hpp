@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "shardlab/grade/case.hpp"
+#include "shardlab/grade/session.hpp"
+#include "shardlab/report/rubric.hpp"
+
+/// \file
+/// What a grading run found, and the one function that turns it into points.
+///
+///     referee: PlannedCase, CaseResult --+
+///     compiler: CompileFailure ----------+--> ScoreModule --> ModuleScore --> ScoreCard --> terminal, JSON, JUnit
+///     rubric.toml: Rubric ---------------+
+///
+/// Everything here is plain data, without LibTorch and without processes.
+
+namespace shardlab {
+
+/// A student's file that the compiler refused; its stub was graded in its place.
+struct CompileFailure {
+  std::string file;   ///< as in Part::files, relative to exercises/<module>
+  std::string error;  ///< the compiler's first error in that file, "ring.cpp:12:3: error: ..."
+};
+
+/// A part's points and why they are what they are.
+struct PartScore {
+  std::string id;  ///< full id, "communication.ring"
+  std::string title;
+  double score = 0;
+  double max = 0;
+  bool bonus = false;
+  grade::Status status = grade::Status::kSkipped;
+  std::string reason;             ///< for a part that is not passed: the first thing to know, one line or more
+  std::vector<grade::CaseResult> cases;  ///< every planned case, in the referee's order
+};
+
+/// A module's parts and sums. `score` and `max` leave the bonus parts out.
+struct ModuleScore {
+  std::string id;
+  std::string title;
+  double score = 0;
+  double max = 0;
+  double bonus = 0;
+  double bonus_max = 0;
+  std::vector<PartScore> parts;
+};
+
+/// The result of one grading run.
+struct ScoreCard {
+  uint64_t seed = 0;
+  std::string flavour = "exercises";  ///< or "solutions"
+  double seconds = 0;
+  std::vector<ModuleScore> modules;
+  std::string libtorch;  ///< version, "1.13.1"
+  std::string revision;  ///< git revision of the tree, empty if there is none
+
+  /// Sums over the modules; `Score` and `Max` leave the bonus parts out.
+  double Score() const;
+  double Max() const;
+  double Bonus() const;
+  double BonusMax() const;
+
+  /// Whether every part was passed; false for a card without parts.
+  bool AllPassed() const;
+};
+
+/// What ScoreModule() needs beside the results.
+struct ScoreOptions {
+  /// Ids (without the module) of the parts that are on the card; empty: all of them.
+  std::vector<std::string> parts;
+  /// Files that did not compile.
+  std::vector<CompileFailure> compile_failures;
+  /// Why cases without a result have none: "the run was ended with Ctrl-C", "the referee ended by signal SEGV".
+  std::string why_not_run = "did not run";
+};
+
+/// Scores a module: the whole rule of points.
+///
+/// 1. Only results with status `kPassed` count, one for every planned case; a planned case without a result is
+///    `kSkipped`, a result that was not planned is ignored, and of two results for one case the worse one counts.
+/// 2. A part of x points gets nothing until all its value cases pass; then x/2. The other x/2 is divided equally among
+///    the kinds gradient, cost and robustness that the part has; each gives its share when all its cases pass. A part
+///    that has only value cases gets x for them. (A part without value cases: x is divided equally among the kinds.)
+/// 3. A part is `kPassed` if every planned case passed, and there is at least one.
+/// 4. A part with a file that does not compile is `kDoesNotCompile` and gets nothing.
+/// 5. A part whose `after` parts are on the card and not all passed is `kSkipped`, gets nothing and says why.
+/// 6. Otherwise its status is the first of not implemented, deadlock, crashed, timeout, failed, skipped that one of its
+///    cases has, and its reason the message of that case (a value case before the others).
+ModuleScore ScoreModule(const Rubric& rubric, const std::vector<grade::PlannedCase>& planned,
+                        const std::vector<grade::CaseResult>& results, const ScoreOptions& options = {});
+
+/// The JSON of `lab grade --json`, schema 1, ending in a newline.
+std::string ToJson(const ScoreCard& card);
+
+/// The same as JUnit XML: a test suite a module, a test case a case (class name: the part's id). A part without cases
+/// appears as one test case that failed or was skipped.
+std::string ToJUnit(const ScoreCard& card);
+
+}  // namespace shardlab

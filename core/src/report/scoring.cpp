@@ -1,0 +1,195 @@
+#include <algorithm>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "shardlab/report/score_card.hpp"
+
+namespace shardlab {
+
+using grade::CaseResult;
+using grade::Kind;
+using grade::PlannedCase;
+using grade::Status;
+
+namespace {
+
+/// Which of a part's cases gives the part its status and its reason: small comes first.
+int Urgency(const CaseResult& result) {
+  switch (result.status) {
+    case Status::kDoesNotCompile: return 0;
+    case Status::kNotImplemented: return 1;
+    case Status::kDeadlock: return 2;
+    case Status::kCrashed: return 3;
+    case Status::kTimeout: return 4;
+    case Status::kFailed: return 5;
+    case Status::kSkipped: return 6;
+    case Status::kPassed: return 7;
+  }
+  return 7;
+}
+
+/// The results of a part's planned cases, in the order of the plan; those without a result as skipped.
+std::vector<CaseResult> CasesOf(const std::string& part, const std::vector<PlannedCase>& planned,
+                                const std::vector<CaseResult>& results, const std::string& why_not_run) {
+  std::vector<CaseResult> cases;
+  for (const PlannedCase& plan : planned) {
+    if (plan.part != part) continue;
+    const CaseResult* found = nullptr;
+    for (const CaseResult& result : results) {
+      if (result.part != plan.part || result.id != plan.id) continue;
+      if (!found || Urgency(result) < Urgency(*found)) found = &result;
+    }
+    CaseResult entry;
+    if (found) {
+      entry = *found;
+    } else {
+      entry.status = Status::kSkipped;
+      entry.message = why_not_run;
+    }
+    entry.part = plan.part;
+    entry.id = plan.id;
+    entry.kind = plan.kind;
+    cases.push_back(std::move(entry));
+  }
+  return cases;
+}
+
+/// The part of a part's points that its cases have earned, 0 to 1.
+double Earned(const std::vector<CaseResult>& cases) {
+  std::map<Kind, bool> passed;  // for each kind that the part has: whether all its cases passed
+  for (const CaseResult& result : cases) {
+    const auto at = passed.emplace(result.kind, true).first;
+    at->second = at->second && result.status == Status::kPassed;
+  }
+  const auto value = passed.find(Kind::kValue);
+  const bool has_value = value != passed.end();
+  if (has_value && !value->second) return 0;
+  size_t others = 0, others_passed = 0;
+  for (const auto& [kind, all_passed] : passed) {
+    if (kind == Kind::kValue) continue;
+    ++others;
+    others_passed += all_passed ? 1 : 0;
+  }
+  if (others == 0) return has_value ? 1 : 0;
+  if (others_passed == others) return 1;  // exactly, where thirds would not add up
+  const double share = static_cast<double>(others_passed) / static_cast<double>(others);
+  return has_value ? 0.5 + 0.5 * share : share;
+}
+
+const CaseResult* MostUrgent(const std::vector<CaseResult>& cases) {
+  const CaseResult* first = nullptr;
+  for (const CaseResult& result : cases) {
+    if (result.status == Status::kPassed) continue;
+    if (!first || Urgency(result) < Urgency(*first) ||
+        (Urgency(result) == Urgency(*first) && result.kind < first->kind)) {
+      first = &result;
+    }
+  }
+  return first;
+}
+
+}  // namespace
+
+double ScoreCard::Score() const {
+  double sum = 0;
+  for (const ModuleScore& module : modules) sum += module.score;
+  return sum;
+}
+
+double ScoreCard::Max() const {
+  double sum = 0;
+  for (const ModuleScore& module : modules) sum += module.max;
+  return sum;
+}
+
+double ScoreCard::Bonus() const {
+  double sum = 0;
+  for (const ModuleScore& module : modules) sum += module.bonus;
+  return sum;
+}
+
+double ScoreCard::BonusMax() const {
+  double sum = 0;
+  for (const ModuleScore& module : modules) sum += module.bonus_max;
+  return sum;
+}
+
+bool ScoreCard::AllPassed() const {
+  bool any = false;
+  for (const ModuleScore& module : modules) {
+    for (const PartScore& part : module.parts) {
+      any = true;
+      if (part.status != Status::kPassed) return false;
+    }
+  }
+  return any;
+}
+
+ModuleScore ScoreModule(const Rubric& rubric, const std::vector<PlannedCase>& planned,
+                        const std::vector<CaseResult>& results, const ScoreOptions& options) {
+  ModuleScore module;
+  module.id = rubric.id;
+  module.title = rubric.title;
+  std::map<std::string, Status> status_of;  // of the parts that are on the card
+  for (const Part& part : rubric.parts) {
+    const bool on_card = options.parts.empty() ||
+                         std::find(options.parts.begin(), options.parts.end(), part.id) != options.parts.end();
+    if (!on_card) continue;
+    PartScore score;
+    score.id = rubric.FullId(part.id);
+    score.title = part.title;
+    score.max = part.points;
+    score.bonus = part.bonus;
+    score.cases = CasesOf(score.id, planned, results, options.why_not_run);
+
+    const CompileFailure* failure = nullptr;
+    for (const CompileFailure& candidate : options.compile_failures) {
+      const bool of_part = std::find(part.files.begin(), part.files.end(), candidate.file) != part.files.end();
+      if (of_part && !failure) failure = &candidate;
+    }
+    const std::string* missing = nullptr;
+    for (const std::string& before : part.after) {
+      const auto at = status_of.find(before);
+      if (at != status_of.end() && at->second != Status::kPassed && !missing) missing = &before;
+    }
+
+    if (failure) {
+      score.status = Status::kDoesNotCompile;
+      score.reason = failure->error.empty()
+                         ? fmt::format("exercises/{}/{} does not compile", rubric.id, failure->file)
+                         : failure->error;
+      for (CaseResult& result : score.cases) {  // the stub ran in place of the file: its results are not the student's
+        result.status = Status::kDoesNotCompile;
+        result.message = score.reason;
+        result.has_figure = false;
+      }
+    } else if (missing) {
+      score.status = Status::kSkipped;
+      score.reason = fmt::format("builds on {}, which has not passed yet", rubric.FullId(*missing));
+      for (CaseResult& result : score.cases) {
+        result.status = Status::kSkipped;
+        result.message = score.reason;
+        result.has_figure = false;
+      }
+    } else if (score.cases.empty()) {
+      score.status = Status::kSkipped;
+      score.reason = options.why_not_run;
+    } else if (const CaseResult* urgent = MostUrgent(score.cases)) {
+      score.status = urgent->status;
+      score.reason = urgent->message;
+      score.score = part.points * Earned(score.cases);
+    } else {
+      score.status = Status::kPassed;
+      score.score = part.points;
+    }
+
+    status_of[part.id] = score.status;
+    (part.bonus ? module.bonus : module.score) += score.score;
+    (part.bonus ? module.bonus_max : module.max) += score.max;
+    module.parts.push_back(std::move(score));
+  }
+  return module;
+}
+
+}  // namespace shardlab
