@@ -28,7 +28,7 @@ endforeach()
 # LibTorch's target torch defines USE_C10D_GLOO when it was built with c10d and Gloo; the Gloo headers come from
 # Debian's libgloo-dev, or from the folder that SHARDLAB_GLOO_INCLUDE names.
 include(CheckIncludeFileCXX)
-find_path(SHARDLAB_C10D_HEADER torch/csrc/distributed/c10d/ProcessGroupGloo.hpp PATHS ${TORCH_INCLUDE_DIRS})
+find_path(SHARDLAB_C10D_HEADER torch/csrc/distributed/c10d/ProcessGroupGloo.hpp PATHS ${TORCH_INCLUDE_DIRS} NO_DEFAULT_PATH)
 if(NOT SHARDLAB_C10D_HEADER)
   message(FATAL_ERROR
     "This LibTorch was built without c10d, its distributed package, which every module needs: use Debian's libtorch-dev "
