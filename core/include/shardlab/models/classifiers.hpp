@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <torch/nn/module.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+
+/// \file
+/// The small models that everything parallel is compared with: plain LibTorch modules that know nothing of ranks.
+///
+/// Dimensions: B images, C channels, H height, W width, K classes. All take x [B, C, H, W] and return logits [B, K].
+/// Parameters have the names that SeedParameters draws them by: "fc1.weight", "conv2.bias", ...
+
+namespace shardlab {
+
+/// What a model is made for; the defaults are CIFAR-10's images.
+struct ModelOptions {
+  int64_t channels = 3;                          ///< C
+  int64_t side = 32;                             ///< H = W; a multiple of 4 for the convolutional models
+  int64_t classes = 10;                          ///< K
+  std::vector<int64_t> hidden = {128, 64};       ///< Widths of the MLP's hidden layers, first to last; may be empty.
+  std::vector<int64_t> conv_channels = {8, 16};  ///< Channels of the convolutions, exactly two.
+  int64_t dense = 64;                            ///< Width of the convolutional models' hidden dense layer.
+  at::ScalarType dtype = at::kFloat;             ///< Of the parameters, hence of the images: kFloat or kDouble.
+  uint64_t seed = 1;                             ///< The weights are a function of this and of their names alone.
+};
+
+/// A module from images to logits.
+class ImageClassifier : public torch::nn::Module {
+ public:
+  /// \param x_BCHW images in the parameters' type.
+  /// \return logits [B, K].
+  virtual at::Tensor forward(const at::Tensor& x_BCHW) = 0;
+};
+
+/// One dense layer `fc` on the flattened image: what can be learnt without a hidden unit.
+class LinearClassifier : public ImageClassifier {
+ public:
+  /// \throws ContractError for a size below 1.
+  explicit LinearClassifier(const ModelOptions& options);
+  at::Tensor forward(const at::Tensor& x_BCHW) override;
+
+  torch::nn::Linear fc{nullptr};  ///< [C*H*W] to [K]
+};
+
+/// Dense layers `fc1`, `fc2`, ... with ReLU between them.
+class Mlp : public ImageClassifier {
+ public:
+  /// \throws ContractError for a size below 1.
+  explicit Mlp(const ModelOptions& options);
+  at::Tensor forward(const at::Tensor& x_BCHW) override;
+
+  std::vector<torch::nn::Linear> layers;  ///< layers[i] is registered as "fc<i+1>"
+};
+
+/// A convolutional network in the manner of LeNet-5 (LeCun et al. 1998):
+///
+///     conv1 5x5 -> [bn1] -> ReLU -> max 2x2 -> conv2 5x5 -> [bn2] -> ReLU -> max 2x2 -> fc1 -> ReLU -> fc2
+///
+/// Both convolutions keep the image's size (padding 2), both poolings halve it.
+class LeNet : public ImageClassifier {
+ public:
+  /// \param batch_norm whether each convolution is followed by BatchNorm.
+  /// \throws ContractError for a size below 1, a side that 4 does not divide, or not exactly two conv_channels.
+  LeNet(const ModelOptions& options, bool batch_norm);
+  at::Tensor forward(const at::Tensor& x_BCHW) override;
+
+  torch::nn::Conv2d conv1{nullptr};     ///< C to conv_channels[0]
+  torch::nn::Conv2d conv2{nullptr};     ///< conv_channels[0] to conv_channels[1]
+  torch::nn::BatchNorm2d bn1{nullptr};  ///< empty without BatchNorm
+  torch::nn::BatchNorm2d bn2{nullptr};  ///< empty without BatchNorm
+  torch::nn::Linear fc1{nullptr};       ///< conv_channels[1] * H/4 * W/4 to dense
+  torch::nn::Linear fc2{nullptr};       ///< dense to K
+};
+
+/// The models by name, in the order in which they are listed to people: linear, mlp, cnn, cnn-bn.
+const std::vector<std::string>& ModelNames();
+
+/// Makes a model by name, its weights drawn from options.seed.
+/// \throws UsageError for an unknown name, listing those there are; ContractError as the classes' constructors do.
+std::shared_ptr<ImageClassifier> MakeModel(const std::string& name, const ModelOptions& options = {});
+
+}  // namespace shardlab
