@@ -35,13 +35,17 @@ LinearClassifier::LinearClassifier(const ModelOptions& options) {
 
 at::Tensor LinearClassifier::forward(const at::Tensor& x_BCHW) { return fc(x_BCHW.flatten(1)); }
 
-Mlp::Mlp(const ModelOptions& options) {
+Mlp::Mlp(const ModelOptions& options, bool layer_norm) {
   CheckSizes(options);
   std::vector<int64_t> widths = {Pixels(options)};
   widths.insert(widths.end(), options.hidden.begin(), options.hidden.end());
   widths.push_back(options.classes);
   for (size_t i = 0; i + 1 < widths.size(); ++i) {
     layers.push_back(register_module(fmt::format("fc{}", i + 1), torch::nn::Linear(widths[i], widths[i + 1])));
+    if (layer_norm && i + 2 < widths.size()) {
+      norms.push_back(register_module(fmt::format("ln{}", i + 1),
+                                      torch::nn::LayerNorm(torch::nn::LayerNormOptions({widths[i + 1]}))));
+    }
   }
   to(options.dtype);
   SeedParameters(*this, options.seed);
@@ -50,8 +54,9 @@ Mlp::Mlp(const ModelOptions& options) {
 at::Tensor Mlp::forward(const at::Tensor& x_BCHW) {
   at::Tensor h = x_BCHW.flatten(1);
   for (size_t i = 0; i < layers.size(); ++i) {
-    if (i > 0) h = at::relu(h);
     h = layers[i](h);
+    if (i < norms.size()) h = norms[i](h);
+    if (i + 1 < layers.size()) h = at::relu(h);
   }
   return h;
 }
@@ -91,13 +96,14 @@ at::Tensor LeNet::forward(const at::Tensor& x_BCHW) {
 }
 
 const std::vector<std::string>& ModelNames() {
-  static const std::vector<std::string> names = {"linear", "mlp", "cnn", "cnn-bn"};
+  static const std::vector<std::string> names = {"linear", "mlp", "mlp-ln", "cnn", "cnn-bn"};
   return names;
 }
 
 std::shared_ptr<ImageClassifier> MakeModel(const std::string& name, const ModelOptions& options) {
   if (name == "linear") return std::make_shared<LinearClassifier>(options);
   if (name == "mlp") return std::make_shared<Mlp>(options);
+  if (name == "mlp-ln") return std::make_shared<Mlp>(options, /*layer_norm=*/true);
   if (name == "cnn") return std::make_shared<LeNet>(options, /*batch_norm=*/false);
   if (name == "cnn-bn") return std::make_shared<LeNet>(options, /*batch_norm=*/true);
   throw UsageError(fmt::format("there is no model '{}'; there are {}", name, fmt::join(ModelNames(), ", ")));

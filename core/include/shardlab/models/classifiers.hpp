@@ -9,6 +9,7 @@
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/normalization.h>
 
 /// \file
 /// The small models that everything parallel is compared with: plain LibTorch modules that know nothing of ranks.
@@ -48,14 +49,16 @@ class LinearClassifier : public ImageClassifier {
   torch::nn::Linear fc{nullptr};  ///< [C*H*W] to [K]
 };
 
-/// Dense layers `fc1`, `fc2`, ... with ReLU between them.
+/// Dense layers `fc1`, `fc2`, ... with ReLU between them; and, where asked, LayerNorm before each ReLU.
 class Mlp : public ImageClassifier {
  public:
+  /// \param layer_norm whether each layer but the last is followed by LayerNorm.
   /// \throws ContractError for a size below 1.
-  explicit Mlp(const ModelOptions& options);
+  explicit Mlp(const ModelOptions& options, bool layer_norm = false);
   at::Tensor forward(const at::Tensor& x_BCHW) override;
 
-  std::vector<torch::nn::Linear> layers;  ///< layers[i] is registered as "fc<i+1>"
+  std::vector<torch::nn::Linear> layers;    ///< layers[i] is registered as "fc<i+1>"
+  std::vector<torch::nn::LayerNorm> norms;  ///< norms[i] is registered as "ln<i+1>"; empty without LayerNorm
 };
 
 /// A convolutional network in the manner of LeNet-5 (LeCun et al. 1998):
@@ -78,7 +81,7 @@ class LeNet : public ImageClassifier {
   torch::nn::Linear fc2{nullptr};       ///< dense to K
 };
 
-/// The models by name, in the order in which they are listed to people: linear, mlp, cnn, cnn-bn.
+/// The models by name, in the order in which they are listed to people: linear, mlp, mlp-ln, cnn, cnn-bn.
 const std::vector<std::string>& ModelNames();
 
 /// Makes a model by name, its weights drawn from options.seed.
