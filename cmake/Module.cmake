@@ -113,7 +113,9 @@ function(shardlab_grader module)
     if(TARGET ${module}_${flavour})
       set(host host_${module}_${flavour})
       add_executable(${host} $<TARGET_OBJECTS:${module}_bodies>)
-      set_target_properties(${host} PROPERTIES LINKER_LANGUAGE CXX)
+      set_target_properties(${host} PROPERTIES
+        LINKER_LANGUAGE CXX
+        LINK_DEPENDS_NO_SHARED ON) # an edited exercise links its shared object anew, and no more
       target_link_libraries(${host} PRIVATE shardlab_host_main ${module}_${flavour} ${uses} shardlab_core)
       add_dependencies(graders_${module} ${host})
     endif()

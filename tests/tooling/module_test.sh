@@ -41,7 +41,7 @@ echo 'int broken() { return "no"; }' >> $mine/left.cpp
 expect build
 expect_out 'left -1 right 0 neighbours -1 2' host
 expect_line 1 'exercises/toy/left.cpp does not compile: its stub takes its place.' $error/left.cpp.error.txt
-expect grep -q "exercises/toy/left.cpp:[0-9]*:[0-9]*: error: " $error/left.cpp.error.txt
+expect grep -q '^exercises/toy/left.cpp:[0-9]*:[0-9]*: error: ' $error/left.cpp.error.txt
 expect_not grep -q 'In file included from' $error/left.cpp.error.txt
 expect_not test -e $error/right.cpp.error.txt
 expect build
@@ -97,6 +97,7 @@ sed -i 's/^namespace toy {/namespace toy {\nint Helper(int x, int) { return x; }
 expect build
 expect_line 1 'exercises/toy/right.cpp does not link with the other files: its stub takes its place.' $error/right.cpp.error.txt
 expect grep -q 'toy::Helper(int, int)' $error/right.cpp.error.txt
+expect_not grep -qF "$work" $error/right.cpp.error.txt
 expect_not test -e $error/left.cpp.error.txt
 expect_out 'left 3 right -1 neighbours' host
 cp solutions/toy/right.cpp $mine

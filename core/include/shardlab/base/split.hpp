@@ -11,13 +11,15 @@ namespace shardlab {
 
 /// The half-open range [begin, end) that one part holds.
 struct Range {
-  int64_t begin = 0;
-  int64_t end = 0;
+  int64_t begin = 0;  ///< first index
+  int64_t end = 0;    ///< one behind the last index
 
   /// How many things the range holds; 0 where there are more parts than things.
   int64_t size() const { return end - begin; }
 
+  /// Equal ranges begin and end alike, empty ones too.
   friend bool operator==(const Range& a, const Range& b) { return a.begin == b.begin && a.end == b.end; }
+  /// Not equal.
   friend bool operator!=(const Range& a, const Range& b) { return !(a == b); }
 };
 

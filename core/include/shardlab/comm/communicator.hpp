@@ -135,6 +135,7 @@ class Communicator {
   virtual std::unique_ptr<Work> Start(const Operation& operation) = 0;
 
  protected:
+  /// For backends and decorators: this process is number `rank` of `group`.
   Communicator(int rank, Group group) : rank_(rank), group_(std::move(group)) {}
 
   /// Makes the communicator of `group`, in which this rank is number `rank`. Called only on its members.

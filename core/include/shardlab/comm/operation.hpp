@@ -12,15 +12,19 @@ namespace shardlab {
 
 /// One call on a communicator, as a value: what backends execute and decorators look at.
 struct Operation {
+  /// Which operation.
   OpKind kind = OpKind::kBarrier;
   /// The other rank of a point-to-point message, the root of a broadcast; a rank of the communicator's group.
   int peer = -1;
+  /// Of a point-to-point message.
   int tag = 0;
+  /// Of an all-reduce.
   ReduceOp reduce = ReduceOp::kSum;
   /// What is sent, one tensor or one a rank.
   std::vector<at::Tensor> inputs;
   /// What is written; AllReduce, Broadcast and a receive write their one tensor.
   std::vector<at::Tensor> outputs;
+  /// The line that called.
   Where where;
 };
 

@@ -24,12 +24,15 @@ class RankContext {
   virtual Communicator& comm() = 0;
   /// The same, for code that keeps it.
   virtual std::shared_ptr<Communicator> shared_comm() = 0;
+  /// This rank's number in comm().
   int rank() { return comm().rank(); }
+  /// The number of ranks of this case.
   int size() { return comm().size(); }
 
   /// The tensor that the referee gave this rank under `name`: contiguous, on the CPU, the rank's own copy.
   /// \throws ContractError when there is none.
   virtual at::Tensor Input(const std::string& name) const = 0;
+  /// Whether the referee gave this rank a tensor under `name`.
   virtual bool HasInput(const std::string& name) const = 0;
   /// The case's parameters.
   virtual const nlohmann::json& params() const = 0;
@@ -47,10 +50,12 @@ class RankContext {
   virtual void Mark(const std::string& name) = 0;
 };
 
+/// What SHARDLAB_BODY defines.
 using BodyFunction = void (*)(RankContext&);
 
 /// Registers a body; use SHARDLAB_BODY.
 struct BodyRegistration {
+  /// Makes `body` known to the host under `name`.
   BodyRegistration(const char* name, BodyFunction body);
 };
 

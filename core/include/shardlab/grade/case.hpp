@@ -22,42 +22,43 @@ enum class Status { kPassed, kFailed, kNotImplemented, kDoesNotCompile, kSkipped
 
 /// The words of commands.md: "passed", "failed", "not implemented", ...
 const char* Name(Status status);
+/// "value", "gradient", "cost", "robustness".
 const char* Name(Kind kind);
 
 /// Trouble that a case wants: see shardlab/comm/faulty.hpp.
 struct FaultSpec {
-  double delay_s = 0;        ///< every operation of `delay_ops` completes at least so long after its start
-  bool serial_link = false;  ///< and the delays queue up behind each other, as on one link
-  std::vector<OpKind> delay_ops;
-  double jitter_s = 0;  ///< every message is late by a seeded random time up to this
-  uint64_t seed = 0;
+  double delay_s = 0;             ///< every operation of `delay_ops` completes at least so long after its start
+  bool serial_link = false;       ///< and the delays queue up behind each other, as on one link
+  std::vector<OpKind> delay_ops;  ///< the kinds of operation that `delay_s` holds for
+  double jitter_s = 0;            ///< every message is late by a seeded random time up to this
+  uint64_t seed = 0;              ///< of the random times
 };
 
 /// One run of a body.
 struct CaseRequest {
-  std::string body;  ///< registered with SHARDLAB_BODY
-  int ranks = 1;
+  std::string body;                                  ///< registered with SHARDLAB_BODY
+  int ranks = 1;                                     ///< how many processes
   nlohmann::json params = nlohmann::json::object();  ///< small values, the same on every rank
   std::vector<Frames> inputs;                        ///< a rank's own: what it should know and no more; empty: none
   double limit_s = 10;                               ///< wall-clock time for all ranks together
   int64_t output_limit_bytes = int64_t{64} << 20;    ///< for the frames of one rank
   int threads = 1;                                   ///< OpenMP threads a rank
   bool point_to_point_only = false;                  ///< the communicator refuses collectives
-  FaultSpec faults;
+  FaultSpec faults;                                  ///< trouble to make on purpose
 };
 
 /// How one rank ended.
 struct RankOutcome {
-  Status status = Status::kPassed;
-  std::string message;  ///< what it threw, the signal's name, "exit(3) in the middle of the body", ...
-  Frames outputs;
-  std::string printed;  ///< the first 64 KiB of what the student's code printed
+  Status status = Status::kPassed;  ///< passed: its body returned
+  std::string message;              ///< what it threw, the signal's name, "exit(3) in the middle of the body", ...
+  Frames outputs;                   ///< what the body handed back
+  std::string printed;              ///< the first 64 KiB of what the student's code printed
 };
 
 /// An operation or a mark in the order of time, for checks such as "before".
 struct Event {
   Record record;  ///< as announced
-  int rank = 0;
+  int rank = 0;   ///< world rank
 };
 
 /// What the announcements of one rank add up to.
@@ -73,24 +74,24 @@ struct RankCost {
 struct CaseOutcome {
   Status status = Status::kPassed;  ///< passed: every rank's body returned and every message matched
   std::string message;              ///< why not, first the root cause
-  std::vector<RankOutcome> ranks;
-  std::vector<RankCost> costs;
-  std::vector<Event> events;  ///< posts, unblocks and marks, by time
-  double seconds = 0;
+  std::vector<RankOutcome> ranks;   ///< one a rank
+  std::vector<RankCost> costs;      ///< one a rank
+  std::vector<Event> events;        ///< posts, unblocks and marks, by time
+  double seconds = 0;               ///< wall-clock time
 };
 
 /// What the referee says of one case. The score is computed from these, against the list of planned cases.
 struct CaseResult {
-  std::string part;  ///< "communication.ring"
-  std::string id;    ///< "all_gather_values/ranks=3"
-  Kind kind = Kind::kValue;
-  Status status = Status::kSkipped;
-  std::string message;
-  bool has_figure = false;  ///< measured, target and unit are there
-  double measured = 0;
-  double target = 0;
-  std::string unit;
-  double seconds = 0;
+  std::string part;                  ///< "communication.ring"
+  std::string id;                    ///< "all_gather_values/ranks=3"
+  Kind kind = Kind::kValue;          ///< what is checked
+  Status status = Status::kSkipped;  ///< what came of it
+  std::string message;               ///< why it is not passed, for the student
+  bool has_figure = false;           ///< measured, target and unit are there
+  double measured = 0;               ///< the figure
+  double target = 0;                 ///< what it has to be, or to stay below
+  std::string unit;                  ///< "rounds", "bytes", ...
+  double seconds = 0;                ///< wall-clock time
 };
 
 }  // namespace shardlab::grade

@@ -9,8 +9,8 @@ namespace shardlab::grade {
 
 /// A tensor as it travels between the referee and a rank: raw and bounded, never unpickled.
 struct Frame {
-  uint8_t dtype = 0;  ///< c10::ScalarType
-  std::vector<int64_t> shape;
+  uint8_t dtype = 0;           ///< c10::ScalarType
+  std::vector<int64_t> shape;  ///< at most 8 dimensions
   std::vector<uint8_t> bytes;  ///< row-major
 };
 

@@ -27,11 +27,14 @@ namespace shardlab::grade {
 
 /// A run that came back: every rank's outputs and what the run cost.
 struct Run {
+  /// Everything that the supervisor said of it.
   CaseOutcome outcome;
 
   /// What rank `rank` handed back under `name`; undefined when it did not.
   at::Tensor Output(int rank, const std::string& name) const;
+  /// The number that rank `rank` handed back under `name`.
   double Number(int rank, const std::string& name) const;
+  /// What the announcements of rank `rank` add up to.
   const RankCost& Cost(int rank) const;
   /// Over all ranks.
   RankCost TotalCost() const;
@@ -39,13 +42,13 @@ struct Run {
 
 /// What Launch needs. Inputs: by name, one tensor a rank (or one for all, with a single element); undefined: not given.
 struct RunSpec {
-  std::string body;
-  std::map<std::string, std::vector<at::Tensor>> inputs;
-  nlohmann::json params = nlohmann::json::object();
-  double limit_s = 10;
-  int threads = 1;
-  bool point_to_point_only = false;
-  FaultSpec faults;
+  std::string body;                                       ///< registered with SHARDLAB_BODY
+  std::map<std::string, std::vector<at::Tensor>> inputs;  ///< see above
+  nlohmann::json params = nlohmann::json::object();       ///< small values, the same on every rank
+  double limit_s = 10;                                    ///< wall-clock time for all ranks together
+  int threads = 1;                                        ///< OpenMP threads a rank
+  bool point_to_point_only = false;                       ///< the communicator refuses collectives
+  FaultSpec faults;                                       ///< trouble to make on purpose
 };
 
 /// What a tensor is, for a person: where it stands in the model and how a rank's part lies in the whole.
@@ -59,6 +62,7 @@ class CaseContext {
  public:
   virtual ~CaseContext() = default;
 
+  /// On how many ranks this case runs.
   int ranks() const { return ranks_; }
   /// This case's seed, drawn from the run's seed and the case's name.
   uint64_t seed() const { return seed_; }
@@ -107,6 +111,7 @@ class CaseContext {
   ///@}
 
  protected:
+  /// For the referee's own implementation.
   CaseContext(int ranks, uint64_t seed) : ranks_(ranks), seed_(seed) {}
 
  private:
@@ -114,10 +119,12 @@ class CaseContext {
   uint64_t seed_;
 };
 
+/// What SHARDLAB_CASE defines.
 using CaseFunction = void (*)(CaseContext&);
 
 /// Registers a case; use SHARDLAB_CASE.
 struct CaseRegistration {
+  /// Makes the case known to the referee, once for each number of ranks.
   CaseRegistration(const char* part, const char* name, Kind kind, std::vector<int> ranks, CaseFunction function);
 };
 

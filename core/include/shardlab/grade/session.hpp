@@ -18,20 +18,20 @@ namespace shardlab::grade {
 
 /// A case that the referee means to judge, for one number of ranks.
 struct PlannedCase {
-  std::string part;  ///< "communication.ring"
-  std::string id;    ///< "all_gather_values/ranks=3"
-  Kind kind = Kind::kValue;
-  int ranks = 1;
+  std::string part;          ///< "communication.ring"
+  std::string id;            ///< "all_gather_values/ranks=3"
+  Kind kind = Kind::kValue;  ///< what it checks
+  int ranks = 1;             ///< how many processes
 };
 
 /// A learning curve over its reference; the three series have the same length, one value a step.
 struct LearningCurve {
-  std::string part;
-  std::string id;  ///< of the case
-  std::string name;
-  std::vector<double> run;
-  std::vector<double> reference;
-  std::vector<double> tolerance;
+  std::string part;               ///< as in PlannedCase
+  std::string id;                 ///< of the case
+  std::string name;               ///< "loss", ...
+  std::vector<double> run;        ///< what the ranks got
+  std::vector<double> reference;  ///< what one process gets
+  std::vector<double> tolerance;  ///< by how much they may differ
 };
 
 /// What to grade and whom to tell.
@@ -67,13 +67,13 @@ struct SessionOptions {
 
 /// What a session found.
 struct SessionResult {
-  std::vector<PlannedCase> planned;
+  std::vector<PlannedCase> planned;  ///< what the referee meant to judge
   /// One for each planned case, in the order of the plan. What the referee did not explicitly judge is kSkipped.
   std::vector<CaseResult> results;
-  std::vector<LearningCurve> curves;
-  std::string libtorch;  ///< the referee's, "1.13.1"
-  bool cancelled = false;
-  double seconds = 0;
+  std::vector<LearningCurve> curves;  ///< in the order of their cases
+  std::string libtorch;               ///< the referee's, "1.13.1"
+  bool cancelled = false;             ///< whether SessionOptions::cancel ended it
+  double seconds = 0;                 ///< from the first program's start to the last one's end
 };
 
 /// Grades one module. When it returns or throws, none of the processes that it started is left, nor any that those

@@ -4,7 +4,7 @@
 #include <vector>
 
 /// \file
-/// A module's parts and points, as graders/<module>/rubric.toml says them:
+/// A module's parts and points, as `graders/<module>/rubric.toml` says them:
 ///
 ///     id = "communication"
 ///     title = "Collectives from point-to-point messages"
@@ -22,20 +22,20 @@ namespace shardlab {
 
 /// One thing that a student can finish.
 struct Part {
-  std::string id;  ///< "ring", without the module
-  std::string title;
-  double points = 0;
-  bool bonus = false;
+  std::string id;                  ///< "ring", without the module
+  std::string title;               ///< for people
+  double points = 0;               ///< what the part adds
+  bool bonus = false;              ///< beyond the module's full marks
   std::vector<std::string> after;  ///< ids of parts of the same module, listed earlier in the rubric
-  std::vector<std::string> files;  ///< relative to exercises/<module>
+  std::vector<std::string> files;  ///< relative to `exercises/<module>`
 };
 
 /// A module's parts, in the order in which a student meets them.
 struct Rubric {
-  std::string id;
-  std::string title;
-  std::vector<std::string> needs;
-  std::vector<Part> parts;
+  std::string id;                  ///< the folder's name, "communication"
+  std::string title;               ///< for people
+  std::vector<std::string> needs;  ///< modules whose solutions this one is graded with
+  std::vector<Part> parts;         ///< at least one
 
   /// The part with this id (without the module), or nullptr.
   const Part* Find(const std::string& part) const;
@@ -45,13 +45,14 @@ struct Rubric {
 
   /// Sums of the points; Points() leaves the bonus parts out.
   double Points() const;
+  /// The bonus parts alone.
   double BonusPoints() const;
 };
 
 /// Reads a rubric from text. `name` (a path) stands before every complaint.
 /// \throws UsageError with file, line and what would be right: TOML that does not parse, a key that is missing, unknown
-///   or of the wrong type, an id that is not lower-case letters, digits and underscores, points that are not positive, a
-///   part that is there twice, no part at all, an `after` that does not name an earlier part.
+///   or of the wrong type, an id that is not lower-case letters, digits and underscores, points that are not positive,
+///   a part that is there twice, no part at all, an `after` that does not name an earlier part.
 Rubric ParseRubric(const std::string& text, const std::string& name);
 
 /// Reads a rubric from its file.

@@ -21,46 +21,49 @@ namespace shardlab {
 
 /// A student's file that the compiler refused; its stub was graded in its place.
 struct CompileFailure {
-  std::string file;   ///< as in Part::files, relative to exercises/<module>
+  std::string file;   ///< as in Part::files, relative to `exercises/<module>`
   std::string error;  ///< the compiler's first error in that file, "ring.cpp:12:3: error: ..."
 };
 
 /// A part's points and why they are what they are.
 struct PartScore {
-  std::string id;  ///< full id, "communication.ring"
-  std::string title;
-  double score = 0;
-  double max = 0;
-  bool bonus = false;
-  grade::Status status = grade::Status::kSkipped;
-  std::string reason;             ///< for a part that is not passed: the first thing to know, one line or more
+  std::string id;                                  ///< full id, "communication.ring"
+  std::string title;                               ///< from the rubric
+  double score = 0;                                ///< points earned
+  double max = 0;                                  ///< points to be had
+  bool bonus = false;                              ///< not counted in the sums without "bonus"
+  grade::Status status = grade::Status::kSkipped;  ///< by rules 3 to 6 of ScoreModule()
+  std::string reason;                    ///< for a part that is not passed: the first thing to know, one line or more
   std::vector<grade::CaseResult> cases;  ///< every planned case, in the referee's order
 };
 
 /// A module's parts and sums. `score` and `max` leave the bonus parts out.
 struct ModuleScore {
-  std::string id;
-  std::string title;
-  double score = 0;
-  double max = 0;
-  double bonus = 0;
-  double bonus_max = 0;
-  std::vector<PartScore> parts;
+  std::string id;                ///< the module's
+  std::string title;             ///< from the rubric
+  double score = 0;              ///< points earned
+  double max = 0;                ///< points to be had
+  double bonus = 0;              ///< bonus points earned
+  double bonus_max = 0;          ///< bonus points to be had
+  std::vector<PartScore> parts;  ///< in the rubric's order
 };
 
 /// The result of one grading run.
 struct ScoreCard {
-  uint64_t seed = 0;
+  uint64_t seed = 0;                  ///< of all inputs
   std::string flavour = "exercises";  ///< or "solutions"
-  double seconds = 0;
-  std::vector<ModuleScore> modules;
-  std::string libtorch;  ///< version, "1.13.1"
-  std::string revision;  ///< git revision of the tree, empty if there is none
+  double seconds = 0;                 ///< wall-clock time
+  std::vector<ModuleScore> modules;   ///< in the order of the course
+  std::string libtorch;               ///< version, "1.13.1"
+  std::string revision;               ///< git revision of the tree, empty if there is none
 
   /// Sums over the modules; `Score` and `Max` leave the bonus parts out.
   double Score() const;
+  /// Points to be had.
   double Max() const;
+  /// Bonus points earned.
   double Bonus() const;
+  /// Bonus points to be had.
   double BonusMax() const;
 
   /// Whether every part was passed; false for a card without parts.

@@ -11,9 +11,9 @@ namespace shardlab {
 
 /// How many values there are, where they lie, and how far they spread: all that a norm needs to know of them.
 struct Moments {
-  int64_t count = 0;
-  at::Tensor mean;  ///< the mean of the values
-  at::Tensor m2;    ///< the sum of (value - mean)^2, not divided by anything
+  int64_t count = 0;  ///< how many values
+  at::Tensor mean;    ///< the mean of the values
+  at::Tensor m2;      ///< the sum of (value - mean)^2, not divided by anything
 };
 
 /// The moments of several sets of values together, from the moments of each: Chan's rule.

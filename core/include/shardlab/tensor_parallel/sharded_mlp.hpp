@@ -10,10 +10,10 @@ namespace shardlab {
 
 /// The full weights of two dense layers with a hidden layer of H features between them; a bias may be undefined.
 struct MlpWeights {
-  at::Tensor weight1_HI;
-  at::Tensor bias1_H;
-  at::Tensor weight2_OH;
-  at::Tensor bias2_O;
+  at::Tensor weight1_HI;  ///< first layer, hidden x in
+  at::Tensor bias1_H;     ///< first layer
+  at::Tensor weight2_OH;  ///< second layer, out x hidden
+  at::Tensor bias2_O;     ///< second layer
 };
 
 /// linear, ReLU, linear, split as AlexNet was: of each layer every rank computes some of the neurons and then tells
