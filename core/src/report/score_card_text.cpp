@@ -1,0 +1,275 @@
+#include "shardlab/report/score_card_text.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+namespace shardlab {
+
+using grade::CaseResult;
+using grade::Kind;
+using grade::Status;
+
+namespace {
+
+constexpr std::array<Kind, 4> kKinds = {Kind::kValue, Kind::kGradient, Kind::kCost, Kind::kRobustness};
+
+/// How many cases of one kind a part has, and how many of them passed.
+struct Tally {
+  int cases = 0;
+  int passed = 0;
+  bool complete() const { return cases > 0 && passed == cases; }
+};
+
+Tally Count(const PartScore& part, Kind kind) {
+  Tally tally;
+  for (const CaseResult& result : part.cases) {
+    if (result.kind != kind) continue;
+    ++tally.cases;
+    tally.passed += result.status == Status::kPassed ? 1 : 0;
+  }
+  return tally;
+}
+
+std::string Plural(int count, const std::string& thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
+/// "all_gather_bytes" for "all_gather_bytes/ranks=3".
+std::string BaseName(const std::string& id) { return id.substr(0, id.find('/')); }
+
+class CardWriter {
+ public:
+  CardWriter(const Terminal& terminal, const CardTextOptions& options) : terminal_(terminal), options_(options) {}
+
+  void Module(const ModuleScore& module) {
+    const std::string points = PointsText(module.score, module.max, module.bonus, module.bonus_max);
+    const size_t room = terminal_.width - std::min(terminal_.width, module.id.size() + points.size() + 4);
+    const std::string title = Shorten(module.title, room, terminal_);
+    const std::string left = fmt::format("{}  {}", Paint(module.id, Tone::kStrong, terminal_), title);
+    Line(Spread(left, Paint(points, Tone::kStrong, terminal_)));
+    Rule();
+    Columns columns;
+    for (const PartScore& part : module.parts) {
+      columns.id = std::max(columns.id, ShortId(part).size());
+      columns.points = std::max(columns.points, PartPoints(part).size());
+    }
+    for (const PartScore& part : module.parts) Part(part, columns);
+    Line("");
+  }
+
+  void Totals(const ScoreCard& card) {
+    Rule();
+    const bool all = card.AllPassed();
+    const std::string points = PointsText(card.Score(), card.Max(), card.Bonus(), card.BonusMax());
+    const std::string left = Paint("Total  " + points, all ? Tone::kGood : Tone::kStrong, terminal_);
+    const std::string right = fmt::format("{}, seed {}, {}", card.flavour, card.seed, PrettySeconds(card.seconds));
+    Line(Spread(left, Paint(right, Tone::kQuiet, terminal_)));
+    for (const std::string& line : Wrap(Next(card), terminal_.width)) Line(line);
+  }
+
+  std::string Text() const { return text_; }
+
+ private:
+  struct Columns {
+    size_t id = 0;
+    size_t points = 0;
+  };
+
+  static std::string ShortId(const PartScore& part) { return part.id.substr(part.id.find('.') + 1); }
+
+  static std::string PartPoints(const PartScore& part) {
+    return fmt::format("{} of {}", PrettyPoints(part.score), PrettyPoints(part.max));
+  }
+
+  void Line(const std::string& line) { text_ += line + "\n"; }
+
+  void Rule() {
+    std::string rule;
+    for (size_t i = 0; i < terminal_.width; ++i) rule += terminal_.unicode ? "─" : "-";
+    Line(Paint(rule, Tone::kQuiet, terminal_));
+  }
+
+  /// `left` at the left edge and `right` at the right one.
+  std::string Spread(const std::string& left, const std::string& right) const {
+    const size_t used = DisplayWidth(left) + DisplayWidth(right);
+    return left + std::string(used + 2 <= terminal_.width ? terminal_.width - used : 2, ' ') + right;
+  }
+
+  void Part(const PartScore& part, const Columns& columns) {
+    const Tone tone = ToneOf(part.status);
+    std::string status = Name(part.status);
+    if (part.bonus) status = "bonus, " + status;
+    const std::string left =
+        fmt::format("{} {}  {}  ", Paint(Mark(part.status, terminal_), tone, terminal_),
+                    Paint(PadRight(ShortId(part), columns.id), Tone::kStrong, terminal_),
+                    PadRight(PartPoints(part), columns.points));
+    const size_t used = DisplayWidth(left) + status.size() + 2;
+    const std::string title = used < terminal_.width ? Shorten(part.title, terminal_.width - used, terminal_) : "";
+    Line(Spread(left + title, Paint(status, tone, terminal_)));
+    if (part.status != Status::kPassed) {
+      Reason(part);
+      Missing(part);
+    }
+    Costs(part);
+  }
+
+  /// Why the part is not passed: the case that decided it, in its own words.
+  void Reason(const PartScore& part) {
+    std::string text = part.reason.empty() ? Name(part.status) : part.reason;
+    const CaseResult* decisive = nullptr;
+    int others = 0;
+    for (const CaseResult& result : part.cases) {
+      if (result.status == Status::kPassed || result.status == Status::kSkipped) continue;
+      if (!decisive && result.status == part.status && result.message == part.reason) {
+        decisive = &result;
+      } else {
+        ++others;
+      }
+    }
+    const bool of_a_case = decisive && part.status != Status::kNotImplemented && part.status != Status::kDoesNotCompile;
+    if (of_a_case) {
+      std::string heading = fmt::format("{} ({} case)", decisive->id, Name(decisive->kind));
+      if (others > 0) heading += fmt::format(", and {}", Plural(others, "other case"));
+      Indented(heading, Tone::kQuiet);
+    }
+    std::vector<std::string> lines = Wrap(text, terminal_.width - kIndent);
+    while (!lines.empty() && lines.back().find_first_not_of(' ') == std::string::npos) lines.pop_back();
+    const size_t shown = lines.size() > options_.reason_lines ? options_.reason_lines - 1 : lines.size();
+    for (size_t i = 0; i < shown; ++i) Indented(lines[i], Tone::kPlain);
+    if (shown < lines.size()) {
+      Indented(fmt::format("({} more lines: --json FILE writes them all)", lines.size() - shown), Tone::kQuiet);
+    }
+  }
+
+  /// What the part's next points are given for.
+  void Missing(const PartScore& part) {
+    const bool ran = std::any_of(part.cases.begin(), part.cases.end(), [](const CaseResult& result) {
+      return result.status != Status::kSkipped && result.status != Status::kNotImplemented &&
+             result.status != Status::kDoesNotCompile;
+    });
+    if (!ran || part.status == Status::kDoesNotCompile) return;
+    std::vector<Kind> open, others;
+    for (const Kind kind : kKinds) {
+      const Tally tally = Count(part, kind);
+      if (tally.cases > 0 && kind != Kind::kValue) others.push_back(kind);
+      if (tally.cases > 0 && !tally.complete()) open.push_back(kind);
+    }
+    if (open.empty()) return;
+    const bool has_value = Count(part, Kind::kValue).cases > 0;
+    const Kind first = open.front();
+    double gain = has_value ? part.max / 2 : part.max;
+    if (first != Kind::kValue) {
+      gain /= static_cast<double>(others.size());
+    } else if (others.empty()) {
+      gain = part.max;
+    }
+    std::string extra;
+    if (first == Kind::kValue && !others.empty()) {
+      extra = open.size() == 1 ? ", and the rest with it" : "; the rest is for " + Names(others);
+    }
+    const Tally tally = Count(part, first);
+    Indented(fmt::format("+{} when all {} cases pass ({} of {} do){}", PrettyPoints(gain), Name(first), tally.passed,
+                         tally.cases, extra),
+             Tone::kAccent);
+  }
+
+  static std::string Names(const std::vector<Kind>& kinds) {
+    std::string names;
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      if (i > 0) names += i + 1 == kinds.size() ? " and " : ", ";
+      names += Name(kinds[i]);
+    }
+    return names;
+  }
+
+  /// The figures of what passed; of the same case on several numbers of ranks, the last one.
+  void Costs(const PartScore& part) {
+    for (size_t i = 0; i < part.cases.size(); ++i) {
+      const CaseResult& result = part.cases[i];
+      if (!result.has_figure || result.status != Status::kPassed) continue;
+      const bool more = std::any_of(part.cases.begin() + static_cast<std::ptrdiff_t>(i) + 1, part.cases.end(),
+                                    [&](const CaseResult& later) {
+                                      return later.has_figure && later.status == Status::kPassed &&
+                                             BaseName(later.id) == BaseName(result.id);
+                                    });
+      if (more) continue;
+      const bool exact = result.measured == result.target;
+      Indented(fmt::format("{}: {} {}, target {}{}", result.id, PrettyNumber(result.measured), result.unit,
+                           exact ? "" : "at most ", PrettyNumber(result.target)),
+               Tone::kQuiet);
+    }
+  }
+
+  std::string Next(const ScoreCard& card) const {
+    if (!options_.next.empty()) return options_.next;
+    const PartScore* next = NextPart(card);
+    if (!next) return card.AllPassed() ? "Everything that was asked for has passed." : "";
+    return fmt::format("Next: {}  {}", Paint(next->id, Tone::kStrong, terminal_),
+                       Paint("./lab hint " + next->id, Tone::kAccent, terminal_));
+  }
+
+  void Indented(const std::string& text, Tone tone) {
+    for (const std::string& line : Wrap(text, terminal_.width - kIndent)) {
+      Line(std::string(kIndent, ' ') + Paint(line, tone, terminal_));
+    }
+  }
+
+  static constexpr size_t kIndent = 4;
+
+  const Terminal& terminal_;
+  const CardTextOptions& options_;
+  std::string text_;
+};
+
+}  // namespace
+
+std::string Mark(Status status, const Terminal& terminal) {
+  switch (status) {
+    case Status::kPassed: return terminal.unicode ? "✔" : "+";
+    case Status::kNotImplemented: return terminal.unicode ? "○" : "o";
+    case Status::kSkipped: return terminal.unicode ? "·" : "-";
+    default: return terminal.unicode ? "✘" : "x";
+  }
+}
+
+Tone ToneOf(Status status) {
+  switch (status) {
+    case Status::kPassed: return Tone::kGood;
+    case Status::kNotImplemented: return Tone::kWarning;
+    case Status::kSkipped: return Tone::kQuiet;
+    default: return Tone::kBad;
+  }
+}
+
+std::string PointsText(double score, double max, double bonus, double bonus_max) {
+  std::string text = max > 0 ? fmt::format("{} of {}", PrettyPoints(score), PrettyPoints(max)) : "";
+  if (bonus_max > 0) {
+    text += fmt::format("{}bonus {} of {}", text.empty() ? "" : ", ", PrettyPoints(bonus), PrettyPoints(bonus_max));
+  }
+  return text;
+}
+
+const PartScore* NextPart(const ScoreCard& card) {
+  for (const bool bonus : {false, true}) {
+    for (const bool waiting : {false, true}) {  // a skipped part waits for another, unless nothing else is left
+      for (const ModuleScore& module : card.modules) {
+        for (const PartScore& part : module.parts) {
+          if (part.bonus != bonus || part.status == Status::kPassed) continue;
+          if ((part.status == Status::kSkipped) == waiting) return &part;
+        }
+      }
+    }
+  }
+  return nullptr;
+}
+
+std::string RenderScoreCard(const ScoreCard& card, const Terminal& terminal, const CardTextOptions& options) {
+  CardWriter writer(terminal, options);
+  for (const ModuleScore& module : card.modules) writer.Module(module);
+  writer.Totals(card);
+  return writer.Text();
+}
+
+}  // namespace shardlab
