@@ -10,8 +10,8 @@ namespace shardlab {
 
 /// One line of a chart.
 struct ChartSeries {
-  std::string name;
-  std::vector<double> y;
+  std::string name;       ///< in the legend
+  std::vector<double> y;  ///< one value a point
   /// As long as `y`; empty: 1, 2, 3, ...
   std::vector<double> x;
   /// As long as `y`: a band y +- tolerance is drawn around the line. Empty: no band.
@@ -22,18 +22,19 @@ struct ChartSeries {
 
 /// How a chart looks.
 struct ChartOptions {
+  /// How values become heights.
   enum class Scale {
-    kLinear,
-    kLog,
-    kAuto,  ///< logarithmic if every value is positive and the largest is more than 50 times the smallest
+    kLinear,  ///< evenly
+    kLog,     ///< by their logarithm
+    kAuto,    ///< logarithmic if every value is positive and the largest is more than 50 times the smallest
   };
-  std::string title;
-  std::string subtitle;
-  std::string x_label = "step";
-  std::string y_label = "loss";
-  Scale y_scale = Scale::kAuto;
-  int width = 800;  ///< pixels, at least 320
-  int height = 500;  ///< pixels, at least 200
+  std::string title;             ///< above the chart
+  std::string subtitle;          ///< below the title, smaller; may be empty
+  std::string x_label = "step";  ///< below the axis
+  std::string y_label = "loss";  ///< above the axis
+  Scale y_scale = Scale::kAuto;  ///< of the y axis
+  int width = 800;               ///< pixels, at least 320
+  int height = 500;              ///< pixels, at least 200
 };
 
 /// Draws the series, with axes, ticks and a legend, on a light or a dark ground as the reader's system prefers.
@@ -45,8 +46,8 @@ struct ChartOptions {
 /// \throws ContractError if `x` or `tolerance` of a series is neither empty nor as long as its `y`.
 std::string LineChartSvg(const std::vector<ChartSeries>& series, const ChartOptions& options = {});
 
-/// A learning curve over its reference, as `lab grade` and `lab train --compare` draw it: three lists of one value a step.
-/// `tolerance` may be empty.
+/// A learning curve over its reference, as `lab grade` and `lab train --compare` draw it: three lists of one value a
+/// step. `tolerance` may be empty.
 std::string LearningCurveSvg(const std::string& title, const std::vector<double>& run,
                              const std::vector<double>& reference, const std::vector<double>& tolerance = {});
 

@@ -29,8 +29,9 @@ std::string Paint(const std::string& text, Tone tone, const Terminal& terminal);
 /// The number of columns that UTF-8 text takes, one a code point; escape sequences take none.
 size_t DisplayWidth(const std::string& text);
 
-/// Text filled up with spaces on the right (left) to `width` columns; longer text stays as it is.
+/// Text filled up with spaces on the right to `width` columns; longer text stays as it is.
 std::string PadRight(const std::string& text, size_t width);
+/// The same, with spaces on the left.
 std::string PadLeft(const std::string& text, size_t width);
 
 /// Text cut to `width` columns, the end replaced by "..." (or an ellipsis) where something was cut.
