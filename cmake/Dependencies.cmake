@@ -25,6 +25,10 @@ foreach(need "GTest:libgtest-dev" "CLI11:libcli11-dev" "nlohmann_json:nlohmann-j
   endif()
 endforeach()
 
+if(NOT TARGET GTest::gmock)
+  message(FATAL_ERROR "GoogleMock was not found: install it (Debian: apt-get install libgmock-dev).")
+endif()
+
 # LibTorch's target torch defines USE_C10D_GLOO when it was built with c10d and Gloo; the Gloo headers come from
 # Debian's libgloo-dev, or from the folder that SHARDLAB_GLOO_INCLUDE names.
 include(CheckIncludeFileCXX)
