@@ -28,6 +28,7 @@ class Tensor;
 namespace shardlab {
 
 struct Operation;
+class Announcer;
 
 /// How the ranks' values become one.
 enum class ReduceOp : uint8_t { kSum, kProduct, kMin, kMax };
@@ -52,7 +53,8 @@ struct Group {
   std::vector<int> world_ranks;
 };
 
-/// Point-to-point messages and collectives of one group of ranks. One thread at a time uses a communicator.
+/// Point-to-point messages and collectives of one group of ranks. One thread at a time uses a communicator; a helper
+/// thread (see Worker) that talks while others do gets a sub-group of its own.
 ///
 /// The public calls check their arguments and describe the call as an `Operation`; backends and decorators implement
 /// the one virtual function Start, so that announcing, delaying or refusing an operation is written once.
@@ -85,7 +87,8 @@ class Communicator {
   void Send(const at::Tensor& tensor, int to, int tag = 0, Where where = Where::Here());
   /// IRecv and Wait.
   void Recv(const at::Tensor& tensor, int from, int tag = 0, Where where = Where::Here());
-  /// Sends a tensor whose shape and dtype the receiver does not know: a header of fixed size travels ahead of it.
+  /// Sends a tensor of up to 14 dimensions, whose shape and dtype the receiver does not know: a header of fixed size
+  /// travels ahead of it, as a message of its own.
   void SendTensor(const at::Tensor& tensor, int to, int tag = 0, Where where = Where::Here());
   /// Receives what SendTensor sent. It has no asynchronous form: the payload can be received only once the header is
   /// here.
@@ -121,25 +124,37 @@ class Communicator {
   ///@}
 
   /// \name Smaller groups
-  /// Every rank of this group makes the same calls in the same order, also for groups that it is not in.
+  /// Every rank of this group makes the same calls in the same order, also for groups that it is not in. Both return
+  /// when all members of the new group have called them. The new communicator does not need this one to stay alive.
   ///@{
 
   /// The communicator of `ranks` (ranks of this group, in the new group's order); null on a rank that is not among
-  /// them. `name` is what reports call it.
-  std::shared_ptr<Communicator> Subgroup(const std::vector<int>& ranks, const std::string& name);
-  /// The ranks that give the same `color`, ordered by `key` and then by rank. Costs one all-gather.
-  std::shared_ptr<Communicator> Split(int color, int key, const std::string& name = "split");
+  /// them, which returns at once. `name` is what reports call it.
+  /// \throws ContractError when `ranks` is empty, names a rank twice or one that does not exist.
+  std::shared_ptr<Communicator> Subgroup(const std::vector<int>& ranks, const std::string& name,
+                                         Where where = Where::Here());
+  /// The ranks that give the same `color`, ordered by `key` and then by rank. Costs one all-gather of two numbers.
+  std::shared_ptr<Communicator> Split(int color, int key, const std::string& name = "split",
+                                      Where where = Where::Here());
   ///@}
 
   /// Starts what `operation` describes. The public calls above are shorthands for it.
   virtual std::unique_ptr<Work> Start(const Operation& operation) = 0;
+  /// Through which this rank announces what it does; null where nobody listens.
+  virtual Announcer* announcer() { return nullptr; }
 
  protected:
   /// For backends and decorators: this process is number `rank` of `group`.
   Communicator(int rank, Group group) : rank_(rank), group_(std::move(group)) {}
 
-  /// Makes the communicator of `group`, in which this rank is number `rank`. Called only on its members.
-  virtual std::shared_ptr<Communicator> MakeSubgroup(int rank, const Group& group) = 0;
+  /// Makes the communicator of `group`, in which this rank is number `rank`. Called on all its members and nobody else;
+  /// returns when all of them have called it.
+  virtual std::shared_ptr<Communicator> MakeSubgroup(int rank, const Group& group, const Where& where) = 0;
+  /// What a decorator calls on the communicator that it decorates.
+  static std::shared_ptr<Communicator> MakeSubgroupOf(Communicator& inner, int rank, const Group& group,
+                                                      const Where& where) {
+    return inner.MakeSubgroup(rank, group, where);
+  }
 
  private:
   int rank_;

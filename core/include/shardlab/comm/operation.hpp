@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -27,5 +28,17 @@ struct Operation {
   /// The line that called.
   Where where;
 };
+
+/// "Recv from rank 3, tag 2, float32 [2, 3]": for error messages.
+std::string Describe(const Operation& operation);
+/// "float32 [2, 3]".
+std::string Describe(const at::Tensor& tensor);
+
+/// Does what a collective does, given the operations of all ranks of the group in their order: for groups of one rank,
+/// and for ranks that share an address space. Sums in the order of ranks.
+void ExecuteCollective(const std::vector<const Operation*>& operations);
+
+/// Work that is complete from the start.
+std::unique_ptr<Work> CompletedWork();
 
 }  // namespace shardlab

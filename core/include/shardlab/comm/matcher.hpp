@@ -1,0 +1,130 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "shardlab/comm/record.hpp"
+
+/// \file
+/// Reads what all ranks announce and says what it adds up to: who waits for whom, what does not match, what it cost.
+
+namespace shardlab {
+
+/// What the matcher found.
+enum class VerdictKind : uint8_t {
+  kNone,      ///< nothing wrong so far
+  kDeadlock,  ///< ranks that can never go on
+  kMismatch,  ///< two sides of one operation that do not fit: shape, dtype, bytes, order, root
+  kUnsafe,    ///< the run came through, but only because a collective returned before all ranks had called it
+  kLeftover   ///< a message nobody received, a collective that some rank never called, work nobody waited for
+};
+
+/// One rank in an explanation.
+struct RankState {
+  /// What a rank can be doing.
+  enum class Kind : uint8_t {
+    kRunning,   ///< computing, or in an operation that can complete
+    kBlocked,   ///< every thread that takes part waits
+    kReturned,  ///< its body returned
+    kDied       ///< its process ended before its body returned
+  };
+
+  int rank = 0;                ///< of the world
+  Kind kind = Kind::kRunning;  ///< what it is doing
+  /// What its threads are blocked in, the main thread's first. (What it did last, for a rank that a mismatch names.)
+  std::vector<Record> operations;
+  /// The names of the operations' groups, in the same order.
+  std::vector<std::string> groups;
+  /// How it died.
+  std::string how;
+};
+
+/// A verdict, as data and as text.
+struct Verdict {
+  VerdictKind kind = VerdictKind::kNone;  ///< what was found
+  /// What is wrong and what would help: "rank 0 sends to rank 1 and rank 1 sends to rank 0: ...".
+  std::string sentence;
+  /// One for each rank.
+  std::vector<RankState> ranks;
+
+  /// Whether anything is wrong.
+  explicit operator bool() const { return kind != VerdictKind::kNone; }
+  /// The sentence, then one line a rank.
+  std::string Text() const;
+};
+
+/// What one rank announced, in numbers.
+struct RankStatistics {
+  int64_t messages_sent = 0;      ///< point-to-point
+  int64_t messages_received = 0;  ///< point-to-point
+  int64_t bytes_sent = 0;         ///< of the point-to-point messages
+  int64_t bytes_received = 0;     ///< of the point-to-point messages
+  /// Calls by kind; `collectives[OpKind::kBarrier]` is the number of barriers.
+  std::array<int64_t, kOpKinds> operations{};
+  int64_t collectives = 0;       ///< calls of collectives, forming groups not counted
+  int64_t collective_bytes = 0;  ///< bytes handed to those
+  /// When this rank's last operation completes on a machine on which every message, and every collective, takes one
+  /// unit of time from the moment that all its sides have posted it, and nothing else takes any. A ring all-reduce
+  /// takes 2(T-1): messages under way at the same time are one round; one posted after another was waited for is a
+  /// round later.
+  int64_t rounds = 0;
+};
+
+/// A record that a timeline shows, with its rank. Posts and marks are whole; an unblock has its post's description.
+struct TimelineEvent {
+  int rank = 0;   ///< whose it is
+  Record record;  ///< what happened
+};
+
+/// Matches the k-th send with the k-th receive of (group, from, to, tag), and the n-th collective of a group.
+///
+/// Records of one rank are fed in the order in which they were written; those of different ranks in any order. The
+/// verdict on a deadlock is exact although the ranks run on: a rank that waits for a partner that is not posted writes
+/// nothing until the partner posts, so it does not matter when each rank was read.
+class Matcher {
+ public:
+  /// \param ranks of the world.
+  /// \param max_events how many events are kept for timelines; further ones are only counted.
+  explicit Matcher(int ranks, size_t max_events = 200'000);
+  ~Matcher();
+  Matcher(const Matcher&) = delete;
+  Matcher& operator=(const Matcher&) = delete;
+
+  /// Takes the next record of `rank`. Nonsense (a hostile rank) is ignored.
+  void Feed(int rank, const Announcement& announcement);
+  /// The same, for a record without parts.
+  void Feed(int rank, const Record& record) { Feed(rank, Announcement{record, {}}); }
+  /// The process of `rank` is gone; `how` says how ("SIGSEGV"). After its kReturn record this changes nothing.
+  void Died(int rank, const std::string& how);
+
+  /// What is wrong so far: the first mismatch, else a deadlock if there is one now. A set of ranks is in a deadlock
+  /// when each of them is blocked, with every thread that takes part, in an operation that one of the others, or a rank
+  /// that has ended, would have to post. Other ranks may still be running.
+  Verdict Check() const;
+  /// The same after all ranks have ended, and what is left over. Leftovers are no news when a rank died.
+  Verdict Finish() const;
+
+  /// What `rank` is doing, for explanations of any kind.
+  RankState State(int rank) const;
+
+  /// \name Figures
+  ///@{
+  /// Of one rank.
+  RankStatistics Statistics(int rank) const;
+  /// Sums over all ranks; `rounds` is the largest.
+  RankStatistics Total() const;
+  /// Posts, ends of operations (unblock, failed) and marks, by time.
+  std::vector<TimelineEvent> Events() const;
+  /// How many events there were, kept or not.
+  size_t events_seen() const;
+  ///@}
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shardlab

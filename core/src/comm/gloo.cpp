@@ -1,0 +1,364 @@
+#include "shardlab/comm/gloo.hpp"
+
+#include <cctype>
+#include <mutex>
+#include <numeric>
+#include <utility>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+
+#include "shardlab/base/errors.hpp"
+#include "shardlab/comm/operation.hpp"
+
+// The one file that knows c10d. ProcessGroupGloo is a ProcessGroup in LibTorch 1.13 and a Backend in 2.x; the functions
+// used here have the same names and arguments in both.
+
+namespace shardlab {
+namespace {
+
+using Gloo = c10d::ProcessGroupGloo;
+using GlooWork = c10::intrusive_ptr<c10d::Work>;
+using Tensors = std::vector<at::Tensor>;
+
+// What Gloo's exceptions say of the C++ source that threw ("[../gloo/transport/tcp/unbound_buffer.cc:84] Timed out...")
+// helps nobody.
+std::string Reason(const std::exception& error) {
+  std::string text = Brief(error);
+  const auto bracket = text.find("] ");
+  if (!text.empty() && text[0] == '[' && bracket != std::string::npos) text.erase(0, bracket + 2);
+  return text;
+}
+
+[[noreturn]] void Fail(const Operation& operation, const Group& group, const std::exception& error) {
+  throw CommError(fmt::format("{} in group '{}' failed: {}", Describe(operation), group.name, Reason(error)));
+}
+
+// Work whose owner never waited for it. Gloo still reads or writes its memory, so that it must outlive the connection.
+struct Orphans {
+  std::mutex mutex;
+  std::vector<GlooWork> works;
+};
+
+class PendingWork final : public Work {
+ public:
+  // `finish` runs once, in Wait, after the operation: it copies results to where they belong.
+  PendingWork(GlooWork work, Operation operation, Group group, std::shared_ptr<Orphans> orphans,
+              std::function<void()> finish)
+      : work_(std::move(work)),
+        operation_(std::move(operation)),
+        group_(std::move(group)),
+        orphans_(std::move(orphans)),
+        finish_(std::move(finish)) {}
+
+  ~PendingWork() override {
+    if (!work_) return;
+    const std::lock_guard<std::mutex> lock(orphans_->mutex);
+    orphans_->works.push_back(std::move(work_));
+  }
+
+  void Wait() override {
+    if (!work_) return;
+    try {
+      work_->wait();
+    } catch (const std::exception& error) {
+      Fail(operation_, group_, error);
+    }
+    work_.reset();
+    if (finish_) finish_();
+  }
+
+ private:
+  GlooWork work_;
+  Operation operation_;
+  Group group_;
+  std::shared_ptr<Orphans> orphans_;
+  std::function<void()> finish_;
+};
+
+bool GlooCanReduce(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kFloat:
+    case at::kDouble:
+    case at::kHalf:
+    case at::kChar:
+    case at::kByte:
+    case at::kInt:
+    case at::kLong:
+      return true;
+    default:
+      return false;
+  }
+}
+
+c10d::ReduceOp GlooReduceOp(ReduceOp op) {
+  switch (op) {
+    case ReduceOp::kSum:
+      return c10d::ReduceOp::SUM;
+    case ReduceOp::kProduct:
+      return c10d::ReduceOp::PRODUCT;
+    case ReduceOp::kMin:
+      return c10d::ReduceOp::MIN;
+    case ReduceOp::kMax:
+      return c10d::ReduceOp::MAX;
+  }
+  return c10d::ReduceOp::SUM;
+}
+
+int64_t Bytes(const at::Tensor& tensor) { return tensor.numel() * static_cast<int64_t>(tensor.element_size()); }
+
+// The bytes of a contiguous tensor, without a copy: data that only moves needs no dtype, and Gloo lacks some.
+at::Tensor AsBytes(const at::Tensor& tensor) {
+  return at::from_blob(
+      tensor.data_ptr(), {Bytes(tensor)}, [tensor](void*) {}, at::kByte);
+}
+
+class GlooCommunicator final : public Communicator {
+ public:
+  GlooCommunicator(c10::intrusive_ptr<c10d::Store> store, int rank, Group group, GlooOptions options)
+      : Communicator(rank, std::move(group)), store_(std::move(store)), options_(std::move(options)) {
+    if (size() == 1) return;  // a rank alone talks to nobody
+    try {
+      auto gloo = Gloo::Options::create(options_.limit);
+      gloo->threads = 1;  // with more, the same program could run its collectives in another order on another rank
+      gloo->devices.push_back(Gloo::createDeviceForHostname(options_.address));
+      store_->setTimeout(options_.limit);
+      const auto prefixed =
+          c10::make_intrusive<c10d::PrefixStore>(fmt::format("group{:016x}", this->group().id), store_);
+      gloo_ = c10::make_intrusive<Gloo>(prefixed, rank, size(), gloo);
+    } catch (const std::exception& error) {
+      throw CommError(fmt::format("rank {} of the {} ranks of group '{}' did not reach the others: {}", rank, size(),
+                                  this->group().name, Reason(error)));
+    }
+  }
+
+  ~GlooCommunicator() override {
+    // First the connection, which may still use the memory of work that nobody waited for.
+    gloo_.reset();
+    orphans_->works.clear();
+  }
+
+  std::unique_ptr<Work> Start(const Operation& operation) override {
+    if (size() == 1) {
+      ExecuteCollective({&operation});
+      return CompletedWork();
+    }
+    try {
+      return HasDeviceTensors(operation) ? StartStaged(operation) : StartOnHost(operation);
+    } catch (const CommError&) {
+      throw;
+    } catch (const ContractError&) {
+      throw;
+    } catch (const std::exception& error) {
+      Fail(operation, group(), error);
+    }
+  }
+
+ protected:
+  std::shared_ptr<Communicator> MakeSubgroup(int rank, const Group& group, const Where&) override {
+    return std::make_shared<GlooCommunicator>(store_, rank, group, options_);
+  }
+
+ private:
+  static bool HasDeviceTensors(const Operation& operation) {
+    for (const auto* tensors : {&operation.inputs, &operation.outputs}) {
+      for (const at::Tensor& tensor : *tensors) {
+        if (!tensor.device().is_cpu()) return true;
+      }
+    }
+    return false;
+  }
+
+  // Tensors on a GPU: copies on the host travel in their place.
+  std::unique_ptr<Work> StartStaged(const Operation& operation) {
+    Operation staged = operation;
+    for (at::Tensor& tensor : staged.inputs) tensor = tensor.detach().cpu().contiguous();
+    for (at::Tensor& tensor : staged.outputs)
+      tensor = tensor.detach().to(at::kCPU, /*non_blocking=*/false, /*copy=*/true);
+
+    class StagedWork final : public Work {
+     public:
+      StagedWork(std::unique_ptr<Work> work, Tensors from, Tensors to)
+          : work_(std::move(work)), from_(std::move(from)), to_(std::move(to)) {}
+      void Wait() override {
+        work_->Wait();
+        for (size_t i = 0; i < to_.size(); ++i) to_[i].copy_(from_[i]);
+        to_.clear();
+      }
+
+     private:
+      std::unique_ptr<Work> work_;
+      Tensors from_, to_;
+    };
+    Tensors to;
+    for (const at::Tensor& tensor : operation.outputs) to.push_back(tensor.detach());
+    return std::make_unique<StagedWork>(StartOnHost(staged), staged.outputs, std::move(to));
+  }
+
+  std::unique_ptr<Work> StartOnHost(const Operation& operation) {
+    switch (operation.kind) {
+      case OpKind::kSend:
+        return Send(operation);
+      case OpKind::kRecv:
+        return Recv(operation);
+      case OpKind::kAllReduce:
+        return AllReduce(operation);
+      case OpKind::kAllGather:
+        return AllGather(operation);
+      case OpKind::kReduceScatter:
+        return ReduceScatter(operation);
+      case OpKind::kBroadcast:
+        return Broadcast(operation);
+      case OpKind::kAllToAll:
+        return AllToAll(operation);
+      case OpKind::kBarrier:
+        return Pending(gloo_->barrier(), operation);
+      case OpKind::kFormGroup:
+        break;
+    }
+    throw ContractError(fmt::format("{} cannot be started", Name(operation.kind)));
+  }
+
+  std::unique_ptr<Work> Pending(GlooWork work, const Operation& operation, std::function<void()> finish = {}) {
+    return std::make_unique<PendingWork>(std::move(work), operation, group(), orphans_, std::move(finish));
+  }
+
+  // An empty message travels as one byte: both sides know, and it is waited for like any other.
+  static at::Tensor Payload(const at::Tensor& tensor) {
+    return tensor.numel() > 0 ? AsBytes(tensor) : at::zeros({1}, at::kByte);
+  }
+
+  std::unique_ptr<Work> Send(const Operation& operation) {
+    Tensors payload{Payload(operation.inputs[0])};
+    return Pending(gloo_->send(payload, operation.peer, operation.tag), operation);
+  }
+
+  std::unique_ptr<Work> Recv(const Operation& operation) {
+    Tensors payload{Payload(operation.outputs[0])};
+    return Pending(gloo_->recv(payload, operation.peer, operation.tag), operation);
+  }
+
+  std::unique_ptr<Work> AllReduce(const Operation& operation) {
+    const at::Tensor tensor = operation.outputs[0].detach();
+    if (tensor.numel() == 0) return Pending(gloo_->barrier(), operation);
+    if (!GlooCanReduce(tensor.scalar_type())) return AllReduceByGathering(operation);
+    Tensors values{tensor.view({-1})};
+    c10d::AllreduceOptions options;
+    options.reduceOp = GlooReduceOp(operation.reduce);
+    return Pending(gloo_->allreduce(values, options), operation);
+  }
+
+  std::unique_ptr<Work> AllReduceByGathering(const Operation& operation) {
+    const at::Tensor tensor = operation.outputs[0].detach();
+    const auto all = std::make_shared<std::vector<Tensors>>(1);
+    for (int r = 0; r < size(); ++r) (*all)[0].push_back(at::empty({Bytes(tensor)}, at::kByte));
+    Tensors mine{AsBytes(tensor).clone()};
+    return Pending(gloo_->allgather(*all, mine), operation, [all, tensor, operation] {
+      // As if all ranks were here: each operation holds what that rank gave.
+      std::vector<Operation> operations(all->front().size(), operation);
+      std::vector<const Operation*> pointers;
+      for (size_t r = 0; r < operations.size(); ++r) {
+        operations[r].outputs = {at::empty_like(tensor)};
+        AsBytes(operations[r].outputs[0]).copy_((*all)[0][r]);
+        pointers.push_back(&operations[r]);
+      }
+      ExecuteCollective(pointers);
+      tensor.copy_(operations[0].outputs[0]);
+    });
+  }
+
+  std::unique_ptr<Work> AllGather(const Operation& operation) {
+    int64_t largest = 0;
+    for (const at::Tensor& tensor : operation.outputs) largest = std::max(largest, Bytes(tensor));
+    if (largest == 0) return Pending(gloo_->barrier(), operation);
+    const auto all = std::make_shared<std::vector<Tensors>>(1);
+    for (int r = 0; r < size(); ++r) (*all)[0].push_back(at::empty({largest}, at::kByte));
+    Tensors mine{at::zeros({largest}, at::kByte)};
+    mine[0].narrow(0, 0, Bytes(operation.inputs[0])).copy_(AsBytes(operation.inputs[0]));
+    return Pending(gloo_->allgather(*all, mine), operation, [all, operation] {
+      for (size_t r = 0; r < operation.outputs.size(); ++r) {
+        const at::Tensor into = AsBytes(operation.outputs[r]);
+        into.copy_((*all)[0][r].narrow(0, 0, into.numel()));
+      }
+    });
+  }
+
+  std::unique_ptr<Work> Broadcast(const Operation& operation) {
+    if (operation.outputs[0].numel() == 0) return Pending(gloo_->barrier(), operation);
+    Tensors values{AsBytes(operation.outputs[0])};
+    c10d::BroadcastOptions options;
+    options.rootRank = operation.peer;
+    options.rootTensor = 0;
+    return Pending(gloo_->broadcast(values, options), operation);
+  }
+
+  // The bytes `parts` hold, one after the other, travel; `finish` gets those that came, in the order of ranks.
+  // A byte ahead of each part: Gloo has a message for every pair, and none is empty.
+  std::unique_ptr<Work> Exchange(const Operation& operation, const Tensors& parts, const std::vector<int64_t>& incoming,
+                                 std::function<void(const Tensors&)> finish) {
+    std::vector<int64_t> send_counts, receive_counts;
+    Tensors pieces;
+    for (const at::Tensor& part : parts) {
+      pieces.push_back(at::zeros({1}, at::kByte));
+      pieces.push_back(AsBytes(part));
+      send_counts.push_back(1 + Bytes(part));
+    }
+    for (const int64_t bytes : incoming) receive_counts.push_back(1 + bytes);
+    at::Tensor outgoing = at::cat(pieces);
+    at::Tensor arrived =
+        at::empty({std::accumulate(receive_counts.begin(), receive_counts.end(), int64_t{0})}, at::kByte);
+    auto work = gloo_->alltoall_base(arrived, outgoing, receive_counts, send_counts);
+    return Pending(std::move(work), operation, [arrived, outgoing, incoming, finish = std::move(finish)] {
+      Tensors received;
+      int64_t begin = 0;
+      for (const int64_t bytes : incoming) {
+        received.push_back(arrived.narrow(0, begin + 1, bytes));
+        begin += 1 + bytes;
+      }
+      finish(received);
+    });
+  }
+
+  std::unique_ptr<Work> AllToAll(const Operation& operation) {
+    std::vector<int64_t> incoming;
+    for (const at::Tensor& tensor : operation.outputs) incoming.push_back(Bytes(tensor));
+    return Exchange(operation, operation.inputs, incoming, [operation](const Tensors& received) {
+      for (size_t r = 0; r < received.size(); ++r) AsBytes(operation.outputs[r]).copy_(received[r]);
+    });
+  }
+
+  std::unique_ptr<Work> ReduceScatter(const Operation& operation) {
+    const at::Tensor into = operation.outputs[0].detach();
+    const std::vector<int64_t> incoming(static_cast<size_t>(size()), Bytes(into));
+    return Exchange(operation, operation.inputs, incoming, [into](const Tensors& received) {
+      const at::Tensor term = at::empty_like(into);
+      for (size_t r = 0; r < received.size(); ++r) {
+        const at::Tensor& place = r == 0 ? into : term;
+        AsBytes(place).copy_(received[r]);
+        if (r > 0) into.add_(term);
+      }
+    });
+  }
+
+  c10::intrusive_ptr<c10d::Store> store_;
+  GlooOptions options_;
+  c10::intrusive_ptr<Gloo> gloo_;
+  std::shared_ptr<Orphans> orphans_ = std::make_shared<Orphans>();
+};
+
+}  // namespace
+
+std::shared_ptr<Communicator> MakeGlooCommunicator(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                                                   const GlooOptions& options) {
+  if (size < 1 || rank < 0 || rank >= size) {
+    throw ContractError(fmt::format("MakeGlooCommunicator: rank {} of {} ranks does not exist", rank, size));
+  }
+  Group world;
+  world.world_ranks.resize(static_cast<size_t>(size));
+  std::iota(world.world_ranks.begin(), world.world_ranks.end(), 0);
+  return std::make_shared<GlooCommunicator>(store, rank, std::move(world), options);
+}
+
+}  // namespace shardlab
