@@ -15,7 +15,8 @@ if(NOT Torch_FOUND)
 endif()
 
 foreach(need "GTest:libgtest-dev" "CLI11:libcli11-dev" "nlohmann_json:nlohmann-json3-dev" "fmt:libfmt-dev"
-             "tomlplusplus:libtomlplusplus-dev")
+             "tomlplusplus:libtomlplusplus-dev"
+             "CURL:libcurl4-openssl-dev" "LibArchive:libarchive-dev" "OpenSSL:libssl-dev")
   string(REPLACE ":" ";" need ${need})
   list(GET need 0 package)
   list(GET need 1 debian)

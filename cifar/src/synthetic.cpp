@@ -18,10 +18,6 @@ constexpr int kSide = static_cast<int>(kImageSide);
 constexpr int kGrid = 4;    // random colours along each side of the background
 constexpr int kNoise = 25;  // largest noise on a pixel, in grey levels of 0..255
 
-const std::vector<std::string> kClasses = {
-    "rows",      "columns",      "falling diagonals",      "rising diagonals",      "checkerboard",
-    "wide rows", "wide columns", "wide falling diagonals", "wide rising diagonals", "rings"};
-
 int IntegerSquareRoot(int n) {
   int root = 0;
   while ((root + 1) * (root + 1) <= n) ++root;
@@ -96,11 +92,11 @@ void DrawImage(CounterRandom random, int label, uint8_t* image) {
 Dataset MakeSplit(const std::string& name, uint64_t split, int64_t n, uint64_t seed) {
   Dataset data;
   data.name = "synthetic " + name;
-  data.classes = kClasses;
+  data.classes = SyntheticClasses();
   data.labels.resize(static_cast<size_t>(n));
   data.images.resize(static_cast<size_t>(n * kImageBytes));
 
-  const auto classes = static_cast<int64_t>(kClasses.size());
+  const auto classes = static_cast<int64_t>(SyntheticClasses().size());
   for (int64_t i = 0; i < n; ++i) data.labels[static_cast<size_t>(i)] = static_cast<uint8_t>(i % classes);
   CounterRandom order{seed, split, HashName("order")};
   for (int64_t i = n - 1; i > 0; --i) {
@@ -116,6 +112,13 @@ Dataset MakeSplit(const std::string& name, uint64_t split, int64_t n, uint64_t s
 }
 
 }  // namespace
+
+const std::vector<std::string>& SyntheticClasses() {
+  static const std::vector<std::string> classes = {
+      "rows",      "columns",      "falling diagonals",      "rising diagonals",      "checkerboard",
+      "wide rows", "wide columns", "wide falling diagonals", "wide rising diagonals", "rings"};
+  return classes;
+}
 
 DataSplits MakeSynthetic(const SyntheticOptions& options) {
   if (options.train < 1 || options.test < 1 || options.train > UINT32_MAX || options.test > UINT32_MAX) {

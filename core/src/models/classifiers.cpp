@@ -2,9 +2,9 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/base/suggest.hpp"
 #include "shardlab/models/seeded.hpp"
 
 namespace shardlab {
@@ -106,7 +106,7 @@ std::shared_ptr<ImageClassifier> MakeModel(const std::string& name, const ModelO
   if (name == "mlp-ln") return std::make_shared<Mlp>(options, /*layer_norm=*/true);
   if (name == "cnn") return std::make_shared<LeNet>(options, /*batch_norm=*/false);
   if (name == "cnn-bn") return std::make_shared<LeNet>(options, /*batch_norm=*/true);
-  throw UsageError(fmt::format("there is no model '{}'; there are {}", name, fmt::join(ModelNames(), ", ")));
+  throw UsageError(UnknownName("model", name, ModelNames()));
 }
 
 }  // namespace shardlab

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "shardlab/cifar/dataset.hpp"
 
@@ -24,6 +26,9 @@
 
 namespace shardlab::cifar {
 
+/// What its labels 0 to 9 mean.
+const std::vector<std::string>& SyntheticClasses();
+
 /// Which synthetic set; the defaults are the one that graders and `lab train --data synthetic` use.
 struct SyntheticOptions {
   int64_t train = 10000;  ///< Training images, at least 1.
@@ -34,9 +39,8 @@ struct SyntheticOptions {
 /// Makes the set. Classes are equally frequent (up to one image) and in random order.
 ///
 /// Deterministic: only integer arithmetic, and image i is a function of (seed, split, i) and of its label.
-/// Cost: about 40 us an image on one core, half a second for the default. Runs an OpenMP region, so a process that forks
-/// ranks makes it in the ranks, not before.
-/// \throws ContractError unless both sizes are at least 1.
+/// Cost: about 40 us an image on one core, half a second for the default. Runs an OpenMP region, so a process that
+/// forks ranks makes it in the ranks, not before. \throws ContractError unless both sizes are at least 1.
 DataSplits MakeSynthetic(const SyntheticOptions& options = {});
 
 }  // namespace shardlab::cifar
