@@ -1,0 +1,186 @@
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "case_util.hpp"
+#include "shardlab/grade/referee.hpp"
+
+// All-to-all and barrier.
+
+namespace shardlab::grade {
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+using Matrix = std::vector<std::vector<int64_t>>;  // [a][b]: rows from rank a to rank b
+
+int64_t Sum(const std::vector<int64_t>& numbers) {
+  int64_t sum = 0;
+  for (int64_t number : numbers) sum += number;
+  return sum;
+}
+
+/// Adds the call in which rank a sends rows[a][b] rows to rank b, and what every rank has afterwards.
+void Add(CaseContext& t, Calls& calls, std::vector<Tensors>& expected, const std::string& what, const Matrix& rows,
+         const std::vector<int64_t>& row_shape, at::ScalarType dtype, bool strided = false) {
+  const Tensors inputs = t.PerRank([&](int rank) {
+    std::vector<int64_t> shape = row_shape;
+    shape.insert(shape.begin(), Sum(rows[rank]));
+    return t.Integers(shape, dtype);
+  });
+  calls.Add(what, inputs, {{"rows", rows}, {"strided", strided}});
+  expected.push_back(t.PerRank([&](int to) {
+    Tensors parts;
+    for (int from = 0; from < t.ranks(); ++from) parts.push_back(RowsOf(inputs[from], rows[from], to));
+    return at::cat(parts);
+  }));
+}
+
+Matrix Constant(CaseContext& t, int64_t rows) { return Matrix(t.ranks(), std::vector<int64_t>(t.ranks(), rows)); }
+
+Matrix Random(CaseContext& t, int64_t low, int64_t high) {
+  Matrix rows = Constant(t, 0);
+  for (auto& row : rows) {
+    for (auto& count : row) count = t.Integer(low, high);
+  }
+  return rows;
+}
+
+void ExpectAll(CaseContext& t, const Run& run, const Calls& calls, const std::vector<Tensors>& expected) {
+  for (size_t i = 0; i < expected.size(); ++i) calls.Expect(t, run, i, expected[i]);
+}
+
+}  // namespace
+
+SHARDLAB_CASE(alltoall, values, kValue, {1, 2, 3, 4, 5}) {
+  Calls calls("all_to_all");
+  std::vector<Tensors> expected;
+  Add(t, calls, expected, "one row for each rank", Constant(t, 1), {}, at::kDouble);
+  Add(t, calls, expected, "two rows of 3 for each rank", Constant(t, 2), {3}, at::kLong);
+  ExpectAll(t, t.Launch(calls.spec), calls, expected);
+}
+
+SHARDLAB_CASE(alltoall, split_sizes, kValue, {2, 3, 4}) {
+  Calls calls("all_to_all");
+  std::vector<Tensors> expected;
+  Matrix to_last = Constant(t, 0);
+  for (auto& row : to_last) row.back() = 2;
+  Add(t, calls, expected, "1 to 4 rows for each rank", Random(t, 1, 4), {2}, at::kDouble);
+  Add(t, calls, expected, "0 to 2 rows for each rank", Random(t, 0, 2), {2}, at::kFloat);
+  Add(t, calls, expected, "rows for the last rank only", to_last, {}, at::kDouble);
+  Add(t, calls, expected, "no rows at all", Constant(t, 0), {2}, at::kDouble);
+  ExpectAll(t, t.Launch(calls.spec), calls, expected);
+}
+
+SHARDLAB_CASE(alltoall, dtypes_and_strides, kRobustness, {3}) {
+  Calls calls("all_to_all");
+  std::vector<Tensors> expected;
+  for (at::ScalarType dtype : {at::kBool, at::kByte, at::kInt, at::kHalf, at::kFloat}) {
+    Add(t, calls, expected, DtypeName(dtype), Random(t, 0, 3), {2}, dtype);
+  }
+  Add(t, calls, expected, "a non-contiguous input", Random(t, 1, 3), {2}, at::kDouble, true);
+  ExpectAll(t, t.Launch(calls.spec), calls, expected);
+}
+
+SHARDLAB_CASE(alltoall, late_messages, kRobustness, {4}) {
+  Calls calls("all_to_all");
+  std::vector<Tensors> expected;
+  calls.spec.faults.jitter_s = 0.004;
+  calls.spec.faults.seed = t.seed();
+  for (int i = 0; i < 4; ++i) Add(t, calls, expected, "messages that are late", Random(t, 1, 3), {2}, at::kDouble);
+  ExpectAll(t, t.Launch(calls.spec), calls, expected);
+}
+
+SHARDLAB_CASE(alltoall, refuses_sizes_that_do_not_add_up, kRobustness, {1, 2}) {
+  RunSpec spec;
+  spec.body = "all_to_all_refuses";
+  spec.point_to_point_only = true;
+  std::vector<std::string> what;
+  const auto add = [&](const std::string& words, int64_t input_rows, std::vector<int64_t> send_rows,
+                       std::vector<int64_t> receive_rows) {
+    what.push_back(words);
+    spec.params["calls"].push_back(
+        {{"input_rows", input_rows}, {"send_rows", send_rows}, {"receive_rows", receive_rows}});
+  };
+  const std::vector<int64_t> two(t.ranks(), 2);
+  add("send_rows that add up to fewer rows than the input has", 2 * t.ranks() + 1, two, two);
+  add("send_rows that add up to more rows than the input has", 2 * t.ranks() - 1, two, two);
+  add("more numbers in send_rows than there are ranks", 2 * t.ranks() + 2, std::vector<int64_t>(t.ranks() + 1, 2), two);
+  add("more numbers in receive_rows than there are ranks", 2 * t.ranks(), two, std::vector<int64_t>(t.ranks() + 1, 2));
+  std::vector<int64_t> negative = two;
+  negative[0] = -1;
+  add("a negative number in receive_rows", 2 * t.ranks(), two, negative);
+  const Run run = t.Launch(spec);
+  for (size_t i = 0; i < what.size(); ++i) {
+    for (int rank = 0; rank < t.ranks(); ++rank) {
+      const double refused = run.Number(rank, "refused" + std::to_string(i));
+      t.Expect(refused != 0, "AllToAll returned although it was given " + what[i] + "; it must throw ContractError");
+      t.Expect(refused == 1, "AllToAll threw something else than ContractError when it was given " + what[i]);
+    }
+  }
+  t.ExpectCost("messages sent by calls that are to be refused", run.TotalCost().messages, 0, "messages");
+}
+
+SHARDLAB_CASE(alltoall, cost, kCost, {1, 2, 4, 5}) {
+  Calls calls("all_to_all");
+  std::vector<Tensors> expected;
+  const Matrix rows = Random(t, 10, 20);
+  Add(t, calls, expected, "10 to 20 rows for each rank", rows, {5}, at::kDouble);
+  const Run run = t.Launch(calls.spec);
+  ExpectAll(t, run, calls, expected);
+  const int64_t ranks = t.ranks();
+  t.ExpectCost("rounds", run.TotalCost().rounds, ranks == 1 ? 0 : 1, "rounds");
+  t.ExpectCost("messages in all", run.TotalCost().messages, ranks * (ranks - 1), "messages");
+  int64_t total = 0;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const int64_t bytes = (Sum(rows[rank]) - rows[rank][rank]) * 5 * 8;
+    t.ExpectCost(fmt::format("bytes from rank {}: its input less what stays at home", rank), run.Cost(rank).bytes_sent,
+                 bytes, "bytes");
+    total += bytes;
+  }
+  t.ExpectCost("bytes in all", run.TotalCost().bytes_sent, total, "bytes");
+}
+
+// Nobody leaves a barrier before everybody has entered it: each rank in turn is late to one.
+
+SHARDLAB_CASE(alltoall, barrier_waits_for_everybody, kValue, {1, 2, 3, 4, 5, 8}) {
+  RunSpec spec;
+  spec.body = "barrier";
+  spec.point_to_point_only = true;
+  spec.params["late_s"] = 0.02;
+  const Run run = t.Launch(spec);
+  std::map<std::string, std::vector<int64_t>> times;  // a mark -> when each rank made it
+  for (const Event& event : run.outcome.events) {
+    if (event.record.kind != RecordKind::kMark) continue;
+    auto& of = times[event.record.name];
+    of.resize(t.ranks());
+    of[event.rank] = event.record.time_ns;
+  }
+  for (int late = 0; late < t.ranks(); ++late) {
+    const auto& entered = times["enter " + std::to_string(late)];
+    const auto& left = times["leave " + std::to_string(late)];
+    if (entered.empty() || left.empty()) t.Fail("the marks around the barrier are missing");
+    const auto last = std::max_element(entered.begin(), entered.end());
+    const auto first = std::min_element(left.begin(), left.end());
+    t.Expect(*first >= *last,
+             fmt::format("rank {} left the barrier {:.1f} ms before rank {} entered it: it must wait for every rank",
+                         first - left.begin(), (*last - *first) * 1e-6, last - entered.begin()));
+  }
+}
+
+SHARDLAB_CASE(alltoall, barrier_cost, kCost, {1, 2, 3, 4, 5, 8}) {
+  RunSpec spec;
+  spec.body = "barrier_cost";
+  spec.point_to_point_only = true;
+  const Run run = t.Launch(spec);
+  const int64_t rounds = CeilLog2(t.ranks());
+  t.ExpectCost("messages in all", run.TotalCost().messages, t.ranks() * rounds, "messages");
+  t.ExpectAtMost("bytes in all", run.TotalCost().bytes_sent, 8 * t.ranks() * rounds, "bytes");
+  t.ExpectCost("rounds: ceil(log2 T)", run.TotalCost().rounds, rounds, "rounds");
+}
+
+}  // namespace shardlab::grade

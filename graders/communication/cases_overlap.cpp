@@ -1,0 +1,136 @@
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "case_util.hpp"
+#include "shardlab/grade/referee.hpp"
+
+// Buckets that travel while backward runs.
+
+namespace shardlab::grade {
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+using Json = nlohmann::json;
+
+const std::vector<std::vector<int64_t>> kShapes = {{3, 2}, {5}, {1}, {4, 4}, {2}};
+
+/// Runs overlap_values and compares every gradient with the mean over the ranks of the sum over the backwards.
+Run ExpectMeans(CaseContext& t, const std::vector<std::vector<int64_t>>& order, int backwards, int steps,
+                int64_t bucket_bytes, const std::string& where, double jitter_s = 0) {
+  RunSpec spec;
+  spec.body = "overlap_values";
+  spec.faults.jitter_s = jitter_s;
+  spec.faults.seed = t.seed();
+  spec.params = {{"shapes", kShapes},
+                 {"order", order},
+                 {"backwards", backwards},
+                 {"bucket_bytes", bucket_bytes},
+                 {"steps", steps}};
+  Tensors means;
+  for (size_t i = 0; i < kShapes.size(); ++i) {
+    means.push_back(at::zeros(kShapes[i], at::kDouble));
+    for (int backward = 0; backward < backwards; ++backward) {
+      const Tensors c = t.PerRank([&](int) { return t.Integers(kShapes[i], at::kDouble) * t.ranks(); });
+      spec.inputs[fmt::format("c{}_{}", backward, i)] = c;
+      for (int rank = 0; rank < t.ranks(); ++rank) {
+        const bool used = std::count(order[rank].begin(), order[rank].end(), static_cast<int64_t>(i)) > 0;
+        if (used) means[i] = means[i] + c[rank] / t.ranks();
+      }
+    }
+  }
+  Run run = t.Launch(spec);
+  for (size_t i = 0; i < kShapes.size(); ++i) {
+    for (int rank = 0; rank < t.ranks(); ++rank) {
+      t.ExpectClose(run, rank, "g" + std::to_string(i), means[i],
+                    Label{fmt::format("the averaged gradient of parameter {}{}", i, where), {}}, 1);
+    }
+  }
+  return run;
+}
+
+std::vector<std::vector<int64_t>> SameOrder(CaseContext& t) {
+  return std::vector<std::vector<int64_t>>(t.ranks(), {0, 1, 2, 3, 4});
+}
+
+}  // namespace
+
+SHARDLAB_CASE(overlap, averages, kValue, {1, 2, 3}) {
+  ExpectMeans(t, SameOrder(t), 1, 2, 60, "");
+  ExpectMeans(t, SameOrder(t), 1, 1, 1, ", one bucket each");
+  ExpectMeans(t, SameOrder(t), 1, 1, 1 << 20, ", one bucket for all");
+}
+
+SHARDLAB_CASE(overlap, averages_accumulated_gradients, kGradient, {2}) {
+  ExpectMeans(t, SameOrder(t), 3, 2, 60, ", accumulated over 3 backwards");
+}
+
+SHARDLAB_CASE(overlap, gradients_in_another_order_on_every_rank, kRobustness, {3}) {
+  ExpectMeans(t, {{0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}, {2, 0, 4, 1, 3}}, 1, 2, 60,
+              ", where gradients become ready in another order on every rank");
+}
+
+SHARDLAB_CASE(overlap, parameters_that_take_no_part, kRobustness, {2}) {
+  ExpectMeans(t, {{0, 1, 3, 4}, {0, 2, 4}}, 1, 2, 60, ", where some take no part in one rank's loss");
+  ExpectMeans(t, {{0, 1, 2, 3, 4}, {}}, 1, 1, 60, ", where one rank's loss depends on none");
+}
+
+SHARDLAB_CASE(overlap, late_messages, kRobustness, {3}) {
+  ExpectMeans(t, SameOrder(t), 2, 2, 60, ", with all-reduces that are late", 0.004);
+}
+
+SHARDLAB_CASE(overlap, only_the_last_backward_talks, kCost, {2}) {
+  const Run run = ExpectMeans(t, SameOrder(t), 3, 1, 60, ", accumulated over 3 backwards");
+  t.ExpectCost("bytes that a rank hands to all-reduces", run.Cost(0).collective_bytes, (6 + 5 + 1 + 16 + 2) * 8,
+               "bytes");
+  // From the back, 60 bytes each: {2 elements}, {16}, {1, 5}, {6}.
+  t.ExpectCost("all-reduces: one a bucket", run.Cost(0).collectives, 4, "all-reduces");
+}
+
+SHARDLAB_CASE(overlap, step_takes_less_than_60_percent, kCost, {2}) {
+  constexpr int64_t kLayers = 14;
+  RunSpec spec;
+  spec.body = "overlap_time";
+  spec.limit_s = 20;
+  spec.params = {{"layers", kLayers}, {"layer_s", 0.02}};
+  spec.faults.delay_s = 0.02;
+  spec.faults.serial_link = true;
+  spec.faults.delay_ops = {OpKind::kAllReduce};
+  const Run run = t.Launch(spec);
+
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    t.ExpectClose(run, rank, "with", run.Output(rank, "without"), Label{"the averaged gradients", {}}, 1);
+  }
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+    int64_t begin = kNever, first = kNever, last_gradient = kNever;
+    for (const Event& event : run.outcome.events) {
+      const Record& record = event.record;
+      if (event.rank != rank) continue;
+      if (record.kind == RecordKind::kMark && std::string(record.name) == "with overlap") begin = record.time_ns;
+      if (begin == kNever) continue;
+      if (record.kind == RecordKind::kPost && record.op == OpKind::kAllReduce) first = std::min(first, record.time_ns);
+      if (record.kind == RecordKind::kMark && std::string(record.name) == "layer 0") last_gradient = record.time_ns;
+    }
+    t.Expect(
+        first < last_gradient,
+        fmt::format("rank {}: the first bucket's all-reduce starts {:.1f} ms after the last gradient was computed; "
+                    "it must start while backward is still running",
+                    rank, static_cast<double>(first - last_gradient) * 1e-6));
+  }
+  double with = 0, without = 0;
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    with = std::max(with, run.Number(rank, "with_s"));
+    without = std::max(without, run.Number(rank, "without_s"));
+  }
+  t.ExpectAtMost(
+      fmt::format("a step with overlap ({:.0f} ms) against one without ({:.0f} ms)", with * 1e3, without * 1e3),
+      100 * with / without, 60, "%");
+}
+
+}  // namespace shardlab::grade

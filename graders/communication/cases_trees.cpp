@@ -1,0 +1,245 @@
+#include <ATen/ATen.h>
+
+#include <string>
+#include <vector>
+
+#include "case_util.hpp"
+#include "shardlab/grade/referee.hpp"
+
+// Broadcast, reduce, scatter and gather. Any algorithm that gives the right values passes the value cases; the cost
+// cases ask for the trees.
+
+namespace shardlab::grade {
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+
+std::string RootIs(int root) { return "root " + std::to_string(root); }
+
+/// What one rank has, `owner`, and elsewhere tensors of the same shape whose values say nothing.
+Tensors OnlyOn(CaseContext& t, int owner, const at::Tensor& value) {
+  return t.PerRank([&](int rank) { return rank == owner ? value : at::zeros_like(value); });
+}
+
+Tensors OnlyRoot(CaseContext& t, int root, const at::Tensor& value) {
+  return t.PerRank([&](int rank) { return rank == root ? value : at::Tensor(); });
+}
+
+/// A tree's cost, as broadcast and reduce share it.
+void ExpectTreeCost(CaseContext& t, const Run& run, int64_t bytes) {
+  const int64_t messages = t.ranks() - 1;
+  t.ExpectCost("messages in all", run.TotalCost().messages, messages, "messages");
+  t.ExpectCost("bytes in all", run.TotalCost().bytes_sent, messages * bytes, "bytes");
+  t.ExpectCost("steps, when every rank sends and receives one message at a time", OneAtATimeSteps(run.outcome),
+               CeilLog2(t.ranks()), "steps");
+}
+
+/// Splits of rows that are even, uneven, and with ranks that get none.
+std::vector<std::vector<int64_t>> Splits(CaseContext& t) {
+  std::vector<int64_t> even(t.ranks(), 2), uneven, gaps;
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    uneven.push_back(1 + (2 * rank + 1) % 4);
+    gaps.push_back(rank % 2 == 0 ? 0 : 3);
+  }
+  return {even, uneven, gaps};
+}
+
+std::string Text(const std::vector<int64_t>& rows) {
+  std::string text = "rows {";
+  for (size_t i = 0; i < rows.size(); ++i) text += (i ? ", " : "") + std::to_string(rows[i]);
+  return text + "}";
+}
+
+int64_t Total(const std::vector<int64_t>& rows) {
+  int64_t total = 0;
+  for (int64_t count : rows) total += count;
+  return total;
+}
+
+/// What Scatter is given on every rank: the whole on the root, elsewhere a tensor without rows.
+Tensors ScatterInputs(CaseContext& t, int root, const at::Tensor& whole) {
+  return t.PerRank([&](int rank) { return rank == root ? whole : whole.narrow(0, 0, 0).contiguous(); });
+}
+
+Tensors Parts(CaseContext& t, const at::Tensor& whole, const std::vector<int64_t>& rows) {
+  return t.PerRank([&](int rank) { return RowsOf(whole, rows, rank); });
+}
+
+}  // namespace
+
+// Broadcast
+
+SHARDLAB_CASE(trees, broadcast_every_root, kValue, {1, 2, 3, 4, 5, 8}) {
+  Calls calls("tree_broadcast");
+  Tensors values;
+  for (int root = 0; root < t.ranks(); ++root) {
+    values.push_back(t.Integers({3, 2}, at::kDouble));
+    calls.Add("a 3 x 2 tensor, " + RootIs(root), OnlyOn(t, root, values[root]), {{"root", root}});
+  }
+  const Run run = t.Launch(calls.spec);
+  for (int root = 0; root < t.ranks(); ++root) calls.Expect(t, run, root, t.PerRank([&](int) { return values[root]; }));
+}
+
+SHARDLAB_CASE(trees, broadcast_sizes_and_dtypes, kValue, {3}) {
+  Calls calls("tree_broadcast");
+  Tensors values;
+  const auto add = [&](const std::string& what, const at::Tensor& value) {
+    values.push_back(value);
+    calls.Add(what, OnlyOn(t, 1, value), {{"root", 1}});
+  };
+  add("no element", t.Integers({0, 4}, at::kFloat));
+  add("one number without dimensions", t.Integers({}, at::kDouble));
+  add("10007 float32", t.Integers({10007}, at::kFloat));
+  for (at::ScalarType dtype : {at::kBool, at::kByte, at::kInt, at::kLong, at::kHalf}) {
+    add("7 " + DtypeName(dtype), t.Integers({7}, dtype));
+  }
+  const Run run = t.Launch(calls.spec);
+  for (size_t i = 0; i < values.size(); ++i) calls.Expect(t, run, i, t.PerRank([&](int) { return values[i]; }));
+}
+
+SHARDLAB_CASE(trees, broadcast_cost, kCost, {1, 2, 4, 5, 8}) {
+  Calls calls("tree_broadcast");
+  const at::Tensor value = t.Integers({1000}, at::kDouble);
+  calls.Add("1000 float64, root 0", OnlyOn(t, 0, value), {{"root", 0}});
+  ExpectTreeCost(t, t.Launch(calls.spec), 8000);
+}
+
+// Reduce
+
+SHARDLAB_CASE(trees, reduce_every_root, kValue, {1, 2, 3, 4, 5, 8}) {
+  Calls calls("tree_reduce");
+  std::vector<Tensors> values;
+  for (int root = 0; root < t.ranks(); ++root) {
+    values.push_back(t.PerRank([&](int) { return t.Integers({3, 2}, at::kDouble); }));
+    calls.Add("a 3 x 2 tensor, " + RootIs(root), values[root], {{"root", root}});
+  }
+  const Run run = t.Launch(calls.spec);
+  for (int root = 0; root < t.ranks(); ++root) calls.Expect(t, run, root, OnlyRoot(t, root, SumOf(values[root])));
+}
+
+SHARDLAB_CASE(trees, reduce_sizes_and_dtypes, kValue, {3}) {
+  Calls calls("tree_reduce");
+  std::vector<Tensors> values;
+  const auto add = [&](const std::string& what, const std::vector<int64_t>& shape, at::ScalarType dtype) {
+    values.push_back(t.PerRank([&](int) { return t.Integers(shape, dtype); }));
+    calls.Add(what, values.back(), {{"root", 2}});
+  };
+  add("no element", {0, 4}, at::kFloat);
+  add("one number without dimensions", {}, at::kDouble);
+  add("10007 float32", {10007}, at::kFloat);
+  for (at::ScalarType dtype : {at::kByte, at::kInt, at::kLong, at::kHalf}) add("7 " + DtypeName(dtype), {7}, dtype);
+  const Run run = t.Launch(calls.spec);
+  for (size_t i = 0; i < values.size(); ++i) calls.Expect(t, run, i, OnlyRoot(t, 2, SumOf(values[i])));
+}
+
+SHARDLAB_CASE(trees, reduce_cost, kCost, {1, 2, 4, 5, 8}) {
+  Calls calls("tree_reduce");
+  calls.Add("1000 float64, root 0", t.PerRank([&](int) { return t.Integers({1000}, at::kDouble); }), {{"root", 0}});
+  ExpectTreeCost(t, t.Launch(calls.spec), 8000);
+}
+
+// Scatter and gather
+
+SHARDLAB_CASE(trees, scatter_values, kValue, {1, 2, 3, 4}) {
+  Calls calls("scatter");
+  std::vector<Tensors> expected;
+  const auto add = [&](const std::vector<int64_t>& rows, int root, const at::Tensor& whole) {
+    calls.Add(DtypeName(whole.scalar_type()) + ", " + Text(rows) + ", " + RootIs(root), ScatterInputs(t, root, whole),
+              {{"rows", rows}, {"root", root}});
+    expected.push_back(Parts(t, whole, rows));
+  };
+  int root = 0;
+  for (const auto& rows : Splits(t)) {
+    add(rows, root++ % t.ranks(), t.Integers({Total(rows), 2, 3}, at::kDouble));
+    add(rows, t.ranks() - 1, t.Integers({Total(rows)}, at::kLong));
+  }
+  add(std::vector<int64_t>(t.ranks(), 1), 0, t.Integers({t.ranks(), 2}, at::kBool));
+  const Run run = t.Launch(calls.spec);
+  for (size_t i = 0; i < expected.size(); ++i) calls.Expect(t, run, i, expected[i]);
+}
+
+SHARDLAB_CASE(trees, gather_values, kValue, {1, 2, 3, 4}) {
+  Calls calls("gather");
+  std::vector<Tensors> expected;
+  const auto add = [&](const std::vector<int64_t>& rows, int root, const at::Tensor& whole) {
+    calls.Add(DtypeName(whole.scalar_type()) + ", " + Text(rows) + ", " + RootIs(root), Parts(t, whole, rows),
+              {{"rows", rows}, {"root", root}});
+    expected.push_back(OnlyRoot(t, root, whole));
+  };
+  int root = 0;
+  for (const auto& rows : Splits(t)) {
+    add(rows, root++ % t.ranks(), t.Integers({Total(rows), 2, 3}, at::kDouble));
+    add(rows, t.ranks() - 1, t.Integers({Total(rows)}, at::kLong));
+  }
+  add(std::vector<int64_t>(t.ranks(), 1), 0, t.Integers({t.ranks(), 2}, at::kBool));
+  const Run run = t.Launch(calls.spec);
+  for (size_t i = 0; i < expected.size(); ++i) calls.Expect(t, run, i, expected[i]);
+}
+
+SHARDLAB_CASE(trees, scatter_cost, kCost, {4}) {
+  const std::vector<int64_t> rows = {10, 20, 30, 40};
+  Calls calls("scatter");
+  calls.Add(Text(rows), ScatterInputs(t, 1, t.Integers({100, 5}, at::kDouble)), {{"rows", rows}, {"root", 1}});
+  const Run run = t.Launch(calls.spec);
+  t.ExpectCost("messages in all", run.TotalCost().messages, 3, "messages");
+  t.ExpectCost("rounds", run.TotalCost().rounds, 1, "rounds");
+  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes");
+}
+
+SHARDLAB_CASE(trees, gather_cost, kCost, {4}) {
+  const std::vector<int64_t> rows = {10, 20, 30, 40};
+  Calls calls("gather");
+  calls.Add(Text(rows), Parts(t, t.Integers({100, 5}, at::kDouble), rows), {{"rows", rows}, {"root", 1}});
+  const Run run = t.Launch(calls.spec);
+  t.ExpectCost("messages in all", run.TotalCost().messages, 3, "messages");
+  t.ExpectCost("rounds", run.TotalCost().rounds, 1, "rounds");
+  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes");
+}
+
+// All four with inputs that lie otherwise in memory, and with messages that are late
+
+SHARDLAB_CASE(trees, strided_inputs, kRobustness, {3}) {
+  const std::vector<int64_t> rows = {2, 0, 3};
+  const at::Tensor value = t.Integers({5, 2}, at::kFloat);
+  const Tensors summands = t.PerRank([&](int) { return t.Integers({5, 2}, at::kFloat); });
+  const auto strided = [&](nlohmann::json params) {
+    params["strided"] = true;
+    params["root"] = 2;
+    return params;
+  };
+  const auto check = [&](const std::string& body, const Tensors& inputs, const nlohmann::json& params,
+                         const Tensors& expected) {
+    Calls calls(body);
+    calls.Add("a non-contiguous input", inputs, strided(params));
+    const Run run = t.Launch(calls.spec);
+    calls.Expect(t, run, 0, expected);
+  };
+  check("tree_broadcast", OnlyOn(t, 2, value), nlohmann::json::object(), t.PerRank([&](int) { return value; }));
+  check("tree_reduce", summands, nlohmann::json::object(), OnlyRoot(t, 2, SumOf(summands)));
+  check("scatter", ScatterInputs(t, 2, value), {{"rows", rows}}, Parts(t, value, rows));
+  check("gather", Parts(t, value, rows), {{"rows", rows}}, OnlyRoot(t, 2, value));
+}
+
+SHARDLAB_CASE(trees, late_messages, kRobustness, {5}) {
+  const int repeats = 4;
+  for (const std::string body : {"tree_broadcast", "tree_reduce"}) {
+    Calls calls(body);
+    calls.spec.faults.jitter_s = 0.004;
+    calls.spec.faults.seed = t.seed();
+    std::vector<Tensors> inputs;
+    for (int i = 0; i < repeats; ++i) {
+      inputs.push_back(t.PerRank([&](int) { return t.Integers({100}, at::kDouble); }));
+      calls.Add(
+          "messages that are late, call " + std::to_string(i + 1) + " of " + std::to_string(repeats) + ", " + RootIs(i),
+          inputs[i], {{"root", i}});
+    }
+    const Run run = t.Launch(calls.spec);
+    for (int i = 0; i < repeats; ++i) {
+      calls.Expect(
+          t, run, i,
+          body == "tree_broadcast" ? t.PerRank([&](int) { return inputs[i][i]; }) : OnlyRoot(t, i, SumOf(inputs[i])));
+    }
+  }
+}
+
+}  // namespace shardlab::grade
