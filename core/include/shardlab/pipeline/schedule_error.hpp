@@ -1,0 +1,28 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace shardlab {
+
+/// A schedule that cannot be made, read or run.
+///
+/// `what()` is one sentence. Where the fault has a place, `rank()` and `step()` say which entry of which list it is
+/// (both -1 otherwise), and `table()` shows the lists of all ranks around it with the entry marked: print both.
+class ScheduleError : public std::runtime_error {
+ public:
+  explicit ScheduleError(const std::string& what, int rank = -1, int step = -1, std::string table = {})
+      : std::runtime_error(what), rank_(rank), step_(step), table_(std::move(table)) {}
+
+  int rank() const { return rank_; }
+  int step() const { return step_; }
+  const std::string& table() const { return table_; }
+
+ private:
+  int rank_;
+  int step_;
+  std::string table_;
+};
+
+}  // namespace shardlab
