@@ -1,0 +1,151 @@
+// What every module of the course promises, checked for each graders/<module>/rubric.toml that there is.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "shardlab/grade/session.hpp"
+#include "shardlab/report/rubric.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using shardlab::Part;
+using shardlab::Rubric;
+using shardlab::grade::CaseResult;
+using shardlab::grade::RunGradeSession;
+using shardlab::grade::SessionOptions;
+using shardlab::grade::Status;
+
+const fs::path kRoot = SHARDLAB_SOURCE_DIR;
+const fs::path kBuild = SHARDLAB_BINARY_DIR;
+
+std::string ReadAll(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  EXPECT_TRUE(in) << "cannot read " << path;
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+std::set<std::string> SourcesIn(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".cpp") names.insert(entry.path().filename());
+  }
+  return names;
+}
+
+// Symbols that a shared object defines for others, demangled.
+std::set<std::string> ExportedSymbols(const fs::path& library) {
+  EXPECT_TRUE(fs::exists(library)) << library;
+  const std::string command = "nm -D -C --defined-only '" + library.string() + "'";
+  std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
+  std::set<std::string> symbols;
+  std::array<char, 4096> line{};
+  while (pipe && fgets(line.data(), line.size(), pipe.get())) {
+    std::string text(line.data());
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    const auto name = text.find(' ', text.find(' ') + 1);  // "address type name"
+    if (name != std::string::npos) symbols.insert(text.substr(name + 1));
+  }
+  return symbols;
+}
+
+SessionOptions OptionsFor(const std::string& module, const std::string& flavour) {
+  SessionOptions options;
+  options.module = module;
+  options.host_program = kBuild / "bin" / ("host_" + module + "_" + flavour);
+  options.referee_program = kBuild / "bin" / ("referee_" + module);
+  options.seed = 1;
+  return options;
+}
+
+class Module : public ::testing::TestWithParam<std::string> {
+ protected:
+  Rubric rubric() const { return shardlab::LoadRubric(kRoot / "graders" / GetParam() / "rubric.toml"); }
+};
+
+TEST_P(Module, EverySolutionPassesEveryCaseOfEveryPart) {
+  const auto session = RunGradeSession(OptionsFor(GetParam(), "solutions"));
+  std::set<std::string> parts_with_cases;
+  for (const CaseResult& result : session.results) {
+    parts_with_cases.insert(result.part);
+    EXPECT_EQ(result.status, Status::kPassed) << result.part << " " << result.id << ": " << result.message;
+  }
+  for (const Part& part : rubric().parts) {
+    EXPECT_TRUE(parts_with_cases.count(rubric().FullId(part.id))) << part.id << " has no case";
+  }
+}
+
+TEST_P(Module, EveryStubSaysInItsOwnWordsThatItIsNotImplemented) {
+  const auto session = RunGradeSession(OptionsFor(GetParam(), "stubs"));
+  for (const CaseResult& result : session.results) {
+    EXPECT_EQ(result.status, Status::kNotImplemented) << result.part << " " << result.id << ": " << result.message;
+    EXPECT_NE(result.message.find(GetParam() + "."), std::string::npos) << "names no part: " << result.message;
+    EXPECT_NE(result.message.find("(exercises/" + GetParam() + "/"), std::string::npos)
+        << "does not say where to begin: " << result.message;
+  }
+}
+
+TEST_P(Module, EveryPartHasFilesHintsAndASectionOfTheHandout) {
+  const fs::path exercises = kRoot / "exercises" / GetParam();
+  const std::string handout = ReadAll(exercises / "README.md");
+  for (const Part& part : rubric().parts) {
+    EXPECT_FALSE(part.files.empty()) << part.id;
+    for (const std::string& file : part.files) {
+      EXPECT_TRUE(fs::exists(kRoot / "graders" / GetParam() / "stubs" / file)) << part.id << ": " << file;
+    }
+    EXPECT_FALSE(ReadAll(exercises / "hints" / (part.id + ".md")).empty()) << part.id << " has no hint";
+    EXPECT_NE(handout.find("`" + part.id + "`"), std::string::npos) << "the handout does not name " << part.id;
+  }
+}
+
+TEST_P(Module, ExercisesStubsAndSolutionsAreTheSameFiles) {
+  const auto stubs = SourcesIn(kRoot / "graders" / GetParam() / "stubs");
+  EXPECT_EQ(SourcesIn(kRoot / "solutions" / GetParam()), stubs);
+  std::set<std::string> graded;
+  for (const Part& part : rubric().parts) graded.insert(part.files.begin(), part.files.end());
+  EXPECT_EQ(graded, stubs) << "every file belongs to a part";
+}
+
+TEST_P(Module, TheExercisesAreShippedAsTheirStubs) {
+  // A student's own tree differs, and should: only a tree that is about to be published has to be pristine.
+  if (std::getenv("CI") == nullptr) GTEST_SKIP() << "checked where CI is set: here somebody may be solving them";
+  for (const std::string& file : SourcesIn(kRoot / "graders" / GetParam() / "stubs")) {
+    EXPECT_EQ(ReadAll(kRoot / "exercises" / GetParam() / file),
+              ReadAll(kRoot / "graders" / GetParam() / "stubs" / file))
+        << file;
+  }
+}
+
+TEST_P(Module, ExportsItsContractsAndNothingElse) {
+  const auto stubs = ExportedSymbols(kBuild / "lib" / ("lib" + GetParam() + "_stubs.so"));
+  EXPECT_FALSE(stubs.empty());
+  EXPECT_EQ(ExportedSymbols(kBuild / "lib" / ("lib" + GetParam() + "_solutions.so")), stubs);
+  for (const std::string& symbol : stubs) {
+    EXPECT_NE(symbol.find("shardlab::"), std::string::npos) << symbol << " is exported but is no contract";
+  }
+}
+
+std::vector<std::string> ModuleNames() {
+  std::vector<std::string> names;
+  for (const Rubric& rubric : shardlab::LoadRubrics(kRoot)) names.push_back(rubric.id);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Course, Module, ::testing::ValuesIn(ModuleNames()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
