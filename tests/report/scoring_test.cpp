@@ -196,6 +196,17 @@ TEST(Scoring, PartsThatWereNotAskedForAreNotOnTheCard) {
   EXPECT_EQ(module.bonus_max, 0);
 }
 
+TEST(Scoring, AnEarlierPartThatRanCountsWithoutBeingOnTheCard) {
+  Session run;
+  run.Add("first", "values", Kind::kValue, Status::kFailed).Add("second", "values", Kind::kValue, Status::kPassed);
+  ScoreOptions options;
+  options.parts = {"second"};
+  const ModuleScore module = ScoreModule(SmallRubric(), run.planned, run.results, options);
+  ASSERT_EQ(module.parts.size(), 1u);
+  EXPECT_EQ(module.parts[0].status, Status::kSkipped);
+  EXPECT_EQ(module.score, 0);
+}
+
 TEST(Scoring, SumsKeepBonusPointsApart) {
   Session run;
   run.Add("first", "v", Kind::kValue, Status::kPassed).Add("extra", "v", Kind::kValue, Status::kPassed);

@@ -93,6 +93,7 @@ class CardWriter {
 
   /// `left` at the left edge and `right` at the right one.
   std::string Spread(const std::string& left, const std::string& right) const {
+    if (right.empty()) return left;
     const size_t used = DisplayWidth(left) + DisplayWidth(right);
     return left + std::string(used + 2 <= terminal_.width ? terminal_.width - used : 2, ' ') + right;
   }

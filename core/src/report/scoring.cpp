@@ -131,11 +131,10 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<PlannedCase>& pl
   ModuleScore module;
   module.id = rubric.id;
   module.title = rubric.title;
-  std::map<std::string, Status> status_of;  // of the parts that are on the card
+  std::map<std::string, Status> status_of;  // of the parts that ran
   for (const Part& part : rubric.parts) {
     const bool on_card = options.parts.empty() ||
                          std::find(options.parts.begin(), options.parts.end(), part.id) != options.parts.end();
-    if (!on_card) continue;
     PartScore score;
     score.id = rubric.FullId(part.id);
     score.title = part.title;
@@ -184,7 +183,9 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<PlannedCase>& pl
       score.score = part.points;
     }
 
-    status_of[part.id] = score.status;
+    // A part that is not on the card and did not run says nothing about those after it.
+    if (on_card || failure || !score.cases.empty()) status_of[part.id] = score.status;
+    if (!on_card) continue;
     (part.bonus ? module.bonus : module.score) += score.score;
     (part.bonus ? module.bonus_max : module.max) += score.max;
     module.parts.push_back(std::move(score));

@@ -1,0 +1,179 @@
+// lab bench: `edit` measures what a student waits for after a save; every other name is a program bench_<name>.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "build.hpp"
+#include "commands.hpp"
+#include "process.hpp"
+#include "shardlab/base/errors.hpp"
+#include "shardlab/base/suggest.hpp"
+#include "shardlab/report/files.hpp"
+#include "shardlab/report/rubric.hpp"
+
+namespace shardlab::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::ordered_json;
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+/// A table whose columns are as wide as their widest cell; numbers go to the right.
+void PrintTable(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], DisplayWidth(row[i]));
+  }
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const bool text = i == 0 || row[i].find_first_not_of("0123456789.,") != std::string::npos;
+      const bool heading = &row == &rows[0];
+      const bool number_column = !heading && !text;
+      const bool over_numbers = heading && rows.size() > 1 && i < rows[1].size() && i > 0 &&
+                                rows[1][i].find_first_not_of("0123456789.,-") == std::string::npos;
+      line += (number_column || over_numbers ? PadLeft(row[i], widths[i]) : PadRight(row[i], widths[i])) + "   ";
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    fmt::print("{}\n", line);
+  }
+}
+
+/// Modules whose exercises can be graded in this build.
+std::vector<Rubric> Gradable(const Context& context) {
+  const std::vector<std::string> hosts = ProgramsInBuild(context, "host_");
+  std::vector<Rubric> rubrics;
+  for (const Rubric& rubric : LoadRubrics(context.root)) {
+    const std::string host = fmt::format("host_{}_exercises", rubric.id);
+    if (std::find(hosts.begin(), hosts.end(), host) != hosts.end()) rubrics.push_back(rubric);
+  }
+  if (rubrics.empty()) throw EnvironmentError("this build has no host_<module>_exercises to measure");
+  return rubrics;
+}
+
+/// From saving one file of a module to a host that can be graded: the median of three.
+Json BenchEdit(const Context& context) {
+  constexpr int kRuns = 3;
+  // A compiler cache would answer instead of the compiler: the content is the same.
+  setenv("CCACHE_DISABLE", "1", 1);
+  Json rows = Json::array();
+  std::vector<std::vector<std::string>> table = {{"module", "saved file", "seconds to a host that can be graded"}};
+  for (const Rubric& rubric : Gradable(context)) {
+    const std::string target = fmt::format("host_{}_exercises", rubric.id);
+    const std::string file = fmt::format("exercises/{}/{}", rubric.id, rubric.parts[0].files[0]);
+    Build(context, {target});
+    std::vector<double> seconds;
+    for (int run = 0; run < kRuns; ++run) {
+      std::error_code error;
+      std::filesystem::last_write_time(context.InRoot(file), std::filesystem::file_time_type::clock::now(), error);
+      if (error) throw EnvironmentError(fmt::format("{} cannot be saved: {}", file, error.message()));
+      const auto start = Clock::now();
+      Build(context, {target});
+      seconds.push_back(SecondsSince(start));
+    }
+    rows.push_back({{"module", rubric.id}, {"file", file}, {"seconds", Median(seconds)}});
+    table.push_back({rubric.id, file, fmt::format("{:.2f}", Median(seconds))});
+  }
+  const auto start = Clock::now();
+  Build(context, {fmt::format("host_{}_exercises", rows[0]["module"].get<std::string>())});
+  const double nothing = SecondsSince(start);
+  rows.push_back({{"module", ""}, {"file", ""}, {"seconds", nothing}});
+  table.push_back({"(nothing to build)", "", fmt::format("{:.2f}", nothing)});
+  PrintTable(table);
+  return rows;
+}
+
+/// Everything that grading the solutions needs, for programs that measure it.
+std::vector<std::string> GraderTargets(const Context& context) {
+  std::vector<std::string> targets;
+  for (const char* prefix : {"host_", "referee_"}) {
+    for (const std::string& program : ProgramsInBuild(context, prefix)) {
+      const bool student = program.find("_exercises") != std::string::npos || program.find("_stubs") != std::string::npos;
+      if (!student) targets.push_back(program);
+    }
+  }
+  return targets;
+}
+
+/// Runs a program of its own; what it prints is its table. Its exit status goes into `status` unless it is 0.
+Json BenchProgram(const Context& context, const std::string& name, const std::vector<std::string>& arguments, int& status) {
+  const std::string program = "bench_" + name;
+  std::vector<std::string> targets = {program};
+  if (name == "grading") {
+    const std::vector<std::string> graders = GraderTargets(context);
+    targets.insert(targets.end(), graders.begin(), graders.end());
+  }
+  Build(context, targets);
+  Json lines = Json::array();
+  ProcessOptions options;
+  options.on_line = [&](const std::string& line) {
+    fmt::print("{}\n", line);
+    std::fflush(stdout);
+    lines.push_back(line);
+  };
+  std::vector<std::string> command = {context.InBuild("bin/" + program)};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  const int ended = RunProcess(command, options);
+  if (SignalDuringProcess() != 0) throw Interrupted{SignalDuringProcess()};
+  if (ended != 0) status = ended;
+  return lines;
+}
+
+}  // namespace
+
+int Bench(const Context& context, std::vector<std::string> arguments) {
+  std::vector<std::string> known = {"edit"};
+  for (const std::string& program : ProgramsInBuild(context, "bench_")) known.push_back(program.substr(6));
+  std::vector<std::string> names, rest;
+  std::string json_file;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--json") {
+      if (i + 1 == arguments.size()) throw UsageError("lab bench: --json needs the name of a file");
+      json_file = arguments[++i];
+    } else if (names.empty() && (arguments[i] == "--help" || arguments[i] == "-h")) {
+      fmt::print("Usage: lab bench [NAME...] [--json FILE]\nMeasures and prints tables; without NAME all of them: {}.\n",
+                 fmt::join(known, ", "));
+      return kAllPassed;
+    } else if (rest.empty() && arguments[i].compare(0, 1, "-") != 0) {
+      names.push_back(arguments[i]);
+    } else {
+      rest.push_back(arguments[i]);  // the options of the one program that was named
+    }
+  }
+  for (const std::string& name : names) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) throw UsageError(UnknownName("bench", name, known));
+  }
+  if (!rest.empty() && (names.size() != 1 || names[0] == "edit")) {
+    throw UsageError(UnknownName("option of lab bench", rest[0], {"--json"}));
+  }
+  if (!json_file.empty()) RequireWritable(json_file, "--json");
+  if (names.empty()) names = known;
+
+  Json benches = Json::array();
+  int status = kAllPassed;
+  for (const std::string& name : names) {
+    if (names.size() > 1) fmt::print("{}{}\n", name == names[0] ? "" : "\n", Paint(name, Tone::kStrong, context.out));
+    const Json rows = name == "edit" ? BenchEdit(context) : BenchProgram(context, name, rest, status);
+    benches.push_back({{"name", name}, {"rows", rows}});
+  }
+  if (!json_file.empty()) {
+    WriteFileSafely(json_file, Json{{"schema", 1}, {"cores", std::thread::hardware_concurrency()}, {"benches", benches}}.dump(2) + "\n");
+  }
+  return status;
+}
+
+}  // namespace shardlab::cli

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "context.hpp"
+#include "shardlab/grade/session.hpp"
+
+/// \file
+/// The subcommands of `lab`. Each returns the exit status and throws UsageError, EnvironmentError or Interrupted.
+
+namespace shardlab::cli {
+
+/// `lab`: every module and part, points so far, what to do next.
+int Board(const Context& context);
+
+/// What `lab grade` was asked for.
+struct GradeOptions {
+  std::vector<std::string> what;  ///< MODULE or MODULE.PART
+  bool solutions = false;
+  std::optional<uint64_t> seed;
+  int ranks = 0;  ///< 0: any
+  std::string device = "cpu";
+  std::string json;
+  std::string junit;
+};
+
+/// Grades one module; RunGradeSession, or what stands in for it in a test.
+using Session = std::function<grade::SessionResult(const grade::SessionOptions&)>;
+
+/// `lab grade`.
+int Grade(const Context& context, const GradeOptions& options, const Session& session = grade::RunGradeSession);
+
+/// `lab hint [PART]`: the next hint, one at a time; without PART of the part that is next.
+int Hint(const Context& context, const std::string& part, bool restart);
+/// `lab reset MODULE[.PART]`: the stubs again; what was there goes to .lab/backup/<time>/<module>/.
+int Reset(const Context& context, const std::string& what);
+/// `lab diff MODULE[.PART]`: from the stubs to the student's files.
+int Diff(const Context& context, const std::string& what);
+
+/// `lab train ...`: becomes train_solutions, or train_exercises with --mine and in a tree without solutions.
+int Train(const Context& context, std::vector<std::string> arguments);
+/// `lab data ...`: becomes cifar_data.
+int Data(const Context& context, const std::vector<std::string>& arguments);
+/// `lab bench [NAME...] [--json F]`.
+int Bench(const Context& context, std::vector<std::string> arguments);
+/// `lab test [FILTER]`: builds everything and runs ctest.
+int Test(const Context& context, const std::string& filter);
+/// `lab docs`: the Doxygen site.
+int Docs(const Context& context);
+/// `lab doctor`: what this machine has and lacks.
+int Doctor(const Context& context);
+
+}  // namespace shardlab::cli

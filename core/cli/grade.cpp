@@ -1,0 +1,324 @@
+// lab grade: build, run a session a module, score, print, write.
+//
+//   select parts --> build host and referee --> files that do not compile --> session --> score --> card, files
+//
+// Whatever ends early (Ctrl-C, a referee that dies) ends in the same place: a card of what there is.
+#include <signal.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <map>
+#include <random>
+
+#include <fmt/format.h>
+
+#include "build.hpp"
+#include "commands.hpp"
+#include "modules.hpp"
+#include "progress_file.hpp"
+#include "shardlab/base/errors.hpp"
+#include "shardlab/report/chart.hpp"
+#include "shardlab/report/files.hpp"
+#include "shardlab/report/progress.hpp"
+#include "shardlab/report/score_card_text.hpp"
+
+namespace shardlab::cli {
+namespace {
+
+using grade::CaseResult;
+using grade::PlannedCase;
+using grade::Status;
+
+std::atomic<bool> cancelled{false};
+volatile std::sig_atomic_t cancel_signal = 0;
+
+void Cancel(int signal) {
+  cancel_signal = signal;
+  cancelled = true;
+}
+
+/// While it lives, the first Ctrl-C ends the session in an orderly way; a second one ends the program at once. A program
+/// that dies while it is written to does not end this one.
+class CancelOnSignal {
+ public:
+  CancelOnSignal() {
+    cancelled = false;
+    cancel_signal = 0;
+    struct sigaction action {};
+    action.sa_handler = Cancel;
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &before_[i]);
+    before_pipe_ = std::signal(SIGPIPE, SIG_IGN);
+  }
+  ~CancelOnSignal() {
+    std::signal(SIGPIPE, before_pipe_);
+    for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before_[i], nullptr);
+  }
+  CancelOnSignal(const CancelOnSignal&) = delete;
+  CancelOnSignal& operator=(const CancelOnSignal&) = delete;
+
+ private:
+  static constexpr std::array<int, 3> kSignals = {SIGINT, SIGTERM, SIGHUP};
+  std::array<struct sigaction, 3> before_{};
+  void (*before_pipe_)(int) = SIG_DFL;
+};
+
+/// One run of `lab grade`.
+class GradeRun {
+ public:
+  GradeRun(const Context& context, const GradeOptions& options, const Session& session)
+      : context_(context), options_(options), session_(session) {}
+
+  int Run() {
+    const auto start = std::chrono::steady_clock::now();
+    CheckOptions();
+    card_.flavour = options_.solutions ? "solutions" : "exercises";
+    card_.seed = options_.seed ? *options_.seed : DrawSeed();
+    BuildAll();
+    GradeAll();
+    card_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (options_.ranks > 0 && !any_planned_ && !problem_ && interrupted_ == 0) {
+      throw UsageError(fmt::format("no case of what was asked for runs on {} ranks; leave --ranks out", options_.ranks));
+    }
+    card_.revision = Revision(context_);
+    const bool written = WriteFiles();  // first: printing into a pipe that nobody reads ends the program
+    Print();
+    RecordProgress();
+    if (interrupted_ != 0) return 128 + interrupted_;
+    if (problem_ || !written) return kEnvironment;
+    return card_.AllPassed() ? kAllPassed : kNotPassed;
+  }
+
+ private:
+  /// Everything that can be wrong with the command line is found before anything is built.
+  void CheckOptions() {
+    selections_ = Select(LoadRubrics(context_.root), options_.what);
+    if (options_.solutions && !context_.HasSolutions()) {
+      throw UsageError("there are no solutions in this tree: leave --solutions out to grade your own files");
+    }
+    if (options_.device != "cpu") {
+      throw EnvironmentError("--device cuda: the cases of these modules run on the CPU only; leave --device out");
+    }
+    if (!options_.json.empty()) RequireWritable(options_.json, "--json");
+    if (!options_.junit.empty()) RequireWritable(options_.junit, "--junit");
+  }
+
+  /// Seeds are drawn anew each run, and short enough to be typed again.
+  static uint64_t DrawSeed() {
+    std::random_device device;
+    return std::uniform_int_distribution<uint64_t>(0, 999999)(device);
+  }
+
+  void BuildAll() {
+    std::vector<std::string> targets;
+    for (const Selection& selection : selections_) {
+      targets.push_back(fmt::format("host_{}_{}", selection.rubric.id, card_.flavour));
+      targets.push_back(fmt::format("referee_{}", selection.rubric.id));
+    }
+    try {
+      Build(context_, targets);
+    } catch (const Interrupted& interrupted) {
+      interrupted_ = interrupted.signal;
+    }
+  }
+
+  void GradeAll() {
+    const CancelOnSignal cancel;
+    for (const Selection& selection : selections_) GradeModule(selection);
+  }
+
+  void GradeModule(const Selection& selection) {
+    const Rubric& rubric = selection.rubric;
+    ScoreOptions scoring;
+    scoring.parts = selection.parts;
+    if (!options_.solutions) scoring.compile_failures = ReadCompileFailures(context_, rubric);
+    plan_.clear();
+    results_.clear();
+    not_passed_.clear();
+    for (const CompileFailure& failure : scoring.compile_failures) {
+      for (const Part& part : rubric.parts) {
+        const bool of_part = std::find(part.files.begin(), part.files.end(), failure.file) != part.files.end();
+        if (of_part) not_passed_[part.id] = "exercises/" + rubric.id + "/" + failure.file + " does not compile";
+      }
+    }
+    if (interrupted_ != 0) {
+      scoring.why_not_run = kEndedEarly;
+    } else {
+      RunSession(selection, scoring);
+    }
+    card_.modules.push_back(ScoreModule(rubric, plan_, results_, scoring));
+  }
+
+  void RunSession(const Selection& selection, ScoreOptions& scoring) {
+    const Rubric& rubric = selection.rubric;
+    Progress progress(rubric.id, 0, stderr, context_.err);
+    grade::SessionOptions session;
+    session.module = rubric.id;
+    session.host_program = context_.InBuild(fmt::format("bin/host_{}_{}", rubric.id, card_.flavour));
+    session.referee_program = context_.InBuild(fmt::format("bin/referee_{}", rubric.id));
+    session.seed = card_.seed;
+    if (!selection.whole()) {
+      for (const std::string& part : WithPrerequisites(rubric, selection.parts)) {
+        session.parts.push_back(rubric.FullId(part));
+      }
+    }
+    session.ranks = options_.ranks;
+    session.cancel = &cancelled;
+    session.on_plan = [&](const std::vector<PlannedCase>& plan) {
+      plan_ = plan;
+      progress.SetTotal(static_cast<int64_t>(plan.size()));
+    };
+    session.skip = [&](const PlannedCase& planned) { return WhySkip(rubric, planned); };
+    session.on_start = [&](const PlannedCase& planned) {
+      progress.Update(static_cast<int64_t>(results_.size()), ShortId(planned.part) + ": " + planned.id);
+    };
+    session.on_result = [&](const CaseResult& result) {
+      results_.push_back(result);
+      if (result.status != Status::kPassed) {
+        not_passed_.emplace(ShortId(result.part), fmt::format("builds on {}, which has not passed yet", result.part));
+      }
+      progress.Update(static_cast<int64_t>(results_.size()), ShortId(result.part) + ": " + result.id);
+    };
+    try {
+      const grade::SessionResult result = session_(session);
+      plan_ = result.planned;
+      results_ = result.results;
+      curves_.insert(curves_.end(), result.curves.begin(), result.curves.end());
+      if (!result.libtorch.empty()) card_.libtorch = result.libtorch;
+      if (result.cancelled || cancel_signal != 0) {
+        interrupted_ = cancel_signal != 0 ? cancel_signal : SIGINT;
+        scoring.why_not_run = kEndedEarly;
+      }
+    } catch (const EnvironmentError& error) {
+      problem_ = true;
+      scoring.why_not_run = Brief(error);
+    } catch (const UsageError& error) {  // no case fits --ranks
+      scoring.why_not_run = Brief(error);
+    }
+    any_planned_ = any_planned_ || !plan_.empty();
+  }
+
+  /// A part's cases are not worth running when its file does not compile or a part that it builds on has failed a case.
+  std::string WhySkip(const Rubric& rubric, const PlannedCase& planned) const {
+    const Part* part = rubric.Find(ShortId(planned.part));
+    if (!part) return "";
+    const auto own = not_passed_.find(part->id);
+    if (own != not_passed_.end() && own->second.find("does not compile") != std::string::npos) return own->second;
+    for (const std::string& before : part->after) {
+      const auto at = not_passed_.find(before);
+      if (at != not_passed_.end()) return fmt::format("builds on {}, which has not passed yet", rubric.FullId(before));
+    }
+    return "";
+  }
+
+  void Print() {
+    CardTextOptions text;
+    text.next = NextThing();
+    fmt::print("{}", RenderScoreCard(card_, context_.out, text));
+    if (options_.ranks > 0) {
+      fmt::print("These are points for the cases on {} ranks only; they are not recorded.\n", options_.ranks);
+    }
+    SaveCurves();
+    std::fflush(stdout);
+  }
+
+  /// The one next thing to do.
+  std::string NextThing() const {
+    if (interrupted_ != 0) return "Ended early: parts whose cases did not all run keep the points of what did run.";
+    if (problem_) return "This machine could not run everything: ./lab doctor says what it lacks.";
+    const PartScore* next = NextPart(card_);
+    if (options_.solutions || !next) return "";
+    const std::string hint = Paint("./lab hint " + next->id, Tone::kAccent, context_.out);
+    const std::string id = Paint(next->id, Tone::kStrong, context_.out);
+    switch (next->status) {
+      case Status::kDoesNotCompile: return fmt::format("Next: make {} compile; {} looks at it again.", id,
+                                                       Paint("./lab grade " + next->id, Tone::kAccent, context_.out));
+      case Status::kNotImplemented:
+        return fmt::format("Next: {} (handout: exercises/{}/README.md).  {}", id, next->id.substr(0, next->id.find('.')),
+                           hint);
+      default: return fmt::format("Next: {}.  {}", id, hint);
+    }
+  }
+
+  /// Learning curves over their references, for a browser.
+  void SaveCurves() {
+    if (curves_.empty()) return;
+    std::vector<std::string> files;
+    try {
+      for (const grade::LearningCurve& curve : curves_) {
+        std::string name = fmt::format("{}.{}", curve.part, curve.id);
+        if (!curve.name.empty()) name += "." + curve.name;
+        std::replace_if(
+            name.begin(), name.end(), [](char letter) { return letter == '/' || letter == ' ' || letter == '='; }, '-');
+        const std::string file = fmt::format("curves/{}/{}.svg", card_.flavour, name);
+        const std::string title = fmt::format("{}: {}", curve.part, curve.name.empty() ? curve.id : curve.name);
+        WriteFileSafely(context_.InState(file), LearningCurveSvg(title, curve.run, curve.reference, curve.tolerance));
+        files.push_back(".lab/" + file);
+      }
+    } catch (const EnvironmentError& error) {
+      fmt::print(stderr, "lab: {}\n", error.what());
+    }
+    if (files.empty()) return;
+    fmt::print("Learning curves: {}\n", files.size() == 1 ? files[0] : fmt::format(".lab/curves/{}/*.svg", card_.flavour));
+  }
+
+  /// The files that were asked for. One that cannot be written does not cost the other.
+  bool WriteFiles() {
+    bool written = true;
+    const auto write = [&](const std::string& path, std::string (*format)(const ScoreCard&)) {
+      if (path.empty()) return;
+      try {
+        WriteFileSafely(path, format(card_));
+      } catch (const EnvironmentError& error) {
+        fmt::print(stderr, "lab: {}\n", error.what());
+        written = false;
+      }
+    };
+    write(options_.json, ToJson);
+    write(options_.junit, ToJUnit);
+    return written;
+  }
+
+  void RecordProgress() {
+    if (options_.solutions || options_.ranks > 0 || problem_) return;
+    try {
+      ProgressMap progress = LoadProgress(context_);
+      Record(card_, progress);
+      SaveProgress(context_, progress);
+    } catch (const std::exception& error) {  // the score has been shown; the board will be behind
+      fmt::print(stderr, "lab: the progress was not recorded: {}\n", Brief(error));
+    }
+  }
+
+  static std::string ShortId(const std::string& part) { return part.substr(part.find('.') + 1); }
+
+  static constexpr const char* kEndedEarly = "not run: the run was ended early";
+
+  const Context& context_;
+  const GradeOptions& options_;
+  const Session& session_;
+  std::vector<Selection> selections_;
+  ScoreCard card_;
+  std::vector<grade::LearningCurve> curves_;
+  int interrupted_ = 0;       // the signal
+  bool problem_ = false;      // the machine could not run a session
+  bool any_planned_ = false;  // of any module
+
+  // Of the module under way:
+  std::vector<PlannedCase> plan_;
+  std::vector<CaseResult> results_;
+  std::map<std::string, std::string> not_passed_;  // part id -> why it cannot be passed any more
+};
+
+}  // namespace
+
+int Grade(const Context& context, const GradeOptions& options, const Session& session) {
+  return GradeRun(context, options, session).Run();
+}
+
+}  // namespace shardlab::cli

@@ -1,0 +1,57 @@
+// lab train, data, test, docs: subcommands that are other programs.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "build.hpp"
+#include "commands.hpp"
+#include "process.hpp"
+#include "shardlab/base/errors.hpp"
+
+namespace shardlab::cli {
+
+int Train(const Context& context, std::vector<std::string> arguments) {
+  const auto mine = std::find(arguments.begin(), arguments.end(), "--mine");
+  bool exercises = !context.HasSolutions();
+  if (mine != arguments.end()) {
+    arguments.erase(mine);
+    exercises = true;
+  }
+  const std::string program = exercises ? "train_exercises" : "train_solutions";
+  Build(context, {program});
+  BecomeProgram(context.InBuild("bin/" + program), arguments);
+}
+
+int Data(const Context& context, const std::vector<std::string>& arguments) {
+  Build(context, {"cifar_data"});
+  BecomeProgram(context.InBuild("bin/cifar_data"), arguments);
+}
+
+int Test(const Context& context, const std::string& filter) {
+  Build(context, {"all"});
+  std::vector<std::string> command = {"ctest",          "--test-dir", context.build, "--output-on-failure",
+                                      "--no-tests=error", "--timeout",  "900"};
+  if (!filter.empty()) {
+    command.emplace_back("-R");
+    command.push_back(filter);
+  }
+  const int status = RunProcess(command);
+  if (status == 127) throw EnvironmentError("ctest was not found: install it (Debian: apt-get install cmake)");
+  if (SignalDuringProcess() != 0) throw Interrupted{SignalDuringProcess()};
+  return status == 0 ? kAllPassed : kNotPassed;
+}
+
+int Docs(const Context& context) {
+  Build(context, {"docs"});
+  const std::string index = context.InBuild("docs/index.html");
+  std::error_code error;
+  if (!std::filesystem::exists(index, error)) {
+    throw EnvironmentError(fmt::format("the documentation was built, but {} is not there", index));
+  }
+  fmt::print("{}\n", index);
+  return kAllPassed;
+}
+
+}  // namespace shardlab::cli

@@ -1,0 +1,224 @@
+// lab grade, with a session that says what each test wants to hear.
+#include <csignal>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "build.hpp"
+#include "commands.hpp"
+#include "shardlab/base/errors.hpp"
+#include "tree.hpp"
+
+namespace {
+
+using namespace shardlab;
+using namespace shardlab::cli;
+using grade::CaseResult;
+using grade::Kind;
+using grade::PlannedCase;
+using grade::SessionOptions;
+using grade::SessionResult;
+using grade::Status;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+class Grading : public Tree {
+ protected:
+  /// Parts whose cases end otherwise than passed.
+  std::map<std::string, Status> ends_;
+  /// What the sessions were asked for.
+  std::vector<SessionOptions> asked_;
+  /// The cases that really ran.
+  std::vector<std::string> ran_;
+  /// Called before each case.
+  std::function<void(const PlannedCase&)> before_case_;
+
+  /// A value and a cost case a part, run in order, like the real thing: it asks `skip` and tells `on_result`.
+  Session Fake() {
+    return [this](const SessionOptions& options) {
+      asked_.push_back(options);
+      SessionResult result;
+      result.libtorch = "1.13.1";
+      std::vector<std::string> parts = options.parts;
+      if (parts.empty() && options.module == "demo") parts = {"demo.first", "demo.second", "demo.extra"};
+      if (parts.empty()) parts = {"other.only"};
+      for (const std::string& part : parts) {
+        result.planned.push_back({part, "values/ranks=2", Kind::kValue, 2});
+        result.planned.push_back({part, "bytes/ranks=2", Kind::kCost, 2});
+      }
+      if (options.on_plan) options.on_plan(result.planned);
+      for (const PlannedCase& planned : result.planned) {
+        if (before_case_) before_case_(planned);
+        CaseResult one;
+        one.part = planned.part;
+        one.id = planned.id;
+        one.kind = planned.kind;
+        const std::string why = options.cancel && *options.cancel ? "not run: cancelled" : options.skip(planned);
+        if (!why.empty()) {
+          one.message = why;
+        } else {
+          ran_.push_back(planned.part + "/" + planned.id);
+          const auto at = ends_.find(planned.part);
+          one.status = at == ends_.end() ? Status::kPassed : at->second;
+          if (one.status != Status::kPassed) one.message = "it went wrong";
+        }
+        options.on_result(one);
+        result.results.push_back(one);
+      }
+      result.cancelled = options.cancel && *options.cancel;
+      return result;
+    };
+  }
+
+  int Run(GradeOptions options) {
+    options.json = In("card.json");
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    const int status = Grade(MakeContext(), options, Fake());
+    out_ = testing::internal::GetCapturedStdout();
+    err_ = testing::internal::GetCapturedStderr();
+    card_ = nlohmann::json::parse(Read("card.json"));
+    return status;
+  }
+  static GradeOptions What(const std::vector<std::string>& what) {
+    GradeOptions options;
+    options.what = what;
+    return options;
+  }
+  nlohmann::json Progress(const std::string& part) {
+    return nlohmann::json::parse(Read(".lab/progress.json")).at("parts").at(part);
+  }
+
+  std::string out_, err_;
+  nlohmann::json card_;
+};
+
+TEST_F(Grading, EverythingPassed) {
+  EXPECT_EQ(Run(What({})), 0);
+  EXPECT_EQ(card_["score"], 4);
+  EXPECT_EQ(card_["bonus"], 1);
+  EXPECT_EQ(card_["libtorch"], "1.13.1");
+  EXPECT_EQ(card_["flavour"], "exercises");
+  EXPECT_THAT(Built(), HasSubstr("--target host_demo_exercises referee_demo host_other_exercises referee_other"));
+  EXPECT_THAT(out_, AllOf(HasSubstr("Total  4 of 4, bonus 1 of 1"), HasSubstr("has passed")));
+  EXPECT_EQ(Progress("demo.extra")["best"], 1);
+  EXPECT_EQ(asked_.at(0).host_program, In("build/bin/host_demo_exercises"));
+}
+
+TEST_F(Grading, AFailureCostsItsPartAndThoseAfterIt) {
+  ends_["demo.first"] = Status::kDeadlock;
+  EXPECT_EQ(Run(What({"demo"})), 1);
+  EXPECT_EQ(card_["score"], 0);
+  EXPECT_EQ(card_["bonus"], 1);
+  EXPECT_EQ(card_["modules"][0]["parts"][0]["status"], "deadlock");
+  EXPECT_EQ(card_["modules"][0]["parts"][1]["status"], "skipped");
+  EXPECT_THAT(ran_, Not(testing::Contains("demo.second/values/ranks=2"))) << "it was not worth running";
+  EXPECT_THAT(out_, AllOf(HasSubstr("it went wrong"), HasSubstr("./lab hint demo.first")));
+}
+
+TEST_F(Grading, TheBestScoreIsKept) {
+  Run(What({"demo.first"}));
+  ends_["demo.first"] = Status::kFailed;
+  Run(What({"demo.first"}));
+  EXPECT_EQ(Progress("demo.first")["best"], 1);
+  EXPECT_EQ(Progress("demo.first")["last"], 0);
+  EXPECT_EQ(Progress("demo.first")["status"], "failed");
+}
+
+TEST_F(Grading, OnePartIsGradedWithThoseBeforeItButScoredAlone) {
+  EXPECT_EQ(Run(What({"demo.second"})), 0);
+  EXPECT_THAT(asked_.at(0).parts, ElementsAre("demo.first", "demo.second"));
+  EXPECT_EQ(card_["max"], 1);
+  EXPECT_EQ(card_["modules"][0]["parts"].size(), 1u);
+  ends_["demo.first"] = Status::kFailed;
+  EXPECT_EQ(Run(What({"demo.second"})), 1);
+  EXPECT_THAT(out_, HasSubstr("builds on demo.first, which has not passed yet"));
+}
+
+TEST_F(Grading, AFileThatDoesNotCompileIsNamedWithTheFirstErrorInIt) {
+  Write("build/exercises/demo/b.cpp.error.txt",
+        "exercises/demo/b.cpp does not compile: its stub takes its place.\n"
+        "In file included from somewhere:\n"
+        "core/include/x.hpp:1:1: error: consequence\n"
+        "exercises/demo/b.cpp:7:3: error: 'rnak' was not declared\n"
+        "    7 |   rnak = 0;\n"
+        "      |   ^~~~\n"
+        "exercises/demo/b.cpp:9:1: error: another\n");
+  EXPECT_EQ(Run(What({"demo"})), 1);
+  const auto& parts = card_["modules"][0]["parts"];
+  EXPECT_EQ(parts[0]["status"], "passed");
+  EXPECT_EQ(parts[1]["status"], "does not compile");
+  EXPECT_EQ(parts[1]["cases"][0]["message"],
+            "exercises/demo/b.cpp:7:3: error: 'rnak' was not declared\n    7 |   rnak = 0;\n      |   ^~~~");
+  EXPECT_THAT(out_, Not(HasSubstr("another")));
+}
+
+TEST_F(Grading, SolutionsLeaveTheStudentsProgressAlone) {
+  Write("solutions/demo/a.cpp", "");
+  Write("build/exercises/demo/b.cpp.error.txt", "exercises/demo/b.cpp does not compile: its stub takes its place.\n");
+  GradeOptions options = What({"demo"});
+  options.solutions = true;
+  options.seed = 7;
+  EXPECT_EQ(Run(options), 0) << "the student's mistakes are not the solutions'";
+  EXPECT_EQ(card_["seed"], 7);
+  EXPECT_EQ(card_["flavour"], "solutions");
+  EXPECT_EQ(asked_.at(0).seed, 7u);
+  EXPECT_FALSE(Exists(".lab/progress.json"));
+}
+
+TEST_F(Grading, CtrlCWritesWhatThereIs) {
+  before_case_ = [](const PlannedCase& planned) {
+    if (planned.part == "demo.second" && planned.kind == Kind::kCost) std::raise(SIGINT);
+  };
+  EXPECT_EQ(Run(What({})), 130);
+  EXPECT_EQ(card_["modules"][0]["parts"][0]["score"], 1);
+  EXPECT_EQ(card_["modules"][0]["parts"][1]["score"], 0.5);
+  EXPECT_EQ(card_["modules"][0]["parts"][1]["status"], "skipped");
+  EXPECT_EQ(card_["modules"][1]["parts"][0]["status"], "skipped");
+  EXPECT_EQ(asked_.size(), 1u) << "the next module was not begun";
+  EXPECT_EQ(Progress("demo.first")["best"], 1);
+  EXPECT_ANY_THROW(Progress("demo.second")) << "half a run says nothing about a part";
+}
+
+TEST_F(Grading, AMachineThatCannotIsNotAFailureOfTheStudent) {
+  before_case_ = [](const PlannedCase& planned) {
+    if (planned.part == "demo.second") throw EnvironmentError("the referee ended by signal 9");
+  };
+  EXPECT_EQ(Run(What({"demo"})), 3);
+  EXPECT_EQ(card_["modules"][0]["parts"][0]["score"], 1);
+  EXPECT_EQ(card_["modules"][0]["parts"][1]["cases"][0]["message"], "the referee ended by signal 9");
+  EXPECT_FALSE(Exists(".lab/progress.json"));
+}
+
+TEST_F(Grading, NoCaseOnSoManyRanksIsAMistake) {
+  const Session none = [](const SessionOptions&) -> SessionResult { throw UsageError("no case runs on 7 ranks"); };
+  GradeOptions options = What({"demo"});
+  options.ranks = 7;
+  EXPECT_THROW(Grade(MakeContext(), options, none), UsageError);
+}
+
+TEST_F(Grading, ACurveIsDrawn) {
+  const Session fake = Fake();
+  const Session curves = [&](const SessionOptions& options) {
+    SessionResult result = fake(options);
+    result.curves.push_back({"demo.first", "curve/ranks=2", "mlp", {2, 1}, {2, 1}, {0.1, 0.1}});
+    return result;
+  };
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(Grade(MakeContext(), What({"demo"}), curves), 0);
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr(".lab/curves/exercises/demo.first.curve-ranks-2.mlp.svg"));
+  EXPECT_THAT(Read(".lab/curves/exercises/demo.first.curve-ranks-2.mlp.svg"), HasSubstr("demo.first: mlp"));
+}
+
+TEST_F(Grading, WhatCannotBeBuiltIsNotGraded) {
+  Script("cmake", "exit 1\n");
+  testing::internal::CaptureStderr();
+  EXPECT_THROW(Grade(MakeContext(), What({"demo"}), Fake()), EnvironmentError);
+  testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(asked_.empty());
+}
+
+}  // namespace
