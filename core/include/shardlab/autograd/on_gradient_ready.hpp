@@ -15,6 +15,7 @@ class GradientHook {
   GradientHook() = default;
   /// What OnGradientReady returns.
   explicit GradientHook(std::unique_ptr<Impl> impl);
+  /// Moving hands the registration on.
   GradientHook(GradientHook&&) noexcept;
   GradientHook& operator=(GradientHook&&) noexcept;
   ~GradientHook();

@@ -32,6 +32,7 @@ enum class ActionKind : uint8_t {
 /// follows an `@`: `2F5@1` runs on version 1, `2STEP@1` makes it and `2REDUCE_GRAD@1` sums the gradients that it is
 /// made of.
 struct Action {
+  /// What to do.
   ActionKind kind = ActionKind::kForward;
   /// Which chunk of the layout.
   int chunk = 0;
@@ -43,10 +44,15 @@ struct Action {
 
   /// \name The verbs in which generators are written
   ///@{
+  /// F.
   static Action Forward(int chunk, int microbatch) { return {ActionKind::kForward, chunk, microbatch}; }
+  /// B.
   static Action Backward(int chunk, int microbatch) { return {ActionKind::kBackward, chunk, microbatch}; }
+  /// I.
   static Action BackwardInput(int chunk, int microbatch) { return {ActionKind::kBackwardInput, chunk, microbatch}; }
+  /// W.
   static Action BackwardWeight(int chunk, int microbatch) { return {ActionKind::kBackwardWeight, chunk, microbatch}; }
+  /// STEP, which makes `version`.
   static Action Step(int chunk, int version) { return {ActionKind::kStep, chunk, -1, version}; }
   ///@}
 };

@@ -32,8 +32,8 @@ enum class Link {
 
 /// Something that an action needs: one of `any_of`, all of which are on the same chunk.
 struct Dependency {
-  std::vector<Action> any_of;
-  Link link = Link::kMemory;
+  std::vector<Action> any_of;  ///< One of these will do.
+  Link link = Link::kMemory;   ///< How it gets here.
 };
 
 /// All that `action` needs.

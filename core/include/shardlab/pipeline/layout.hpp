@@ -25,6 +25,7 @@ namespace shardlab {
 
 /// One copy of one stage.
 struct Chunk {
+  /// Who holds it.
   int rank = 0;
   /// The chunk whose output is this one's input; -1 for the first.
   int previous = -1;
@@ -36,26 +37,42 @@ struct Chunk {
   int replica = 0;
 };
 
+/// The four layouts of the figure.
 enum class LayoutKind { kLinear, kLooped, kVee, kBidirectional };
 
 /// The chunks of a pipeline and their ranks. Immutable.
 class Layout {
  public:
+  /// \name The layouts of the figure
   /// \throws ScheduleError unless there is at least one rank and one chunk a rank, and at most 65536 chunks.
-  static Layout Linear(int ranks);
-  static Layout Looped(int ranks, int chunks_per_rank);
-  static Layout Vee(int ranks, int chunks_per_rank = 2);
-  static Layout Bidirectional(int ranks);
+  ///@{
 
+  /// One chunk a rank.
+  static Layout Linear(int ranks);
+  /// After the last rank comes the first again.
+  static Layout Looped(int ranks, int chunks_per_rank);
+  /// After the last rank comes the last again, and back.
+  static Layout Vee(int ranks, int chunks_per_rank = 2);
+  /// Two replicas, the second in mirrored rank order.
+  static Layout Bidirectional(int ranks);
+  ///@}
+
+  /// Which of the four.
   LayoutKind kind() const { return kind_; }
+  /// How many ranks.
   int ranks() const { return ranks_; }
+  /// How many chunks each rank holds.
   int chunks_per_rank() const { return chunks_per_rank_; }
+  /// How many chunks there are in all.
   int chunks() const { return static_cast<int>(chunks_.size()); }
   /// Into how many parts the model is cut: the number of chunks, or half of it when there are two replicas.
   int stages() const { return kind_ == LayoutKind::kBidirectional ? ranks_ : chunks(); }
+  /// How many copies of the model.
   int replicas() const { return kind_ == LayoutKind::kBidirectional ? 2 : 1; }
 
+  /// Chunk `index`, which exists.
   const Chunk& chunk(int index) const { return chunks_.at(static_cast<size_t>(index)); }
+  /// Whether there is a chunk `index`.
   bool Has(int index) const { return index >= 0 && index < chunks(); }
   /// The chunks on a rank, in ascending order.
   std::vector<int> ChunksOf(int rank) const;

@@ -30,6 +30,7 @@ struct Schedule {
 
   /// What people call it: "1f1b".
   std::string name;
+  /// Which chunks there are, and where.
   Layout layout;
   /// How many micro-batches the lists run through, 0 .. microbatches-1: one mini-batch, or several where the schedule
   /// does not flush between them.

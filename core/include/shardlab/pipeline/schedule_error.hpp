@@ -12,11 +12,15 @@ namespace shardlab {
 /// (both -1 otherwise), and `table()` shows the lists of all ranks around it with the entry marked: print both.
 class ScheduleError : public std::runtime_error {
  public:
+  /// See above for what each is.
   explicit ScheduleError(const std::string& what, int rank = -1, int step = -1, std::string table = {})
       : std::runtime_error(what), rank_(rank), step_(step), table_(std::move(table)) {}
 
+  /// Whose list, or -1.
   int rank() const { return rank_; }
+  /// Which entry of it, from 0, or -1.
   int step() const { return step_; }
+  /// The lists around the fault, or empty.
   const std::string& table() const { return table_; }
 
  private:

@@ -34,16 +34,16 @@ struct CostModel {
 
 /// One action on the time line.
 struct Span {
-  Action action;
-  double begin = 0;
-  double end = 0;
+  Action action;     ///< Which one.
+  double begin = 0;  ///< When it starts.
+  double end = 0;    ///< When it is done.
 };
 
 /// One message on the time line.
 struct MessageSpan {
-  Action send;
-  int from = 0;
-  int to = 0;
+  Action send;       ///< The action that starts it.
+  int from = 0;      ///< The rank that sends.
+  int to = 0;        ///< The rank that receives.
   double begin = 0;  ///< When send and receive are both posted.
   double end = 0;    ///< When it is there.
 };
@@ -52,6 +52,7 @@ struct MessageSpan {
 struct Simulation {
   /// For each rank all its actions, in order.
   std::vector<std::vector<Span>> ranks;
+  /// All messages.
   std::vector<MessageSpan> messages;
   /// How many bytes all messages have together.
   int64_t bytes = 0;
@@ -63,6 +64,7 @@ struct Simulation {
   std::vector<double> busy;
   /// For each rank, its idle time between its first and its last computation.
   std::vector<double> gaps;
+  /// What the ranks keep in memory meanwhile.
   Footprint footprint;
 };
 

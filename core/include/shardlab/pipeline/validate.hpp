@@ -19,6 +19,7 @@ namespace shardlab {
 ///    window)-th is complete.
 ///  - REDUCE_GRAD waits until every rank with the same weights is in it.
 struct RunRules {
+  /// As many as there are.
   static constexpr int kNoWindow = std::numeric_limits<int>::max();
 
   /// Windows are for a run that cannot keep what it has sent. 1 never holds up a linear schedule; WPipe wants as many
@@ -48,8 +49,7 @@ struct Footprint {
 ///
 ///  1. Every entry is one that its rank can do, and is there once.
 ///  2. Every micro-batch runs forward through all chunks of one replica, and, unless nothing has a backward, back
-///  through
-///     all of them by B or by I and W.
+///     through all of them by B or by I and W.
 ///  3. Within a list nothing comes before what it needs.
 ///  4. F, R, B, I and W of one micro-batch use one weight version; versions are made by STEP in order 1, 2, 3...; every
 ///     gradient goes into a STEP if there is any; twins of a bidirectional layout are reduced before they step.
