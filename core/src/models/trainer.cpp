@@ -5,6 +5,9 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+// clip_grad.h uses torch::Tensor and does not include it.
+#include <torch/types.h>
+
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/sgd.h>

@@ -8,8 +8,8 @@
 /// distinguishes 1F1B, PipeDream and PipeDream-2BW: a policy takes the computation of a generator and fills in
 /// `Action::version` and the STEPs.
 ///
-/// `w_s(t)` is version t of stage s. A `STEP@k` takes the weights of version k-1 and all gradients of its chunk since the
-/// STEP before, whatever versions these were computed on. P stages, m micro-batches an update.
+/// `w_s(t)` is version t of stage s. A `STEP@k` takes the weights of version k-1 and all gradients of its chunk since
+/// the STEP before, whatever versions these were computed on. P stages, m micro-batches an update.
 
 namespace shardlab {
 
