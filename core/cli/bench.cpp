@@ -102,7 +102,8 @@ std::vector<std::string> GraderTargets(const Context& context) {
   std::vector<std::string> targets;
   for (const char* prefix : {"host_", "referee_"}) {
     for (const std::string& program : ProgramsInBuild(context, prefix)) {
-      const bool student = program.find("_exercises") != std::string::npos || program.find("_stubs") != std::string::npos;
+      const bool student =
+          program.find("_exercises") != std::string::npos || program.find("_stubs") != std::string::npos;
       if (!student) targets.push_back(program);
     }
   }
@@ -110,7 +111,8 @@ std::vector<std::string> GraderTargets(const Context& context) {
 }
 
 /// Runs a program of its own; what it prints is its table. Its exit status goes into `status` unless it is 0.
-Json BenchProgram(const Context& context, const std::string& name, const std::vector<std::string>& arguments, int& status) {
+Json BenchProgram(const Context& context, const std::string& name, const std::vector<std::string>& arguments,
+                  int& status) {
   const std::string program = "bench_" + name;
   std::vector<std::string> targets = {program};
   if (name == "grading") {
@@ -145,8 +147,9 @@ int Bench(const Context& context, std::vector<std::string> arguments) {
       if (i + 1 == arguments.size()) throw UsageError("lab bench: --json needs the name of a file");
       json_file = arguments[++i];
     } else if (names.empty() && (arguments[i] == "--help" || arguments[i] == "-h")) {
-      fmt::print("Usage: lab bench [NAME...] [--json FILE]\nMeasures and prints tables; without NAME all of them: {}.\n",
-                 fmt::join(known, ", "));
+      fmt::print(
+          "Usage: lab bench [NAME...] [--json FILE]\nMeasures and prints tables; without NAME all of them: {}.\n",
+          fmt::join(known, ", "));
       return kAllPassed;
     } else if (rest.empty() && arguments[i].compare(0, 1, "-") != 0) {
       names.push_back(arguments[i]);
@@ -171,7 +174,9 @@ int Bench(const Context& context, std::vector<std::string> arguments) {
     benches.push_back({{"name", name}, {"rows", rows}});
   }
   if (!json_file.empty()) {
-    WriteFileSafely(json_file, Json{{"schema", 1}, {"cores", std::thread::hardware_concurrency()}, {"benches", benches}}.dump(2) + "\n");
+    WriteFileSafely(
+        json_file,
+        Json{{"schema", 1}, {"cores", std::thread::hardware_concurrency()}, {"benches", benches}}.dump(2) + "\n");
   }
   return status;
 }

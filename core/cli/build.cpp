@@ -64,6 +64,10 @@ class NinjaOutput {
       progress_->Update(done, Subject(line.substr(static_cast<size_t>(end))));
       return;
     }
+    const std::string unknown = "ninja: error: unknown target '";
+    if (line.compare(0, unknown.size(), unknown) == 0) {
+      unknown_target_ = line.substr(unknown.size(), line.find('\'', unknown.size()) - unknown.size());
+    }
     for (const char* start : {"FAILED: ", "ninja: error", "CMake Error"}) {
       if (line.rfind(start, 0) == 0) failed_ = true;
     }
@@ -74,6 +78,9 @@ class NinjaOutput {
       if (last_.size() > kKept) last_.pop_front();
     }
   }
+
+  /// A target that this build does not have, or "".
+  const std::string& unknown_target() const { return unknown_target_; }
 
   /// Ends the bar and prints what was said about the failure.
   void Explain() {
@@ -104,6 +111,7 @@ class NinjaOutput {
   std::optional<Progress> progress_;
   std::deque<std::string> said_;  // from the first failure on
   std::deque<std::string> last_;  // before it
+  std::string unknown_target_;
   bool failed_ = false;
 };
 
@@ -111,10 +119,12 @@ class NinjaOutput {
 
 void Build(const Context& context, const std::vector<std::string>& targets) {
   if (access(context.InBuild("CMakeCache.txt").c_str(), R_OK) != 0) {
-    throw EnvironmentError(fmt::format("{} is not configured: run ./lab in {}, which does it", context.build, context.root));
+    throw EnvironmentError(
+        fmt::format("{} is not configured: run ./lab in {}, which does it", context.build, context.root));
   }
   const BuildLock lock(context);
-  std::vector<std::string> command = {"cmake", "--build", context.build, "-j", std::to_string(context.jobs), "--target"};
+  std::vector<std::string> command = {"cmake",   "--build", context.build, "-j", std::to_string(context.jobs),
+                                      "--target"};
   command.insert(command.end(), targets.begin(), targets.end());
   NinjaOutput output(context);
   ProcessOptions options;
@@ -124,6 +134,9 @@ void Build(const Context& context, const std::vector<std::string>& targets) {
   if (status == 0) return;
   if (SignalDuringProcess() != 0) throw Interrupted{SignalDuringProcess()};
   if (status == 127) throw EnvironmentError("cmake was not found: install it (Debian: apt-get install cmake)");
+  if (!output.unknown_target().empty()) {
+    throw EnvironmentError(fmt::format("this build has no {}", output.unknown_target()));
+  }
   output.Explain();
   throw EnvironmentError(fmt::format("{} could not be built; what the compiler said is above",
                                      targets.size() == 1 ? targets[0] : "what is needed"));
@@ -138,7 +151,8 @@ std::vector<std::string> ProgramsInBuild(const Context& context, const std::stri
     const size_t at = line.find(rule);
     if (at == std::string::npos) continue;
     const std::string name = line.substr(at + rule.size());
-    if (name.compare(0, prefix.size(), prefix) == 0 && name.find_first_of("./ ") == std::string::npos) names.insert(name);
+    if (name.compare(0, prefix.size(), prefix) == 0 && name.find_first_of("./ ") == std::string::npos)
+      names.insert(name);
   }
   return {names.begin(), names.end()};
 }

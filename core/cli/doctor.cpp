@@ -119,7 +119,8 @@ Finding LibTorch(const Context& context) {
   for (std::string line; std::getline(config, line);) {
     const std::string key = "set(PACKAGE_VERSION \"";
     const size_t at = line.find(key);
-    if (at != std::string::npos) version = line.substr(at + key.size(), line.find('"', at + key.size()) - at - key.size());
+    if (at != std::string::npos)
+      version = line.substr(at + key.size(), line.find('"', at + key.size()) - at - key.size());
   }
   const std::string package = FirstLine({"dpkg-query", "-W", "-f", "${Version}\n", "libtorch-dev"});
   if (folder.empty() && package.empty()) {
@@ -145,7 +146,8 @@ Finding Gloo(const Context& context) {
 /// Debian chooses libblas.so.3 by alternatives; a LibTorch of one's own brings its BLAS.
 Finding Blas(const Context& context) {
   const std::string torch = Cached(context, "Torch_DIR");
-  if (!torch.empty() && torch.compare(0, 5, "/usr/") != 0) return {"BLAS", Health::kGood, "the one inside LibTorch", ""};
+  if (!torch.empty() && torch.compare(0, 5, "/usr/") != 0)
+    return {"BLAS", Health::kGood, "the one inside LibTorch", ""};
   std::string library;
   ProcessOptions options;
   options.on_line = [&](const std::string& line) {
@@ -163,7 +165,8 @@ Finding Blas(const Context& context) {
   }
   if (found.find("openblas") != std::string::npos || found.find("blis") != std::string::npos ||
       found.find("atlas") != std::string::npos) {
-    return {"BLAS", Health::kNote, found, "apt-get install libopenblas0-openmp: this one starts threads when it is loaded"};
+    return {"BLAS", Health::kNote, found,
+            "apt-get install libopenblas0-openmp: this one starts threads when it is loaded"};
   }
   return {"BLAS", Health::kNote, found + ", the slow reference", "apt-get install libopenblas0-openmp"};
 }
@@ -183,12 +186,14 @@ Finding Cores() {
 Finding Disk(const Context& context) {
   struct statvfs info {};
   if (statvfs(context.build.c_str(), &info) != 0) {
-    return {"disk", Health::kBad, fmt::format("{} cannot be looked at", context.build), "name another folder with LAB_BUILD"};
+    return {"disk", Health::kBad, fmt::format("{} cannot be looked at", context.build),
+            "name another folder with LAB_BUILD"};
   }
   const double free = static_cast<double>(info.f_bavail) * static_cast<double>(info.f_frsize);
   const std::string found = fmt::format("{:.1f} GiB free for {}", GiB(free), context.build);
   if (access(context.build.c_str(), W_OK) != 0) {
-    return {"disk", Health::kBad, fmt::format("{} cannot be written", context.build), "name another folder with LAB_BUILD"};
+    return {"disk", Health::kBad, fmt::format("{} cannot be written", context.build),
+            "name another folder with LAB_BUILD"};
   }
   if (GiB(free) >= 3) return {"disk", Health::kGood, found, ""};
   const Health health = GiB(free) < 0.5 ? Health::kBad : Health::kNote;
@@ -202,8 +207,8 @@ Finding Sandbox() {
   if (pid > 0) waitpid(pid, &status, 0);
   const bool namespaces = pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
   const bool bubblewrap = !Which("bwrap").empty();
-  const std::string found = fmt::format("user namespaces {}, bubblewrap {}", namespaces ? "yes" : "no",
-                                        bubblewrap ? "yes" : "no");
+  const std::string found =
+      fmt::format("user namespaces {}, bubblewrap {}", namespaces ? "yes" : "no", bubblewrap ? "yes" : "no");
   if (namespaces && bubblewrap) return {"sandbox", Health::kGood, found, ""};
   return {"sandbox", Health::kNote, found,
           !bubblewrap ? "only for grading strangers' code: apt-get install bubblewrap"
@@ -232,7 +237,8 @@ Finding Cifar(const Context& context) {
     if (Exists(folder + "/" + name)) found += (found.empty() ? "" : ", ") + std::string(name);
   }
   if (!found.empty()) return {"CIFAR", Health::kGood, fmt::format("{} in {}", found, folder), ""};
-  return {"CIFAR", Health::kNote, "not here", "the synthetic data set takes its place; ./lab data cifar10 downloads the real one"};
+  return {"CIFAR", Health::kNote, "not here",
+          "the synthetic data set takes its place; ./lab data cifar10 downloads the real one"};
 }
 
 }  // namespace
@@ -260,7 +266,8 @@ int Doctor(const Context& context) {
     const Tone tone = is_good ? Tone::kGood : is_bad ? Tone::kBad : Tone::kWarning;
     const std::string mark = out.unicode ? (is_good ? "✔" : is_bad ? "✘" : "○") : (is_good ? "+" : is_bad ? "x" : "o");
     fmt::print("{} {}  {}\n", Paint(mark, tone, out), PadRight(finding.what, 14), finding.found);
-    if (!finding.advice.empty()) fmt::print("  {}  {}\n", std::string(14, ' '), Paint(finding.advice, Tone::kQuiet, out));
+    if (!finding.advice.empty())
+      fmt::print("  {}  {}\n", std::string(14, ' '), Paint(finding.advice, Tone::kQuiet, out));
   }
   if (bad > 0) {
     fmt::print("\n{} thing{} must be mended before anything can be built.\n", bad, bad == 1 ? "" : "s");

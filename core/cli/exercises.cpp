@@ -1,5 +1,6 @@
 // lab hint, lab reset, lab diff: what concerns the student's own files.
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
@@ -36,6 +37,28 @@ std::vector<std::string> SplitHints(const std::string& text) {
   }
   hints.erase(std::remove(hints.begin(), hints.end(), ""), hints.end());
   return hints;
+}
+
+/// Markdown with each paragraph on one line, so that it can be broken where the terminal ends; what is laid out by hand
+/// (code, lists, tables, headings, indented lines) stays as it is.
+std::string JoinParagraphs(const std::string& markdown) {
+  std::istringstream lines(markdown);
+  std::string text;
+  bool in_code = false, in_paragraph = false;
+  for (std::string line; std::getline(lines, line);) {
+    const bool fence = line.compare(0, 3, "```") == 0;
+    const bool prose = !in_code && !fence && !line.empty() &&
+                       std::string(" \t#|>-*+").find(line[0]) == std::string::npos &&
+                       !(std::isdigit(static_cast<unsigned char>(line[0])) && line.find(". ") < 4);
+    if (fence) in_code = !in_code;
+    if (prose && in_paragraph) {
+      text += " " + line;
+    } else {
+      text += (text.empty() ? "" : "\n") + line;
+    }
+    in_paragraph = prose;
+  }
+  return text;
 }
 
 /// A folder of this moment's own below .lab/backup.
@@ -82,7 +105,8 @@ int Hint(const Context& context, const std::string& part, bool restart) {
   const std::string file =
       context.InRoot(fmt::format("exercises/{}/hints/{}.md", selection.rubric.id, selection.parts[0]));
   std::error_code error;
-  const std::vector<std::string> hints = fs::exists(file, error) ? SplitHints(ReadFile(file)) : std::vector<std::string>();
+  const std::vector<std::string> hints =
+      fs::exists(file, error) ? SplitHints(ReadFile(file)) : std::vector<std::string>();
   if (hints.empty()) throw EnvironmentError(fmt::format("there are no hints for {} ({})", id, file));
 
   PartProgress& entry = progress[id];
@@ -93,7 +117,8 @@ int Hint(const Context& context, const std::string& part, bool restart) {
   entry.max = selection.rubric.Find(selection.parts[0])->points;
   const std::string heading = fmt::format("{}: hint {} of {}", id, entry.hints, count);
   fmt::print("{}\n\n", Paint(heading, Tone::kStrong, context.out));
-  for (const std::string& line : Wrap(hints[static_cast<size_t>(entry.hints - 1)], context.out.width)) {
+  const std::string& hint = hints[static_cast<size_t>(entry.hints - 1)];
+  for (const std::string& line : Wrap(JoinParagraphs(hint), context.out.width)) {
     fmt::print("{}\n", line);
   }
   if (again) {
@@ -128,8 +153,8 @@ int Reset(const Context& context, const std::string& what) {
     fs::create_directories(fs::path(backup + "/" + file).parent_path(), error);
     if (!error) fs::copy_file(Mine(context, rubric, file), backup + "/" + file, error);
     if (error) {
-      throw EnvironmentError(fmt::format("cannot keep exercises/{}/{} aside in {}: {}; nothing was reset", rubric.id, file,
-                                         backup, error.message()));
+      throw EnvironmentError(fmt::format("cannot keep exercises/{}/{} aside in {}: {}; nothing was reset", rubric.id,
+                                         file, backup, error.message()));
     }
     kept = true;
   }
@@ -154,9 +179,9 @@ int Diff(const Context& context, const std::string& what) {
       continue;
     }
     std::fflush(stdout);
-    const int status = RunProcess({"diff", "-u", context.out.colour ? "--color=always" : "--color=never", "--label",
-                                   "stub/" + name, "--label", "mine/" + name, Stub(context, rubric, file),
-                                   Mine(context, rubric, file)});
+    const int status =
+        RunProcess({"diff", "-u", context.out.colour ? "--color=always" : "--color=never", "--label", "stub/" + name,
+                    "--label", "mine/" + name, Stub(context, rubric, file), Mine(context, rubric, file)});
     if (status == 127) throw EnvironmentError("diff was not found: install it (Debian: apt-get install diffutils)");
     if (status > 1) throw EnvironmentError(fmt::format("{} could not be compared with its stub", name));
     any = any || status == 1;

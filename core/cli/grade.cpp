@@ -41,8 +41,8 @@ void Cancel(int signal) {
   cancelled = true;
 }
 
-/// While it lives, the first Ctrl-C ends the session in an orderly way; a second one ends the program at once. A program
-/// that dies while it is written to does not end this one.
+/// While it lives, the first Ctrl-C ends the session in an orderly way; a second one ends the program at once. A
+/// program that dies while it is written to does not end this one.
 class CancelOnSignal {
  public:
   CancelOnSignal() {
@@ -83,7 +83,8 @@ class GradeRun {
     GradeAll();
     card_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (options_.ranks > 0 && !any_planned_ && !problem_ && interrupted_ == 0) {
-      throw UsageError(fmt::format("no case of what was asked for runs on {} ranks; leave --ranks out", options_.ranks));
+      throw UsageError(
+          fmt::format("no case of what was asked for runs on {} ranks; leave --ranks out", options_.ranks));
     }
     card_.revision = Revision(context_);
     const bool written = WriteFiles();  // first: printing into a pipe that nobody reads ends the program
@@ -236,12 +237,14 @@ class GradeRun {
     const std::string hint = Paint("./lab hint " + next->id, Tone::kAccent, context_.out);
     const std::string id = Paint(next->id, Tone::kStrong, context_.out);
     switch (next->status) {
-      case Status::kDoesNotCompile: return fmt::format("Next: make {} compile; {} looks at it again.", id,
-                                                       Paint("./lab grade " + next->id, Tone::kAccent, context_.out));
+      case Status::kDoesNotCompile:
+        return fmt::format("Next: make {} compile; {} looks at it again.", id,
+                           Paint("./lab grade " + next->id, Tone::kAccent, context_.out));
       case Status::kNotImplemented:
-        return fmt::format("Next: {} (handout: exercises/{}/README.md).  {}", id, next->id.substr(0, next->id.find('.')),
-                           hint);
-      default: return fmt::format("Next: {}.  {}", id, hint);
+        return fmt::format("Next: {} (handout: exercises/{}/README.md).  {}", id,
+                           next->id.substr(0, next->id.find('.')), hint);
+      default:
+        return fmt::format("Next: {}.  {}", id, hint);
     }
   }
 
@@ -264,7 +267,8 @@ class GradeRun {
       fmt::print(stderr, "lab: {}\n", error.what());
     }
     if (files.empty()) return;
-    fmt::print("Learning curves: {}\n", files.size() == 1 ? files[0] : fmt::format(".lab/curves/{}/*.svg", card_.flavour));
+    fmt::print("Learning curves: {}\n",
+               files.size() == 1 ? files[0] : fmt::format(".lab/curves/{}/*.svg", card_.flavour));
   }
 
   /// The files that were asked for. One that cannot be written does not cost the other.

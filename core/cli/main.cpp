@@ -1,8 +1,8 @@
 // The program `lab`: reads the command line and calls the subcommand.
 #include <cstdio>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "build.hpp"
 #include "commands.hpp"
@@ -47,7 +47,8 @@ int Run(int count, char** arguments) {
   grade_app->allow_extras();
   grade_app->add_option("what", grade.what, "MODULE or MODULE.PART; nothing: all")->type_name("");
   grade_app->add_flag("--solutions", grade.solutions, "grade the reference solutions");
-  grade_app->add_option("--seed", grade.seed, "draw all inputs from this seed (it is printed at the end)")->type_name("N");
+  grade_app->add_option("--seed", grade.seed, "draw all inputs from this seed (it is printed at the end)")
+      ->type_name("N");
   grade_app->add_option("--ranks", grade.ranks, "only cases that run on N ranks")
       ->type_name("N")
       ->check(CLI::Range(1, 64));
@@ -89,6 +90,8 @@ int Run(int count, char** arguments) {
   docs_app->allow_extras();
   CLI::App* doctor_app = app.add_subcommand("doctor", "what this machine has and lacks");
   doctor_app->allow_extras();
+
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) command->footer("");
 
   try {
     app.parse(count, arguments);

@@ -13,8 +13,8 @@ namespace shardlab::cli {
 struct ProcessOptions {
   /// Set for the child in addition to the environment.
   std::vector<std::pair<std::string, std::string>> environment;
-  /// Called with each line that the child writes to standard output or standard error, without its end. Empty: the child
-  /// writes where `lab` writes.
+  /// Called with each line that the child writes to standard output or standard error, without its end. Empty: the
+  /// child writes where `lab` writes.
   std::function<void(const std::string&)> on_line;
 };
 

@@ -31,8 +31,8 @@ int Data(const Context& context, const std::vector<std::string>& arguments) {
 
 int Test(const Context& context, const std::string& filter) {
   Build(context, {"all"});
-  std::vector<std::string> command = {"ctest",          "--test-dir", context.build, "--output-on-failure",
-                                      "--no-tests=error", "--timeout",  "900"};
+  std::vector<std::string> command = {
+      "ctest", "--test-dir", context.build, "--output-on-failure", "--no-tests=error", "--timeout", "900"};
   if (!filter.empty()) {
     command.emplace_back("-R");
     command.push_back(filter);

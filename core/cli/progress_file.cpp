@@ -44,11 +44,8 @@ ProgressMap LoadProgress(const Context& context) {
 void SaveProgress(const Context& context, const ProgressMap& progress) {
   nlohmann::ordered_json parts = nlohmann::ordered_json::object();
   for (const auto& [id, part] : progress) {
-    parts[id] = {{"best", part.best},
-                 {"last", part.last},
-                 {"max", part.max},
-                 {"status", part.status},
-                 {"hints", part.hints}};
+    parts[id] = {
+        {"best", part.best}, {"last", part.last}, {"max", part.max}, {"status", part.status}, {"hints", part.hints}};
   }
   const nlohmann::ordered_json json = {{"schema", 1}, {"parts", parts}};
   WriteFileSafely(context.InState("progress.json"), json.dump(2) + "\n");

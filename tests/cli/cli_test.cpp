@@ -114,12 +114,19 @@ TEST_F(Cli, ABrokenProgressFileIsNamed) {
 
 TEST_F(Cli, HintsComeOneAtATime) {
   Write("exercises/demo/hints/first.md", "Think.\n\n---\n\nThink of a ring.\n\n---\nSend right.\n");
-  EXPECT_THAT(Lab("hint demo.first").out, AllOf(HasSubstr("demo.first: hint 1 of 3\n\nThink.\n"), Not(HasSubstr("ring"))));
+  EXPECT_THAT(Lab("hint demo.first").out,
+              AllOf(HasSubstr("demo.first: hint 1 of 3\n\nThink.\n"), Not(HasSubstr("ring"))));
   EXPECT_THAT(Lab("hint first").out, AllOf(HasSubstr("hint 2 of 3\n\nThink of a ring.\n"), Not(HasSubstr("Send"))));
   EXPECT_THAT(Lab("hint").out, HasSubstr("hint 3 of 3\n\nSend right.\n"));
   EXPECT_THAT(Lab("hint demo.first").out, AllOf(HasSubstr("hint 3 of 3"), HasSubstr("That was the last one")));
   EXPECT_THAT(Lab("hint demo.first --restart").out, HasSubstr("hint 1 of 3"));
   EXPECT_EQ(Lab("hint demo.second").status, 3) << "a part without hints";
+}
+
+TEST_F(Cli, AHintsParagraphsFitTheTerminalAndItsCodeStays) {
+  Write("exercises/demo/hints/first.md", "One\ntwo\nthree.\n\n- a list\n- stays\n\n```\nint x;\nint y;\n```\n");
+  EXPECT_THAT(Lab("hint first").out,
+              HasSubstr("\n\nOne two three.\n\n- a list\n- stays\n\n```\nint x;\nint y;\n```\n"));
 }
 
 TEST_F(Cli, ResetBringsTheStubsBackAndKeepsWhatWasThere) {
@@ -180,15 +187,22 @@ TEST_F(Cli, ABuildThatFailsShowsWhatTheCompilerSaid) {
          "echo 'x.cpp:3:1: error: no such thing'\necho '[2/3] Building CXX object y.o'\nexit 1\n");
   const Ended ended = Lab("data");
   EXPECT_EQ(ended.status, 3);
-  EXPECT_THAT(ended.err, AllOf(HasSubstr("x.cpp:3:1: error: no such thing\n"), HasSubstr("lab: cifar_data could not be built"),
-                               Not(HasSubstr("-c x.cpp"))));
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("x.cpp:3:1: error: no such thing\n"),
+                               HasSubstr("lab: cifar_data could not be built"), Not(HasSubstr("-c x.cpp"))));
+}
+
+TEST_F(Cli, AProgramThatThisBuildDoesNotHaveIsNamed) {
+  Script("cmake", "echo \"ninja: error: unknown target 'cifar_data'\"\nexit 1\n");
+  EXPECT_EQ(Lab("data").status, 3);
+  EXPECT_EQ(Lab("data").err, "lab: this build has no cifar_data\n");
 }
 
 TEST_F(Cli, TestsThatFailAreNotAnEnvironmentThatFails) {
   Script("ctest", "echo \"$@\"\necho '50% tests passed'\nexit 8\n");
   const Ended ended = Lab("test report");
   EXPECT_EQ(ended.status, 1);
-  EXPECT_THAT(ended.out, AllOf(HasSubstr("--output-on-failure"), HasSubstr("-R report"), HasSubstr("50% tests passed")));
+  EXPECT_THAT(ended.out,
+              AllOf(HasSubstr("--output-on-failure"), HasSubstr("-R report"), HasSubstr("50% tests passed")));
   Script("ctest", "exit 0\n");
   EXPECT_EQ(Lab("test").status, 0);
 }
@@ -212,8 +226,8 @@ TEST_F(Cli, BenchRunsProgramsOfItsOwnAndKeepsTheirTables) {
 TEST_F(Cli, DoctorNamesWhatItLooksAt) {
   const Ended ended = Lab("doctor");
   EXPECT_TRUE(ended.status == 0 || ended.status == 3) << ended.status;
-  for (const char* what : {"compiler", "cmake", "LibTorch", "Gloo", "BLAS", "linker", "memory", "cores", "disk", "sandbox",
-                           "CUDA", "gnuplot", "CIFAR"}) {
+  for (const char* what : {"compiler", "cmake", "LibTorch", "Gloo", "BLAS", "linker", "memory", "cores", "disk",
+                           "sandbox", "CUDA", "gnuplot", "CIFAR"}) {
     EXPECT_THAT(ended.out, HasSubstr(what));
   }
 }

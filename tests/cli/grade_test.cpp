@@ -209,7 +209,8 @@ TEST_F(Grading, ACurveIsDrawn) {
   };
   testing::internal::CaptureStdout();
   EXPECT_EQ(Grade(MakeContext(), What({"demo"}), curves), 0);
-  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr(".lab/curves/exercises/demo.first.curve-ranks-2.mlp.svg"));
+  EXPECT_THAT(testing::internal::GetCapturedStdout(),
+              HasSubstr(".lab/curves/exercises/demo.first.curve-ranks-2.mlp.svg"));
   EXPECT_THAT(Read(".lab/curves/exercises/demo.first.curve-ranks-2.mlp.svg"), HasSubstr("demo.first: mlp"));
 }
 

@@ -49,7 +49,8 @@ files = ["only.cpp"]
     Write("exercises/" + module + "/" + name, "// stub of " + name + "\n");
   }
   Write("build/CMakeCache.txt", "CMAKE_HOME_DIRECTORY:INTERNAL=" + root_.string() + "\n");
-  Script("cmake", "echo \"$@\" >> '" + In("built") + "'\necho '[1/2] Building CXX object a.cpp.o'\necho '[2/2] Linking'\n");
+  Script("cmake",
+         "echo \"$@\" >> '" + In("built") + "'\necho '[1/2] Building CXX object a.cpp.o'\necho '[2/2] Linking'\n");
   path_before_ = std::getenv("PATH");
   setenv("PATH", (In("tools") + ":" + path_before_).c_str(), 1);
   setenv("LAB_ROOT", root_.c_str(), 1);
@@ -65,7 +66,8 @@ void Tree::TearDown() {
 }
 
 Tree::Ended Tree::Lab(const std::string& arguments) {
-  const std::string command = "'" LAB_PROGRAM "' " + arguments + " </dev/null >'" + In("out") + "' 2>'" + In("err") + "'";
+  const std::string command =
+      "'" LAB_PROGRAM "' " + arguments + " </dev/null >'" + In("out") + "' 2>'" + In("err") + "'";
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), Read("out"), Read("err")};
 }

@@ -33,7 +33,9 @@ class Tree : public testing::Test {
   bool Exists(const std::string& path) const { return std::filesystem::exists(root_ / path); }
 
   /// The script that stands in for a program in PATH, "cmake".
-  void Script(const std::string& program, const std::string& body) { Write("tools/" + program, "#!/bin/sh\n" + body, true); }
+  void Script(const std::string& program, const std::string& body) {
+    Write("tools/" + program, "#!/bin/sh\n" + body, true);
+  }
   /// What cmake was asked to do, one call a line; "" if nothing.
   std::string Built() const { return Exists("built") ? Read("built") : ""; }
 

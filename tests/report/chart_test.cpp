@@ -97,8 +97,12 @@ TEST(Chart, ValuesThatAreNotFiniteLeaveAGapAndAreCounted) {
 }
 
 TEST(Chart, NothingAtAllIsStillAChart) {
-  for (const auto& series : {std::vector<ChartSeries>{}, {Series("empty", {})}, {Series("none", {kNan, kNan})},
-                             {Series("one", {3})}, {Series("zero", {0, 0})}, {Series("flat", {2, 2, 2})}}) {
+  for (const auto& series : {std::vector<ChartSeries>{},
+                             {Series("empty", {})},
+                             {Series("none", {kNan, kNan})},
+                             {Series("one", {3})},
+                             {Series("zero", {0, 0})},
+                             {Series("flat", {2, 2, 2})}}) {
     const std::string svg = LineChartSvg(series);
     EXPECT_THAT(svg, HasSubstr("</svg>"));
     EXPECT_THAT(svg, Not(HasSubstr("nan")));

@@ -48,7 +48,8 @@ struct Session {
     planned.push_back({"demo." + part, id, kind, 1});
     return *this;
   }
-  Session& Add(const std::string& part, const std::string& id, Kind kind, Status status, const std::string& message = "") {
+  Session& Add(const std::string& part, const std::string& id, Kind kind, Status status,
+               const std::string& message = "") {
     Plan(part, id, kind);
     CaseResult result;
     result.part = "demo." + part;
@@ -156,7 +157,8 @@ TEST(Scoring, StatusGoesByPrecedenceAndReasonByKind) {
     EXPECT_EQ(run.First().reason, "first");
   }
   Session same;
-  same.Add("first", "a", Kind::kCost, Status::kFailed, "cost").Add("first", "b", Kind::kValue, Status::kFailed, "value");
+  same.Add("first", "a", Kind::kCost, Status::kFailed, "cost")
+      .Add("first", "b", Kind::kValue, Status::kFailed, "value");
   EXPECT_EQ(same.First().reason, "value");
 }
 

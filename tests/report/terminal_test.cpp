@@ -195,7 +195,8 @@ TEST_F(CardText, AVeryLongReasonIsCutAndSaysSo) {
 }
 
 TEST_F(CardText, StaysWithinItsColumnsAndInAsciiWhereItMust) {
-  PartScore& ring = Part("ring", 0, Status::kFailed, std::string("many words ") + std::string(300, 'w') + " more words");
+  PartScore& ring =
+      Part("ring", 0, Status::kFailed, std::string("many words ") + std::string(300, 'w') + " more words");
   ring.title = std::string(200, 't');
   Case(ring, "a", Kind::kValue, Status::kFailed, ring.reason);
   Terminal terminal;

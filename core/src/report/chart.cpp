@@ -44,11 +44,20 @@ std::string Escape(const std::string& text) {
   std::string escaped;
   for (const char letter : text) {
     switch (letter) {
-      case '&': escaped += "&amp;"; break;
-      case '<': escaped += "&lt;"; break;
-      case '>': escaped += "&gt;"; break;
-      case '"': escaped += "&quot;"; break;
-      default: escaped += static_cast<unsigned char>(letter) < 0x20 ? ' ' : letter;
+      case '&':
+        escaped += "&amp;";
+        break;
+      case '<':
+        escaped += "&lt;";
+        break;
+      case '>':
+        escaped += "&gt;";
+        break;
+      case '"':
+        escaped += "&quot;";
+        break;
+      default:
+        escaped += static_cast<unsigned char>(letter) < 0x20 ? ' ' : letter;
     }
   }
   return escaped;
@@ -132,9 +141,7 @@ std::vector<Tick> LogTicks(double low, double high) {
   return ticks;
 }
 
-double XOf(const ChartSeries& series, size_t i) {
-  return series.x.empty() ? static_cast<double>(i + 1) : series.x[i];
-}
+double XOf(const ChartSeries& series, size_t i) { return series.x.empty() ? static_cast<double>(i + 1) : series.x[i]; }
 
 struct Extent {
   double low = std::numeric_limits<double>::infinity();
@@ -199,8 +206,9 @@ class Chart {
   std::string Svg() {
     Open();
     Grid();
-    svg_ += fmt::format("<clipPath id=\"sl-plot\"><rect x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\"/></clipPath>\n",
-                        left_, top_ - 2, right_ - left_, bottom_ - top_ + 4);
+    svg_ +=
+        fmt::format("<clipPath id=\"sl-plot\"><rect x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\"/></clipPath>\n",
+                    left_, top_ - 2, right_ - left_, bottom_ - top_ + 4);
     svg_ += "<g clip-path=\"url(#sl-plot)\">\n";
     for (size_t i = 0; i < series_.size(); ++i) Band(i);
     for (const bool reference : {true, false}) {
@@ -315,8 +323,7 @@ class Chart {
 
   void Grid() {
     const int y_count = std::max(2, static_cast<int>((bottom_ - top_) / 55));
-    const auto y_ticks =
-        y_.log() ? LogTicks(y_.low(), y_.high()) : LinearTicks(y_.low(), y_.high(), y_count, false);
+    const auto y_ticks = y_.log() ? LogTicks(y_.low(), y_.high()) : LinearTicks(y_.low(), y_.high(), y_count, false);
     for (const Tick& tick : y_ticks) {
       const double y = y_.Pixel(tick.value);
       svg_ += fmt::format(

@@ -29,13 +29,22 @@ std::string FolderOf(const std::string& path) {
   std::string advice;
   switch (error) {
     case ENOSPC:
-    case EDQUOT: advice = fmt::format(": the disk of {} is full; free some space", FolderOf(path)); break;
+    case EDQUOT:
+      advice = fmt::format(": the disk of {} is full; free some space", FolderOf(path));
+      break;
     case EACCES:
-    case EPERM: advice = fmt::format(": no permission for {}; choose another folder", FolderOf(path)); break;
-    case EROFS: advice = fmt::format(": {} is read-only; choose another folder", FolderOf(path)); break;
+    case EPERM:
+      advice = fmt::format(": no permission for {}; choose another folder", FolderOf(path));
+      break;
+    case EROFS:
+      advice = fmt::format(": {} is read-only; choose another folder", FolderOf(path));
+      break;
     case ENOENT:
-    case ENOTDIR: advice = fmt::format(": there is no folder {}", FolderOf(path)); break;
-    default: advice = fmt::format(": {}", std::strerror(error));
+    case ENOTDIR:
+      advice = fmt::format(": there is no folder {}", FolderOf(path));
+      break;
+    default:
+      advice = fmt::format(": {}", std::strerror(error));
   }
   throw EnvironmentError(fmt::format("cannot write {}{}", path, advice));
 }

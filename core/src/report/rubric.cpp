@@ -110,15 +110,16 @@ Part ReadPart(const toml::table& table, const std::string& file, const Rubric& s
     if (so_far.Find(before)) continue;
     std::vector<std::string> earlier;
     for (const Part& other : so_far.parts) earlier.push_back(other.id);
-    reader.Fail(reader.Get("after", true), "`after` may name earlier parts only: " + UnknownName("part", before, earlier));
+    reader.Fail(reader.Get("after", true),
+                "`after` may name earlier parts only: " + UnknownName("part", before, earlier));
   }
   return part;
 }
 
 /// Where a module stands in the course; unknown ones come last.
 size_t PlaceInCourse(const std::string& module) {
-  static const std::vector<std::string> kCourse = {"communication", "tensor_parallel", "pipeline",
-                                                   "spatial",       "gems",            "hybrid"};
+  static const std::vector<std::string> kCourse = {"communication", "tensor_parallel", "pipeline", "spatial",
+                                                   "gems",          "hybrid"};
   return static_cast<size_t>(std::find(kCourse.begin(), kCourse.end(), module) - kCourse.begin());
 }
 

@@ -18,10 +18,8 @@ using Json = nlohmann::ordered_json;
 Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 Json CaseJson(const CaseResult& result) {
-  Json json = {{"id", result.id},
-               {"kind", Name(result.kind)},
-               {"status", Name(result.status)},
-               {"message", result.message}};
+  Json json = {
+      {"id", result.id}, {"kind", Name(result.kind)}, {"status", Name(result.status)}, {"message", result.message}};
   if (result.has_figure) {
     json["measured"] = Number(result.measured);
     json["target"] = Number(result.target);
@@ -34,7 +32,7 @@ Json CaseJson(const CaseResult& result) {
 Json PartJson(const PartScore& part) {
   Json cases = Json::array();
   for (const CaseResult& result : part.cases) cases.push_back(CaseJson(result));
-  return {{"id", part.id},       {"title", part.title}, {"score", part.score},          {"max", part.max},
+  return {{"id", part.id},       {"title", part.title},         {"score", part.score},      {"max", part.max},
           {"bonus", part.bonus}, {"status", Name(part.status)}, {"cases", std::move(cases)}};
 }
 
@@ -50,13 +48,26 @@ std::string Xml(const std::string& text) {
   std::string escaped;
   for (const char letter : text) {
     switch (letter) {
-      case '&': escaped += "&amp;"; break;
-      case '<': escaped += "&lt;"; break;
-      case '>': escaped += "&gt;"; break;
-      case '"': escaped += "&quot;"; break;
-      case '\n': escaped += "&#10;"; break;
-      case '\t': escaped += "&#9;"; break;
-      default: escaped += static_cast<unsigned char>(letter) < 0x20 ? '?' : letter;
+      case '&':
+        escaped += "&amp;";
+        break;
+      case '<':
+        escaped += "&lt;";
+        break;
+      case '>':
+        escaped += "&gt;";
+        break;
+      case '"':
+        escaped += "&quot;";
+        break;
+      case '\n':
+        escaped += "&#10;";
+        break;
+      case '\t':
+        escaped += "&#9;";
+        break;
+      default:
+        escaped += static_cast<unsigned char>(letter) < 0x20 ? '?' : letter;
     }
   }
   return escaped;

@@ -102,10 +102,9 @@ class CardWriter {
     const Tone tone = ToneOf(part.status);
     std::string status = Name(part.status);
     if (part.bonus) status = "bonus, " + status;
-    const std::string left =
-        fmt::format("{} {}  {}  ", Paint(Mark(part.status, terminal_), tone, terminal_),
-                    Paint(PadRight(ShortId(part), columns.id), Tone::kStrong, terminal_),
-                    PadRight(PartPoints(part), columns.points));
+    const std::string left = fmt::format("{} {}  {}  ", Paint(Mark(part.status, terminal_), tone, terminal_),
+                                         Paint(PadRight(ShortId(part), columns.id), Tone::kStrong, terminal_),
+                                         PadRight(PartPoints(part), columns.points));
     const size_t used = DisplayWidth(left) + status.size() + 2;
     const std::string title = used < terminal_.width ? Shorten(part.title, terminal_.width - used, terminal_) : "";
     Line(Spread(left + title, Paint(status, tone, terminal_)));
@@ -190,11 +189,10 @@ class CardWriter {
     for (size_t i = 0; i < part.cases.size(); ++i) {
       const CaseResult& result = part.cases[i];
       if (!result.has_figure || result.status != Status::kPassed) continue;
-      const bool more = std::any_of(part.cases.begin() + static_cast<std::ptrdiff_t>(i) + 1, part.cases.end(),
-                                    [&](const CaseResult& later) {
-                                      return later.has_figure && later.status == Status::kPassed &&
-                                             BaseName(later.id) == BaseName(result.id);
-                                    });
+      const bool more = std::any_of(
+          part.cases.begin() + static_cast<std::ptrdiff_t>(i) + 1, part.cases.end(), [&](const CaseResult& later) {
+            return later.has_figure && later.status == Status::kPassed && BaseName(later.id) == BaseName(result.id);
+          });
       if (more) continue;
       const bool exact = result.measured == result.target;
       Indented(fmt::format("{}: {} {}, target {}{}", result.id, PrettyNumber(result.measured), result.unit,
@@ -228,19 +226,27 @@ class CardWriter {
 
 std::string Mark(Status status, const Terminal& terminal) {
   switch (status) {
-    case Status::kPassed: return terminal.unicode ? "✔" : "+";
-    case Status::kNotImplemented: return terminal.unicode ? "○" : "o";
-    case Status::kSkipped: return terminal.unicode ? "·" : "-";
-    default: return terminal.unicode ? "✘" : "x";
+    case Status::kPassed:
+      return terminal.unicode ? "✔" : "+";
+    case Status::kNotImplemented:
+      return terminal.unicode ? "○" : "o";
+    case Status::kSkipped:
+      return terminal.unicode ? "·" : "-";
+    default:
+      return terminal.unicode ? "✘" : "x";
   }
 }
 
 Tone ToneOf(Status status) {
   switch (status) {
-    case Status::kPassed: return Tone::kGood;
-    case Status::kNotImplemented: return Tone::kWarning;
-    case Status::kSkipped: return Tone::kQuiet;
-    default: return Tone::kBad;
+    case Status::kPassed:
+      return Tone::kGood;
+    case Status::kNotImplemented:
+      return Tone::kWarning;
+    case Status::kSkipped:
+      return Tone::kQuiet;
+    default:
+      return Tone::kBad;
   }
 }
 

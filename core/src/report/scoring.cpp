@@ -17,14 +17,22 @@ namespace {
 /// Which of a part's cases gives the part its status and its reason: small comes first.
 int Urgency(const CaseResult& result) {
   switch (result.status) {
-    case Status::kDoesNotCompile: return 0;
-    case Status::kNotImplemented: return 1;
-    case Status::kDeadlock: return 2;
-    case Status::kCrashed: return 3;
-    case Status::kTimeout: return 4;
-    case Status::kFailed: return 5;
-    case Status::kSkipped: return 6;
-    case Status::kPassed: return 7;
+    case Status::kDoesNotCompile:
+      return 0;
+    case Status::kNotImplemented:
+      return 1;
+    case Status::kDeadlock:
+      return 2;
+    case Status::kCrashed:
+      return 3;
+    case Status::kTimeout:
+      return 4;
+    case Status::kFailed:
+      return 5;
+    case Status::kSkipped:
+      return 6;
+    case Status::kPassed:
+      return 7;
   }
   return 7;
 }
@@ -133,8 +141,8 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<PlannedCase>& pl
   module.title = rubric.title;
   std::map<std::string, Status> status_of;  // of the parts that ran
   for (const Part& part : rubric.parts) {
-    const bool on_card = options.parts.empty() ||
-                         std::find(options.parts.begin(), options.parts.end(), part.id) != options.parts.end();
+    const bool on_card =
+        options.parts.empty() || std::find(options.parts.begin(), options.parts.end(), part.id) != options.parts.end();
     PartScore score;
     score.id = rubric.FullId(part.id);
     score.title = part.title;
@@ -155,9 +163,8 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<PlannedCase>& pl
 
     if (failure) {
       score.status = Status::kDoesNotCompile;
-      score.reason = failure->error.empty()
-                         ? fmt::format("exercises/{}/{} does not compile", rubric.id, failure->file)
-                         : failure->error;
+      score.reason = failure->error.empty() ? fmt::format("exercises/{}/{} does not compile", rubric.id, failure->file)
+                                            : failure->error;
       for (CaseResult& result : score.cases) {  // the stub ran in place of the file: its results are not the student's
         result.status = Status::kDoesNotCompile;
         result.message = score.reason;

@@ -75,13 +75,26 @@ std::string Paint(const std::string& text, Tone tone, const Terminal& terminal) 
   if (!terminal.colour || text.empty()) return text;
   const char* code = nullptr;
   switch (tone) {
-    case Tone::kPlain: return text;
-    case Tone::kGood: code = "32"; break;
-    case Tone::kBad: code = "31"; break;
-    case Tone::kWarning: code = "33"; break;
-    case Tone::kQuiet: code = "2"; break;
-    case Tone::kStrong: code = "1"; break;
-    case Tone::kAccent: code = "36"; break;
+    case Tone::kPlain:
+      return text;
+    case Tone::kGood:
+      code = "32";
+      break;
+    case Tone::kBad:
+      code = "31";
+      break;
+    case Tone::kWarning:
+      code = "33";
+      break;
+    case Tone::kQuiet:
+      code = "2";
+      break;
+    case Tone::kStrong:
+      code = "1";
+      break;
+    case Tone::kAccent:
+      code = "36";
+      break;
   }
   return fmt::format("\033[{}m{}\033[0m", code, text);
 }

@@ -8,9 +8,9 @@
 
 namespace shardlab {
 
-/// Writes `text` to `path`: into a temporary file in the same folder, to the disk, and then renamed. A path that is there
-/// and is no regular file (/dev/stdout, a pipe) is written directly.
-/// \throws EnvironmentError that names the path and the cause (no space left, no permission, no such folder, and what
+/// Writes `text` to `path`: into a temporary file in the same folder, to the disk, and then renamed. A path that is
+/// there and is no regular file (/dev/stdout, a pipe) is written directly. \throws EnvironmentError that names the path
+/// and the cause (no space left, no permission, no such folder, and what
 ///   can be done); the file that was there before is untouched.
 void WriteFileSafely(const std::string& path, const std::string& text);
 

@@ -90,7 +90,8 @@ struct ScoreOptions {
 ///    that has only value cases gets x for them. (A part without value cases: x is divided equally among the kinds.)
 /// 3. A part is `kPassed` if every planned case passed, and there is at least one.
 /// 4. A part with a file that does not compile is `kDoesNotCompile` and gets nothing.
-/// 5. A part whose `after` parts ran (or do not compile) and are not all passed is `kSkipped`, gets nothing and says why.
+/// 5. A part whose `after` parts ran (or do not compile) and are not all passed is `kSkipped`, gets nothing and says
+/// why.
 /// 6. Otherwise its status is the first of not implemented, deadlock, crashed, timeout, failed, skipped that one of its
 ///    cases has, and its reason the message of that case (a value case before the others).
 ModuleScore ScoreModule(const Rubric& rubric, const std::vector<grade::PlannedCase>& planned,
