@@ -1,0 +1,162 @@
+#include <fmt/format.h>
+
+#include "layer_calls.hpp"
+#include "shardlab/base/split.hpp"
+
+// Parts mlp and fused: linear, ReLU, linear, with two rounds each way and with one. One oracle, two layouts.
+
+namespace shardlab::grade {
+namespace {
+
+struct Sizes {
+  int64_t in;
+  int64_t hidden;
+  int64_t out;
+  int64_t rows;
+};
+
+// Divisible, odd, fewer hidden features than ranks, one row.
+const std::vector<Sizes> kSizes = {{4, 8, 4, 2}, {5, 7, 3, 3}, {3, 2, 5, 1}};
+
+LayerCall Mlp(CaseContext& t, const Sizes& sizes, bool fused, bool integers = true) {
+  LayerCall call;
+  call.what = fmt::format("{} (I = {}, H = {}, O = {}, {} row{})", fused ? "MakeFusedMlp" : "MakeShardedMlp", sizes.in,
+                          sizes.hidden, sizes.out, sizes.rows, sizes.rows == 1 ? "" : "s");
+  call.params = {{"layer", fused ? "fused" : "mlp"}};
+  call.exact = integers;
+  const auto draw = [&](const std::vector<int64_t>& shape) {
+    return integers ? t.Integers(shape, at::kDouble) : t.Normal(shape);
+  };
+  const at::Tensor weight2_OH = draw({sizes.out, sizes.hidden});
+  const at::Tensor bias2_O = draw({sizes.out}).abs() + 1;
+  call.weights = {{"first.weight", draw({sizes.hidden, sizes.in}), {0}},
+                  {"first.bias", draw({sizes.hidden}), {0}},
+                  {"second.weight", weight2_OH, {fused ? 1 : 0}},
+                  {"second.bias", bias2_O, fused ? Placement{} : Placement{0}}};
+  call.x = {draw({sizes.rows, sizes.in})};
+  call.dy = {draw({sizes.rows, sizes.out})};
+  call.oracle = [](const Weights& weights, const at::Tensor& x) {
+    const at::Tensor h = at::linear(x, weights.at("first.weight"), weights.at("first.bias")).relu();
+    return at::linear(h, weights.at("second.weight"), weights.at("second.bias"));
+  };
+
+  const int ranks = t.ranks();
+  const at::Tensor x = call.x[0];
+  const at::Tensor dy = call.dy[0];
+  const at::Tensor weight1_HI = call.weights[0].full;
+  const at::Tensor bias1_H = call.weights[1].full;
+  call.y_suspects = [=](int rank) -> std::vector<Suspect> {
+    const at::Tensor linear = at::linear(x, weight1_HI, bias1_H);
+    const at::Tensor h_Bh = Placement{-1}.PartOf(linear.relu(), ranks, rank);
+    const at::Tensor partial = h_Bh.mm(Placement{1}.PartOf(weight2_OH, ranks, rank).t());
+    const at::Tensor whole = at::linear(linear.relu(), weight2_OH);
+    return {{at::linear(linear, weight2_OH, bias2_O), "the ReLU between the layers is missing"},
+            {partial + bias2_O, "it is only this rank's summand; the ranks' must be added up"},
+            {whole, "the second bias is missing"},
+            {whole + bias2_O * ranks, fmt::format("the second bias was added {} times, once by every rank", ranks)}};
+  };
+  call.dx_suspects = [=](int rank) -> std::vector<Suspect> {
+    const at::Tensor open_BH = (at::linear(x, weight1_HI, bias1_H) > 0).to(at::kDouble);
+    const at::Tensor dh_BH = dy.mm(weight2_OH) * open_BH;
+    const at::Tensor own = Placement{-1}.PartOf(dh_BH, ranks, rank).mm(Placement{0}.PartOf(weight1_HI, ranks, rank));
+    return {
+        {own,
+         "it is only what this rank's hidden features say about the input; the ranks' gradients must be added up (an "
+         "all-reduce in backward)"}};
+  };
+  return call;
+}
+
+void Values(CaseContext& t, bool fused) {
+  LayerCalls calls(t.ranks());
+  for (const Sizes& sizes : kSizes) calls.Add(Mlp(t, sizes, fused));
+  const Run run = calls.Launch(t);
+  calls.ExpectShards(t, run);
+  calls.ExpectOutputs(t, run);
+}
+
+void Gradients(CaseContext& t, bool fused) {
+  LayerCalls calls(t.ranks());
+  for (const Sizes& sizes : kSizes) calls.Add(Mlp(t, sizes, fused));
+  calls.Add(Mlp(t, {6, 9, 5, 4}, fused, /*integers=*/false));
+  calls.ExpectGradients(t, calls.Launch(t));
+}
+
+// What backward needs where the input needs no gradient, and that nobody waits.
+void WithoutInputGradient(CaseContext& t, bool fused, const std::vector<Collective>& expected) {
+  LayerCalls calls(t.ranks());
+  LayerCall call = Mlp(t, {5, 7, 3, 3}, fused);
+  call.what += ", the input needs no gradient";
+  call.params["input_needs_gradient"] = false;
+  calls.Add(call);
+  const Run run = calls.Launch(t);
+  calls.ExpectOutputs(t, run);
+  calls.ExpectGradients(t, run);
+  ExpectTraffic(t, run, "backward of " + call.what, "backward 0.0", "end 0.0", [&](int) { return expected; });
+}
+
+void Awkward(CaseContext& t, bool fused) {
+  LayerCalls calls(t.ranks());
+  LayerCall strided = Mlp(t, {5, 7, 3, 4}, fused);
+  strided.what += ", non-contiguous input";
+  strided.params["strided"] = true;
+  calls.Add(strided);
+  LayerCall evaluated = Mlp(t, {5, 7, 3, 4}, fused);
+  evaluated.what += ", without autograd";
+  evaluated.dy = {at::Tensor()};
+  calls.Add(evaluated);
+  LayerCall no_rows = Mlp(t, {5, 7, 3, 0}, fused);
+  calls.Add(no_rows);
+  LayerCall one = Mlp(t, {1, 1, 1, 1}, fused);
+  calls.Add(one);
+  calls.spec.faults.jitter_s = 0.003;
+  calls.spec.faults.seed = t.seed();
+  const Run run = calls.Launch(t);
+  calls.ExpectOutputs(t, run);
+  calls.ExpectGradients(t, run);
+}
+
+}  // namespace
+
+SHARDLAB_CASE(mlp, values, kValue, {1, 2, 3, 4}) { Values(t, /*fused=*/false); }
+SHARDLAB_CASE(mlp, gradients, kGradient, {1, 2, 3, 4}) { Gradients(t, /*fused=*/false); }
+SHARDLAB_CASE(mlp, cost, kCost, {2, 3, 4}) {
+  const Sizes sizes{5, 7, 3, 4};
+  LayerCalls calls(t.ranks());
+  calls.Add(Mlp(t, sizes, /*fused=*/false));
+  const Run run = calls.Launch(t);
+  const auto part = [&](int64_t size, int rank) { return sizes.rows * SplitRange(size, t.ranks(), rank).size(); };
+  ExpectTraffic(t, run, "backward of " + calls.call(0).what, "backward 0.0", "end 0.0", [&](int) {
+    return std::vector<Collective>{{OpKind::kAllReduce, sizes.rows * sizes.hidden},
+                                   {OpKind::kAllReduce, sizes.rows * sizes.in}};
+  });
+  ExpectTraffic(t, run, "forward of " + calls.call(0).what, "forward 0.0", "backward 0.0", [&](int rank) {
+    return std::vector<Collective>{{OpKind::kAllGather, part(sizes.hidden, rank)},
+                                   {OpKind::kAllGather, part(sizes.out, rank)}};
+  });
+}
+SHARDLAB_CASE(mlp, input_without_gradient, kRobustness, {2, 3}) {
+  WithoutInputGradient(t, /*fused=*/false, {{OpKind::kAllReduce, 3 * 7}});
+}
+SHARDLAB_CASE(mlp, awkward_inputs, kRobustness, {1, 2, 4}) { Awkward(t, /*fused=*/false); }
+
+SHARDLAB_CASE(fused, values, kValue, {1, 2, 3, 4}) { Values(t, /*fused=*/true); }
+SHARDLAB_CASE(fused, gradients, kGradient, {1, 2, 3, 4}) { Gradients(t, /*fused=*/true); }
+SHARDLAB_CASE(fused, one_round_each_way, kCost, {2, 3, 4}) {
+  const Sizes sizes{5, 7, 3, 4};
+  LayerCalls calls(t.ranks());
+  calls.Add(Mlp(t, sizes, /*fused=*/true));
+  const Run run = calls.Launch(t);
+  ExpectTraffic(t, run, "backward of " + calls.call(0).what, "backward 0.0", "end 0.0", [&](int) {
+    return std::vector<Collective>{{OpKind::kAllReduce, sizes.rows * sizes.in}};
+  });
+  ExpectTraffic(t, run, "forward of " + calls.call(0).what, "forward 0.0", "backward 0.0", [&](int) {
+    return std::vector<Collective>{{OpKind::kAllReduce, sizes.rows * sizes.out}};
+  });
+}
+SHARDLAB_CASE(fused, no_round_back_without_input_gradient, kCost, {2, 4}) {
+  WithoutInputGradient(t, /*fused=*/true, {});
+}
+SHARDLAB_CASE(fused, awkward_inputs, kRobustness, {1, 2, 4}) { Awkward(t, /*fused=*/true); }
+
+}  // namespace shardlab::grade

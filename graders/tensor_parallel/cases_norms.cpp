@@ -1,0 +1,476 @@
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "layer_calls.hpp"
+#include "shardlab/base/split.hpp"
+
+// Part norms: statistics over what is cut and over what is not. The oracles are LibTorch's own norms on the whole
+// tensor.
+
+namespace shardlab::grade {
+namespace {
+
+constexpr double kEps = 1e-3;
+constexpr double kMomentum = 0.25;
+
+const char* const kOwnStatistics =
+    "its rank normalises by its own part alone; the statistics are those of all ranks' values together";
+
+struct Sizes {
+  int64_t features;
+  int64_t rows;
+};
+
+// Divisible, odd, fewer features than ranks, one row.
+const std::vector<Sizes> kSizes = {{8, 4}, {7, 3}, {2, 3}, {5, 1}};
+
+LayerCall LayerNorm(CaseContext& t, const Sizes& sizes) {
+  LayerCall call;
+  call.what =
+      fmt::format("MakeShardedLayerNorm (D = {}, {} row{})", sizes.features, sizes.rows, sizes.rows == 1 ? "" : "s");
+  call.params = {{"layer", "layer_norm"}, {"eps", kEps}};
+  call.exact = false;
+  call.weights = {{"weight", t.Normal({sizes.features}) + 2, {0}}, {"bias", t.Normal({sizes.features}), {0}}};
+  call.input = {-1};
+  call.output = {-1};
+  // Rows of different places and widths: statistics of another row, or of all rows together, must show.
+  call.x = {t.Normal({sizes.rows, sizes.features}) * (1 + t.Normal({sizes.rows, 1}).abs()) + t.Normal({sizes.rows, 1})};
+  call.dy = {t.Normal({sizes.rows, sizes.features})};
+  call.oracle = [](const Weights& weights, const at::Tensor& x) {
+    return at::layer_norm(x, {x.size(-1)}, weights.at("weight"), weights.at("bias"), kEps);
+  };
+
+  const int ranks = t.ranks();
+  const at::Tensor x = call.x[0];
+  const at::Tensor dy = call.dy[0];
+  const at::Tensor gamma = call.weights[0].full;
+  const at::Tensor beta = call.weights[1].full;
+  call.y_suspects = [=](int rank) -> std::vector<Suspect> {
+    const at::Tensor x_Bd = Placement{-1}.PartOf(x, ranks, rank);
+    const at::Tensor gamma_d = Placement{0}.PartOf(gamma, ranks, rank);
+    const at::Tensor beta_d = Placement{0}.PartOf(beta, ranks, rank);
+    const at::Tensor own = at::layer_norm(x_Bd, {x_Bd.size(-1)}, gamma_d, beta_d, kEps);
+    const at::Tensor mean = x.mean(-1, true);
+    const at::Tensor unbiased = (x_Bd - mean) / (x.var(-1, true, true) + kEps).sqrt() * gamma_d + beta_d;
+    const at::Tensor no_eps = (x_Bd - mean) / x.var(-1, false, true).sqrt() * gamma_d + beta_d;
+    return {{own, kOwnStatistics},
+            {unbiased, "the variance was divided by D - 1; a norm divides by D"},
+            {no_eps, "eps is missing under the root"}};
+  };
+  call.dx_suspects = [=](int rank) -> std::vector<Suspect> {
+    const at::Tensor rstd = (x.var(-1, false, true) + kEps).rsqrt();
+    const at::Tensor normed = (x - x.mean(-1, true)) * rstd;
+    const at::Tensor g = dy * gamma;
+    const auto part = [=](const at::Tensor& full) { return Placement{-1}.PartOf(full, ranks, rank); };
+    const double features = static_cast<double>(x.size(-1));
+    const at::Tensor own =
+        rstd * (part(g) - part(g).sum(-1, true) / features - part(normed) * part(g * normed).sum(-1, true) / features);
+    return {
+        {own,
+         "the sums over the features are this rank's own; every rank's output depends on the mean and the variance, so "
+         "their gradients must be added up (an all-reduce of two numbers a row)"},
+        {rstd * part(g), "it misses that the mean and the variance depend on the input too"}};
+  };
+  return call;
+}
+
+LayerCall RmsNorm(CaseContext& t, const Sizes& sizes) {
+  LayerCall call = LayerNorm(t, sizes);
+  call.what =
+      fmt::format("MakeShardedRmsNorm (D = {}, {} row{})", sizes.features, sizes.rows, sizes.rows == 1 ? "" : "s");
+  call.params["layer"] = "rms_norm";
+  call.weights.pop_back();
+  call.oracle = [](const Weights& weights, const at::Tensor& x) {
+    return x * (x.square().mean(-1, true) + kEps).rsqrt() * weights.at("weight");
+  };
+  const int ranks = t.ranks();
+  const at::Tensor x = call.x[0];
+  const at::Tensor gamma = call.weights[0].full;
+  call.y_suspects = [=](int rank) -> std::vector<Suspect> {
+    const at::Tensor x_Bd = Placement{-1}.PartOf(x, ranks, rank);
+    const at::Tensor gamma_d = Placement{0}.PartOf(gamma, ranks, rank);
+    const auto with = [&](const at::Tensor& mean_square) { return x_Bd * (mean_square + kEps).rsqrt() * gamma_d; };
+    return {{with(x_Bd.square().mean(-1, true)), kOwnStatistics},
+            {with(x.square().sum(-1, true)), "the sum of squares is not divided by D"}};
+  };
+  call.dx_suspects = nullptr;
+  return call;
+}
+
+// BatchNorm in one process: two batches in training and one in evaluation.
+LayerCall BatchNorm(CaseContext& t, const std::string& function, const std::vector<int64_t>& shape) {
+  LayerCall call;
+  call.what = fmt::format("{} (x {})", function, ShapeName(shape));
+  call.params = {{"eps", kEps}, {"momentum", kMomentum}, {"evaluate_last", true}};
+  call.exact = false;
+  const int64_t channels = shape[1];
+  for (int step = 0; step < 3; ++step) {
+    call.x.push_back(t.Normal(shape) + 3);
+    call.dy.push_back(t.Normal(shape));
+  }
+  struct State {
+    int steps = 0;
+    at::Tensor mean;
+    at::Tensor var;
+  };
+  auto state = std::make_shared<State>();
+  state->mean = at::zeros({channels}, at::kDouble);
+  state->var = at::ones({channels}, at::kDouble);
+  call.oracle = [state](const Weights& weights, const at::Tensor& x) {
+    return at::batch_norm(x, weights.at("weight"), weights.at("bias"), state->mean, state->var,
+                          /*training=*/state->steps++ < 2, kMomentum, kEps, /*cudnn_enabled=*/false);
+  };
+  call.buffers = [state] {
+    return std::vector<Weight>{{"running_mean", state->mean, {}},
+                               {"running_var", state->var, {}},
+                               {"num_batches_tracked", at::scalar_tensor(2, at::kLong), {}}};
+  };
+  call.weights = {{"weight", t.Normal({channels}) + 2, {}}, {"bias", t.Normal({channels}), {}}};
+  return call;
+}
+
+LayerCall FeatureBatchNorm(CaseContext& t, const std::vector<int64_t>& shape) {
+  LayerCall call = BatchNorm(t, "MakeFeatureBatchNorm", shape);
+  call.params["layer"] = "feature_batch_norm";
+  call.input = {1};
+  call.output = {1};
+  for (Weight& weight : call.weights) weight.placement = {0};
+  call.buffers = [whole = call.buffers] {
+    std::vector<Weight> buffers = whole();
+    buffers[0].placement = {0};
+    buffers[1].placement = {0};
+    return buffers;
+  };
+  return call;
+}
+
+// `counts`: how many samples each rank has.
+LayerCall SampleBatchNorm(CaseContext& t, const std::vector<int64_t>& shape, const std::vector<int64_t>& counts) {
+  LayerCall call = BatchNorm(t, "MakeSampleBatchNorm", shape);
+  call.what += fmt::format(", {} samples", fmt::join(counts, " + "));
+  call.params["layer"] = "sample_batch_norm";
+  call.input = {0, counts};
+  call.output = {0, counts};
+  call.gradients_of_own_rows = true;
+
+  const int ranks = t.ranks();
+  const at::Tensor x = call.x[0];
+  const at::Tensor gamma = call.weights[0].full;
+  const at::Tensor beta = call.weights[1].full;
+  call.y_suspects = [=](int rank) -> std::vector<Suspect> {
+    const auto rows = [&](int r) { return Placement{0, counts}.PartOf(x, ranks, r).transpose(0, 1).flatten(1); };
+    std::vector<at::Tensor> means;
+    std::vector<at::Tensor> vars;
+    for (int r = 0; r < ranks; ++r) {
+      if (rows(r).size(1) == 0) continue;
+      means.push_back(rows(r).mean(1));
+      vars.push_back(rows(r).var(1, false));
+    }
+    const at::Tensor own_x = Placement{0, counts}.PartOf(x, ranks, rank);
+    const auto with = [&](const at::Tensor& mean, const at::Tensor& var) {
+      return at::batch_norm(own_x, gamma, beta, mean, var, /*training=*/false, 0, kEps, false);
+    };
+    std::vector<Suspect> suspects;
+    if (rows(rank).size(1) > 0)
+      suspects.push_back({with(rows(rank).mean(1), rows(rank).var(1, false)), kOwnStatistics});
+    const at::Tensor mean_of_means = at::stack(means).mean(0);
+    const at::Tensor mean_of_vars = at::stack(vars).mean(0);
+    const at::Tensor all = x.transpose(0, 1).flatten(1);
+    suspects.push_back(
+        {with(mean_of_means, mean_of_vars),
+         "the ranks' means and variances were averaged; they have different numbers of samples, and their "
+         "means lie apart (merge the moments by their counts)"});
+    suspects.push_back(
+        {with(all.mean(1), mean_of_vars),
+         "the variance is the mean of the ranks' variances, which forgets how far their means lie apart"});
+    return suspects;
+  };
+  return call;
+}
+
+// Different numbers of samples; from two ranks on some rank has none when `with_empty`.
+std::vector<int64_t> Counts(int ranks, bool with_empty) {
+  std::vector<int64_t> counts;
+  for (int rank = 0; rank < ranks; ++rank) counts.push_back(1 + 2 * rank);
+  if (with_empty && ranks > 1) counts[1] = 0;
+  return counts;
+}
+
+int64_t Sum(const std::vector<int64_t>& numbers) {
+  int64_t sum = 0;
+  for (const int64_t number : numbers) sum += number;
+  return sum;
+}
+
+void ExpectAll(CaseContext& t, LayerCalls& calls, bool values, bool gradients) {
+  const Run run = calls.Launch(t);
+  if (values) calls.ExpectShards(t, run);
+  if (values) calls.ExpectOutputs(t, run);
+  if (gradients) calls.ExpectGradients(t, run);
+}
+
+std::vector<Collective> Nothing(int) { return {}; }
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------------------ moments
+
+SHARDLAB_CASE(norms, merge_moments, kValue, {1}) {
+  struct Call {
+    std::string what;
+    at::ScalarType dtype;
+    double mean;
+    std::vector<int64_t> counts;
+  };
+  const std::vector<Call> calls = {{"MergeMoments (counts 3, 5, 2)", at::kDouble, 0, {3, 5, 2}},
+                                   {"MergeMoments (one part)", at::kDouble, 1, {4}},
+                                   {"MergeMoments (a part of count 0 whose mean is NaN)", at::kDouble, 2, {3, 0, 4}},
+                                   {"MergeMoments (float32, mean 1000)", at::kFloat, 1000, {40, 1, 23}},
+                                   {"MergeMoments (nothing at all)", at::kDouble, 0, {0, 0}}};
+  constexpr int64_t kSets = 3;
+  RunSpec spec;
+  spec.body = "moments";
+  spec.params["calls"] = nlohmann::json::array();
+  std::vector<at::Tensor> values_of_call;
+  for (size_t c = 0; c < calls.size(); ++c) {
+    const std::string i = std::to_string(c);
+    spec.params["calls"].push_back({{"what", calls[c].what}, {"counts", calls[c].counts}});
+    std::vector<at::Tensor> values;
+    for (size_t p = 0; p < calls[c].counts.size(); ++p) {
+      // What the function gets has the precision of its type; the reference is of the same rounded values.
+      const at::Tensor x = (t.Normal({kSets, calls[c].counts[p]}) + calls[c].mean).to(calls[c].dtype).to(at::kDouble);
+      const bool empty = calls[c].counts[p] == 0;
+      const at::Tensor mean =
+          empty ? at::full({kSets}, std::numeric_limits<double>::quiet_NaN(), at::kDouble) : x.mean(1);
+      const at::Tensor m2 = empty ? mean : (x - mean.unsqueeze(1)).square().sum(1);
+      const std::string part = i + "." + std::to_string(p);
+      spec.inputs[part + ".mean"] = {mean.to(calls[c].dtype)};
+      spec.inputs[part + ".m2"] = {m2.to(calls[c].dtype)};
+      values.push_back(x);
+    }
+    values_of_call.push_back(at::cat(values, 1));
+  }
+  const Run run = t.Launch(spec);
+  for (size_t c = 0; c < calls.size(); ++c) {
+    const std::string i = std::to_string(c);
+    const at::Tensor& x = values_of_call[c];
+    const bool empty = x.size(1) == 0;
+    const at::Tensor mean = empty ? at::zeros({kSets}, at::kDouble) : x.mean(1);
+    const at::Tensor m2 = (x - mean.unsqueeze(1)).square().sum(1);
+    t.Expect(run.Number(0, i + ".count") == static_cast<double>(x.size(1)),
+             fmt::format("the count of {} is {}, expected {}", calls[c].what, run.Number(0, i + ".count"), x.size(1)));
+    if (calls[c].dtype == at::kDouble) {
+      t.ExpectClose(run, 0, i + ".mean", mean, {"the mean of " + calls[c].what, {}}, /*scale=*/1);
+      t.ExpectClose(run, 0, i + ".m2", m2, {"m2 of " + calls[c].what, {}}, /*scale=*/1);
+      continue;
+    }
+    const at::Tensor got = run.Output(0, i + ".m2");
+    t.Expect(got.defined() && got.sizes() == m2.sizes() && got.scalar_type() == calls[c].dtype,
+             fmt::format("m2 of {} is not a float32 tensor of the parts' shape", calls[c].what));
+    const double error = ((got.to(at::kDouble) - m2) / m2).abs().max().item().toDouble();
+    t.Expect(error < 1e-3, fmt::format("m2 of {} is off by a factor of {:.3g}: {:.6g} is expected, and {:.6g} came; do "
+                                       "not subtract squares of the mean",
+                                       calls[c].what, 1 + error, m2[0].item().toDouble(), got[0].item().toDouble()));
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ LayerNorm, RMSNorm
+
+SHARDLAB_CASE(norms, layer_norm_values, kValue, {1, 2, 3, 4}) {
+  LayerCalls calls(t.ranks());
+  for (const Sizes& sizes : kSizes) calls.Add(LayerNorm(t, sizes));
+  ExpectAll(t, calls, true, false);
+}
+
+SHARDLAB_CASE(norms, rms_norm_values, kValue, {1, 2, 3, 4}) {
+  LayerCalls calls(t.ranks());
+  for (const Sizes& sizes : kSizes) calls.Add(RmsNorm(t, sizes));
+  ExpectAll(t, calls, true, false);
+}
+
+SHARDLAB_CASE(norms, layer_norm_gradients, kGradient, {1, 2, 3, 4}) {
+  LayerCalls calls(t.ranks());
+  for (const Sizes& sizes : kSizes) calls.Add(LayerNorm(t, sizes));
+  ExpectAll(t, calls, false, true);
+}
+
+SHARDLAB_CASE(norms, rms_norm_gradients, kGradient, {1, 2, 3, 4}) {
+  LayerCalls calls(t.ranks());
+  for (const Sizes& sizes : kSizes) calls.Add(RmsNorm(t, sizes));
+  ExpectAll(t, calls, false, true);
+}
+
+SHARDLAB_CASE(norms, layer_norm_cost, kCost, {2, 3, 4}) {
+  LayerCalls calls(t.ranks());
+  const Sizes sizes{7, 5};
+  calls.Add(RmsNorm(t, sizes));
+  calls.Add(LayerNorm(t, sizes));
+  const Run run = calls.Launch(t);
+  for (int i = 0; i < 2; ++i) {
+    const int64_t elements = sizes.rows * (i + 1);  // RMSNorm one number a row, LayerNorm two
+    const auto one = [&](int) { return std::vector<Collective>{{OpKind::kAllReduce, elements}}; };
+    const std::string number = std::to_string(i) + ".0";
+    ExpectTraffic(t, run, "backward of " + calls.call(i).what, "backward " + number, "end " + number, one);
+    ExpectTraffic(t, run, "forward of " + calls.call(i).what, "forward " + number, "backward " + number, one,
+                  /*any_kind=*/true);
+  }
+}
+
+SHARDLAB_CASE(norms, layer_norm_far_from_zero, kRobustness, {1, 2, 3}) {
+  constexpr int64_t kFeatures = 48;
+  LayerCalls calls(t.ranks());
+  LayerCall call = LayerNorm(t, {kFeatures, 3});
+  call.what = "MakeShardedLayerNorm (float32, mean 1000, variance 1)";
+  call.x = {(t.Normal({3, kFeatures}) + 1000).to(at::kFloat)};
+  call.dy = {at::Tensor()};
+  call.weights = {{"weight", at::ones({kFeatures}, at::kFloat), {0}},
+                  {"bias", at::zeros({kFeatures}, at::kFloat), {0}}};
+  calls.Add(call);
+  const Run run = calls.Launch(t);
+  const at::Tensor x = call.x[0].to(at::kDouble);
+  const at::Tensor expected = at::layer_norm(x, {kFeatures}, {}, {}, kEps);
+  const auto spread = [](const at::Tensor& row) { return (row - row.mean()).square().sum().item().toDouble(); };
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    const at::Tensor got = run.Output(rank, "0.y0");
+    const at::Tensor part = Placement{-1}.PartOf(expected, t.ranks(), rank);
+    t.Expect(
+        got.defined() && got.sizes() == part.sizes() && got.scalar_type() == at::kFloat,
+        fmt::format("the output of {} on rank {} is not float32 {}", call.what, rank, ShapeName(part.sizes().vec())));
+    for (int64_t row = 0; row < 3; ++row) {
+      // y = (x - mean) / sqrt(var + eps): how x spreads over how y spreads says which variance was used.
+      const at::Tensor x_d = Placement{-1}.PartOf(x, t.ranks(), rank)[row];
+      const double variance = spread(x_d) / spread(got[row].to(at::kDouble)) - kEps;
+      const double right = x[row].var(/*unbiased=*/false).item().toDouble();
+      const double off = (got[row].to(at::kDouble) - part[row]).abs().max().item().toDouble();
+      t.Expect(off < 5e-3,
+               fmt::format("{}: row {} on rank {} was normalised by a variance of about {:.4g}, and {:.4g} is "
+                           "right: in float32 the mean of the squares less the square of the mean has no "
+                           "digits left; merge the ranks' (mean, m2) instead",
+                           call.what, row, rank, variance, right));
+    }
+  }
+}
+
+SHARDLAB_CASE(norms, layer_norm_awkward_inputs, kRobustness, {1, 2, 4}) {
+  LayerCalls calls(t.ranks());
+  for (LayerCall call : {LayerNorm(t, {7, 4}), RmsNorm(t, {7, 4})}) {
+    LayerCall strided = call;
+    strided.what += ", non-contiguous input";
+    strided.params["strided"] = true;
+    calls.Add(strided);
+    LayerCall no_gradient = call;
+    no_gradient.what += ", the input needs no gradient";
+    no_gradient.params["input_needs_gradient"] = false;
+    calls.Add(no_gradient);
+    LayerCall deeper = call;
+    deeper.what += ", as [2, 2, features]";
+    deeper.x = {call.x[0].view({2, 2, 7})};
+    deeper.dy = {call.dy[0].view({2, 2, 7})};
+    deeper.y_suspects = nullptr;
+    deeper.dx_suspects = nullptr;
+    calls.Add(deeper);
+    call.what += ", without autograd";
+    call.dy = {at::Tensor()};
+    calls.Add(call);
+  }
+  calls.Add(LayerNorm(t, {1, 2}));
+  calls.Add(RmsNorm(t, {1, 2}));
+  calls.Add(LayerNorm(t, {5, 0}));
+  calls.spec.faults.jitter_s = 0.003;
+  calls.spec.faults.seed = t.seed();
+  const Run run = calls.Launch(t);
+  calls.ExpectOutputs(t, run);
+  calls.ExpectGradients(t, run);
+  for (const int i : {1, 5}) {
+    const std::string number = std::to_string(i) + ".0";
+    ExpectTraffic(t, run, "backward of " + calls.call(i).what, "backward " + number, "end " + number, Nothing);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ BatchNorm
+
+SHARDLAB_CASE(norms, feature_batch_norm_values, kValue, {1, 2, 3, 4}) {
+  LayerCalls calls(t.ranks());
+  calls.Add(FeatureBatchNorm(t, {5, 8}));
+  calls.Add(FeatureBatchNorm(t, {3, 5, 2, 3}));
+  ExpectAll(t, calls, true, false);
+}
+
+SHARDLAB_CASE(norms, sample_batch_norm_values, kValue, {1, 2, 3, 4}) {
+  LayerCalls calls(t.ranks());
+  const std::vector<int64_t> counts = Counts(t.ranks(), /*with_empty=*/false);
+  const int64_t samples = Sum(counts);
+  if (t.ranks() > 1) calls.Add(SampleBatchNorm(t, {samples, 3}, counts));
+  calls.Add(SampleBatchNorm(t, {samples, 4, 2, 3}, counts));
+  calls.Add(SampleBatchNorm(t, {8, 2}, SplitSizes(8, t.ranks())));
+  ExpectAll(t, calls, true, false);
+}
+
+SHARDLAB_CASE(norms, feature_batch_norm_gradients, kGradient, {1, 2, 3}) {
+  LayerCalls calls(t.ranks());
+  calls.Add(FeatureBatchNorm(t, {5, 7}));
+  calls.Add(FeatureBatchNorm(t, {3, 4, 2, 3}));
+  ExpectAll(t, calls, false, true);
+}
+
+SHARDLAB_CASE(norms, sample_batch_norm_gradients, kGradient, {1, 2, 3, 4}) {
+  LayerCalls calls(t.ranks());
+  const std::vector<int64_t> counts = Counts(t.ranks(), /*with_empty=*/false);
+  calls.Add(SampleBatchNorm(t, {Sum(counts), 4, 2, 3}, counts));
+  calls.Add(SampleBatchNorm(t, {9, 2}, SplitSizes(9, t.ranks())));
+  ExpectAll(t, calls, false, true);
+}
+
+SHARDLAB_CASE(norms, batch_norm_cost, kCost, {2, 3, 4}) {
+  constexpr int64_t kChannels = 5;
+  const std::vector<int64_t> counts = Counts(t.ranks(), /*with_empty=*/false);
+  LayerCalls calls(t.ranks());
+  calls.Add(FeatureBatchNorm(t, {4, kChannels}));
+  calls.Add(SampleBatchNorm(t, {Sum(counts), kChannels, 2, 2}, counts));
+  const Run run = calls.Launch(t);
+  ExpectTraffic(t, run, "forward and backward of " + calls.call(0).what, "forward 0.0", "end 0.2", Nothing);
+  ExpectTraffic(t, run, "evaluation with " + calls.call(1).what, "forward 1.2", "end 1.2", Nothing);
+  ExpectTraffic(t, run, "backward of " + calls.call(1).what, "backward 1.0", "end 1.0", [](int) {
+    return std::vector<Collective>{{OpKind::kAllReduce, 2 * kChannels}};
+  });
+  ExpectTraffic(
+      t, run, "forward of " + calls.call(1).what, "forward 1.0", "backward 1.0",
+      [](int) {
+        return std::vector<Collective>{{OpKind::kAllReduce, 2 * kChannels + 1}};
+      },
+      /*any_kind=*/true);
+}
+
+SHARDLAB_CASE(norms, batch_norm_awkward_inputs, kRobustness, {2, 3, 4}) {
+  LayerCalls calls(t.ranks());
+  const std::vector<int64_t> counts = Counts(t.ranks(), /*with_empty=*/true);
+  std::vector<int64_t> last_only(static_cast<size_t>(t.ranks()), 0);
+  last_only.back() = 3;
+  LayerCall empty_rank = SampleBatchNorm(t, {Sum(counts) + 1, 3}, [&] {
+    std::vector<int64_t> more = counts;
+    more[0] += 1;
+    return more;
+  }());
+  LayerCall strided = empty_rank;
+  strided = SampleBatchNorm(t, {4, 3, 2, 2}, SplitSizes(4, t.ranks()));
+  strided.what += ", non-contiguous input";
+  strided.params["strided"] = true;
+  LayerCall no_gradient = SampleBatchNorm(t, {6, 3}, SplitSizes(6, t.ranks()));
+  no_gradient.what += ", the input needs no gradient";
+  no_gradient.params["input_needs_gradient"] = false;
+  calls.Add(empty_rank);
+  calls.Add(SampleBatchNorm(t, {3, 2}, last_only));
+  calls.Add(strided);
+  calls.Add(no_gradient);
+  calls.Add(FeatureBatchNorm(t, {4, 1}));  // most ranks have no channel
+  calls.spec.faults.jitter_s = 0.003;
+  calls.spec.faults.seed = t.seed();
+  const Run run = calls.Launch(t);
+  calls.ExpectOutputs(t, run);
+  calls.ExpectGradients(t, run);
+  ExpectTraffic(t, run, "backward of " + calls.call(3).what, "backward 3.0", "end 3.0", Nothing);
+}
+
+}  // namespace shardlab::grade

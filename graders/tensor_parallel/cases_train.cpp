@@ -1,0 +1,269 @@
+#include <cmath>
+#include <map>
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "layer_calls.hpp"
+#include "shardlab/base/split.hpp"
+#include "shardlab/cifar/synthetic.hpp"
+#include "training.hpp"
+
+// Part train: whole models on CIFAR-shaped images, held against the same model trained in one process.
+
+namespace shardlab::grade {
+namespace {
+
+struct Images {
+  at::Tensor images;  // uint8 [N, 3, 32, 32]
+  at::Tensor labels;  // int64 [N]
+};
+
+Images Draw(CaseContext& t, int64_t count) {
+  cifar::SyntheticOptions options;
+  options.train = count;
+  options.test = 1;
+  options.seed = t.seed();
+  const cifar::Dataset data = cifar::MakeSynthetic(options).train;
+  const at::Tensor images = at::empty({count, 3, 32, 32}, at::kByte);
+  std::copy(data.images.begin(), data.images.end(), images.data_ptr<uint8_t>());
+  const at::Tensor labels = at::empty({count}, at::kLong);
+  std::copy(data.labels.begin(), data.labels.end(), labels.data_ptr<int64_t>());
+  return {images, labels};
+}
+
+TrainingPlan Plan(CaseContext& t, const std::string& model, int64_t steps) {
+  TrainingPlan plan;
+  plan.model = model;
+  plan.model_options.dtype = at::kDouble;
+  plan.model_options.seed = t.seed() % 1000000;
+  plan.model_options.hidden = {24, 16};
+  plan.model_options.conv_channels = {4, 8};
+  plan.model_options.dense = 16;
+  plan.train_options.steps = steps;
+  plan.train_options.learning_rate = 0.05;
+  plan.train_options.momentum = 0.9;
+  plan.batch = 16;
+  return plan;
+}
+
+// Where the contract puts a parameter or a buffer of a model.
+Placement PlacementOf(const std::string& name) {
+  const auto dot = name.find('.');
+  const std::string layer = name.substr(0, dot);
+  const std::string what = name.substr(dot + 1);
+  if (what == "num_batches_tracked") return {};
+  const std::string kind = layer.substr(0, layer.find_first_of("0123456789"));
+  if (kind == "conv" || kind == "bn" || layer == "fc") return {0};
+  const bool by_columns = std::stoi(layer.substr(kind.size())) % 2 == 1;
+  if (kind == "ln") return by_columns ? Placement{0} : Placement{};
+  if (by_columns) return {0};
+  return what == "weight" ? Placement{1} : Placement{};
+}
+
+RunSpec SpecOf(const std::string& body, const TrainingPlan& plan, const Images& data) {
+  RunSpec spec;
+  spec.body = body;
+  spec.params = plan.ToJson();
+  spec.inputs = {{"images", {data.images}}, {"labels", {data.labels}}};
+  spec.limit_s = 30;
+  return spec;
+}
+
+// Holds what a rank has of a tensor of the model against the reference.
+void ExpectPart(CaseContext& t, const Run& run, int rank, const std::string& output, const std::string& what,
+                const std::string& name, const at::Tensor& full, double scale, double steps) {
+  const Placement placement = PlacementOf(name);
+  const at::Tensor expected = placement.PartOf(full, t.ranks(), rank);
+  const at::Tensor got = run.Output(rank, output);
+  if (expected.numel() == 0 && !got.defined()) return;
+  t.Expect(got.defined(), fmt::format("{} `{}` is missing on rank {}", what, name, rank));
+  t.Expect(got.sizes() == expected.sizes(),
+           fmt::format("{} `{}` on rank {} of {} is {}; its part of {} is {}", what, name, rank, t.ranks(),
+                       ShapeName(got.sizes().vec()), ShapeName(full.sizes().vec()), ShapeName(expected.sizes().vec())));
+  t.ExpectClose(run, rank, output, expected,
+                {fmt::format("{} `{}`", what, name), placement.OffsetOf(full, t.ranks(), rank)}, scale, steps);
+}
+
+// Trains on the ranks and in one process, and compares every loss, every final parameter and every buffer.
+void ExpectSameTraining(CaseContext& t, const TrainingPlan& plan, int64_t count, const FaultSpec& faults = {}) {
+  const Images data = Draw(t, count);
+  RunSpec spec = SpecOf("train", plan, data);
+  spec.faults = faults;
+  const Run run = t.Launch(spec);
+
+  const std::shared_ptr<ImageClassifier> model = MakeModel(plan.model, plan.model_options);
+  const TrainResult reference = Train(
+      *model, [&](int64_t step) { return plan.BatchOf(step, data.images, data.labels); }, plan.train_options);
+
+  const auto steps = static_cast<size_t>(plan.train_options.steps);
+  std::vector<double> tolerance;
+  for (size_t step = 0; step < steps; ++step) {
+    tolerance.push_back(1e-10 * static_cast<double>(step + 1) * std::max(1.0, std::abs(reference.losses[step])));
+  }
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    const at::Tensor losses = run.Output(rank, "losses");
+    t.Expect(losses.defined() && losses.numel() == plan.train_options.steps,
+             fmt::format("rank {} hands back no loss for every step", rank));
+    const auto* values = losses.data_ptr<double>();
+    const std::vector<double> curve(values, values + steps);
+    if (rank == 0) t.Curve(fmt::format("{} on {} ranks", plan.model, t.ranks()), curve, reference.losses, tolerance);
+    for (size_t step = 0; step < steps; ++step) {
+      const double difference = std::abs(curve[step] - reference.losses[step]);
+      if (difference <= tolerance[step]) continue;
+      const char* meaning = step == 0 ? "the model is another one before anything is learnt: look at forward"
+                                      : "forward is right and the updates are not: look at the gradients";
+      t.Fail(fmt::format(
+          "the loss of step {} on rank {} is {:.9g}, and {:.9g} in one process ({:.1e} apart, {:.1e} allowed); "
+          "{} steps before it agree: {}",
+          step + 1, rank, curve[step], reference.losses[step], difference, tolerance[step], step, meaning));
+    }
+  }
+
+  double squares = 0;
+  for (const auto& [name, value] : reference.parameters) squares += value.square().sum().item().toDouble();
+  const double scale = std::sqrt(squares / static_cast<double>(reference.parameters.size()));
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    for (const auto& [name, value] : reference.parameters) {
+      ExpectPart(t, run, rank, "param." + name, "the final parameter", name, value, scale, static_cast<double>(steps));
+      if (!PlacementOf(name).IsWhole()) continue;
+      t.Expect(at::equal(run.Output(rank, "param." + name), run.Output(0, "param." + name)),
+               fmt::format("the replicated parameter `{}` has other bits on rank {} than on rank 0 after {} steps",
+                           name, rank, steps));
+    }
+    for (const auto& [name, value] : reference.buffers) {
+      ExpectPart(t, run, rank, "buffer." + name, "the buffer", name, value.to(at::kDouble), scale,
+                 static_cast<double>(steps));
+    }
+  }
+}
+
+// The first step's logits and gradients.
+void ExpectSameFirstStep(CaseContext& t, const TrainingPlan& plan) {
+  const Images data = Draw(t, plan.batch);
+  const Run run = t.Launch(SpecOf("first_step", plan, data));
+
+  const std::shared_ptr<ImageClassifier> model = MakeModel(plan.model, plan.model_options);
+  const Batch batch = plan.BatchOf(0, data.images, data.labels);
+  model->train();
+  const at::Tensor logits = model->forward(batch.images);
+  at::cross_entropy_loss(logits, batch.labels).backward();
+
+  double squares = 0;
+  for (const at::Tensor& parameter : model->parameters()) {
+    squares += parameter.grad().square().sum().item().toDouble();
+  }
+  const double scale = std::sqrt(squares / static_cast<double>(model->parameters().size()));
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    t.ExpectClose(run, rank, "logits", logits.detach(), {"the logits of " + plan.model, {}});
+    for (const auto& parameter : model->named_parameters()) {
+      const std::string& name = parameter.key();
+      ExpectPart(t, run, rank, "param." + name, "the parameter", name, parameter.value().detach(), 1, 1);
+      ExpectPart(t, run, rank, "grad." + name, fmt::format("{}: the gradient of", plan.model), name,
+                 parameter.value().grad(), scale, 1);
+      if (!PlacementOf(name).IsWhole()) continue;
+      t.Expect(at::equal(run.Output(rank, "grad." + name), run.Output(0, "grad." + name)),
+               fmt::format("{}: the gradient of the replicated `{}` has other bits on rank {} than on rank 0",
+                           plan.model, name, rank));
+    }
+  }
+  model->eval();
+  const torch::NoGradGuard no_grad;
+  const at::Tensor evaluated = model->forward(batch.images);
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    t.ExpectClose(run, rank, "evaluated", evaluated, {"the logits of " + plan.model + " in evaluation", {}});
+  }
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------------------ values
+
+SHARDLAB_CASE(train, curve_of_an_mlp, kValue, {1, 2, 4}) { ExpectSameTraining(t, Plan(t, "mlp", 25), 100); }
+SHARDLAB_CASE(train, curve_of_an_mlp_with_layer_norm, kValue, {2, 3, 4}) {
+  ExpectSameTraining(t, Plan(t, "mlp-ln", 25), 100);
+}
+SHARDLAB_CASE(train, curve_of_a_cnn_with_batch_norm, kValue, {1, 2, 3}) {
+  ExpectSameTraining(t, Plan(t, "cnn-bn", 20), 100);
+}
+
+// ------------------------------------------------------------------------------------------------ gradients
+
+SHARDLAB_CASE(train, first_step_of_an_mlp, kGradient, {1, 2, 3, 4}) { ExpectSameFirstStep(t, Plan(t, "mlp", 1)); }
+SHARDLAB_CASE(train, first_step_of_an_mlp_with_layer_norm, kGradient, {2, 4}) {
+  ExpectSameFirstStep(t, Plan(t, "mlp-ln", 1));
+}
+SHARDLAB_CASE(train, first_step_of_a_cnn, kGradient, {2, 3}) { ExpectSameFirstStep(t, Plan(t, "cnn", 1)); }
+SHARDLAB_CASE(train, first_step_of_a_cnn_with_batch_norm, kGradient, {2, 4}) {
+  ExpectSameFirstStep(t, Plan(t, "cnn-bn", 1));
+}
+
+// ------------------------------------------------------------------------------------------------ costs
+
+// Three dense layers: column, row, column and gather. Two sharded numbers a row for ln1.
+SHARDLAB_CASE(train, communication_of_an_mlp_with_layer_norm, kCost, {2, 3, 4}) {
+  const TrainingPlan plan = Plan(t, "mlp-ln", 1);
+  const Run run = t.Launch(SpecOf("first_step", plan, Draw(t, plan.batch)));
+  const int64_t B = plan.batch;
+  const int64_t H2 = plan.model_options.hidden[1];
+  ExpectTraffic(t, run, "backward of mlp-ln", "backward", "end", [&](int) {
+    return std::vector<Collective>{{OpKind::kAllReduce, B * H2}, {OpKind::kAllReduce, 2 * B}};
+  });
+  ExpectTraffic(
+      t, run, "forward of mlp-ln", "forward", "backward",
+      [&](int rank) {
+        return std::vector<Collective>{{OpKind::kAllGather, 2 * B},
+                                       {OpKind::kAllReduce, B * H2},
+                                       {OpKind::kAllGather, B * SplitRange(10, t.ranks(), rank).size()}};
+      },
+      /*any_kind=*/true);
+}
+
+SHARDLAB_CASE(train, communication_of_a_cnn_with_batch_norm, kCost, {2, 3}) {
+  const TrainingPlan plan = Plan(t, "cnn-bn", 1);
+  const Run run = t.Launch(SpecOf("first_step", plan, Draw(t, plan.batch)));
+  const int64_t B = plan.batch;
+  const std::vector<int64_t>& channels = plan.model_options.conv_channels;
+  ExpectTraffic(t, run, "backward of cnn-bn", "backward", "end", [&](int) {
+    return std::vector<Collective>{{OpKind::kAllReduce, B * channels[1] * 8 * 8},
+                                   {OpKind::kAllReduce, B * channels[0] * 16 * 16}};
+  });
+  ExpectTraffic(t, run, "forward of cnn-bn", "forward", "backward", [&](int rank) {
+    const auto part = [&](int64_t size) { return SplitRange(size, t.ranks(), rank).size(); };
+    return std::vector<Collective>{{OpKind::kAllGather, B * part(channels[0]) * 16 * 16},
+                                   {OpKind::kAllGather, B * part(channels[1]) * 8 * 8},
+                                   {OpKind::kAllReduce, B * 10}};
+  });
+}
+
+// ------------------------------------------------------------------------------------------------ robustness
+
+SHARDLAB_CASE(train, odd_widths, kRobustness, {2, 3, 4}) {
+  TrainingPlan plan = Plan(t, "mlp-ln", 6);
+  plan.model_options.hidden = {7, 5, 3};
+  ExpectSameTraining(t, plan, 21);
+}
+
+SHARDLAB_CASE(train, adam_without_hidden_layers, kRobustness, {3}) {
+  TrainingPlan plan = Plan(t, "linear", 6);
+  plan.train_options.optimizer = OptimizerKind::kAdam;
+  plan.train_options.learning_rate = 1e-3;
+  ExpectSameTraining(t, plan, 40);
+}
+
+SHARDLAB_CASE(train, more_ranks_than_channels, kRobustness, {4}) {
+  TrainingPlan plan = Plan(t, "cnn-bn", 4);
+  plan.model_options.conv_channels = {3, 5};
+  plan.model_options.dense = 3;
+  plan.train_options.weight_decay = 1e-3;
+  ExpectSameTraining(t, plan, 24);
+}
+
+SHARDLAB_CASE(train, late_messages, kRobustness, {3}) {
+  FaultSpec faults;
+  faults.jitter_s = 0.002;
+  faults.seed = t.seed();
+  ExpectSameTraining(t, Plan(t, "mlp-ln", 5), 40, faults);
+}
+
+}  // namespace shardlab::grade

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "shardlab/grade/referee.hpp"
+
+/// \file
+/// What the cases of this module share: several layers run in one run (body `layers`), each held against the same layer
+/// in one process.
+
+namespace shardlab::grade {
+
+/// How a full tensor lies on the ranks.
+struct Placement {
+  static constexpr int64_t kNowhere = -1000;
+  /// The dimension that is cut, from the back when negative; kNowhere: every rank has the whole.
+  int64_t dim = kNowhere;
+  /// How much of it each rank has; empty: SplitSizes.
+  std::vector<int64_t> sizes = {};
+
+  bool IsWhole() const { return dim == kNowhere; }
+  /// Rank `rank`'s part of `full`, contiguous.
+  at::Tensor PartOf(const at::Tensor& full, int ranks, int rank) const;
+  /// The index of the part's first element in `full`.
+  std::vector<int64_t> OffsetOf(const at::Tensor& full, int ranks, int rank) const;
+};
+
+/// A parameter of the layer: the name under which the layer registers it and gets it.
+struct Weight {
+  std::string name;
+  at::Tensor full;  ///< undefined: the layer is made without it
+  Placement placement;
+};
+
+/// Weights by name, as the oracle wants them.
+using Weights = std::map<std::string, at::Tensor>;
+
+/// What a wrong result may be, and what it then says.
+struct Suspect {
+  at::Tensor value;
+  std::string meaning;  ///< continues "... on rank 1 is wrong: "
+};
+
+/// One layer that is made and run.
+struct LayerCall {
+  std::string what;       ///< "MakeRowLinear (weight [5, 3], 4 rows)"
+  nlohmann::json params;  ///< for the body: layer, eps, ...
+  std::vector<Weight> weights;
+  Placement input;
+  Placement output;
+  std::vector<at::Tensor> x;   ///< the full input of each step
+  std::vector<at::Tensor> dy;  ///< the full gradient that comes back in each step; undefined: no backward
+  /// The layer in one process.
+  std::function<at::Tensor(const Weights&, const at::Tensor& x)> oracle;
+  /// Its buffers after all steps, with how they lie; may be empty.
+  std::function<std::vector<Weight>()> buffers;
+  bool exact = true;  ///< integers: the same bits are expected
+  /// A parameter's gradient on a rank is that of the rank's rows alone (BatchNorm over samples).
+  bool gradients_of_own_rows = false;
+  /// What y and dx of a rank (first step) may be when they are wrong; may be empty.
+  std::function<std::vector<Suspect>(int rank)> y_suspects;
+  std::function<std::vector<Suspect>(int rank)> dx_suspects;
+};
+
+/// Several layers in one run.
+class LayerCalls {
+ public:
+  explicit LayerCalls(int ranks) : ranks_(ranks) { spec.body = "layers"; }
+
+  /// Adds a call; returns its number.
+  int Add(LayerCall call);
+
+  /// What to launch, without the calls; its limits and faults may be changed.
+  RunSpec spec;
+  /// Runs them all.
+  Run Launch(CaseContext& t);
+
+  /// \name Checks of all calls on all ranks
+  ///@{
+  /// Every parameter is the slice of the full weight, bit for bit, and there is no other.
+  void ExpectShards(CaseContext& t, const Run& run) const;
+  /// Every output, the buffers, and that the inputs are as they were.
+  void ExpectOutputs(CaseContext& t, const Run& run) const;
+  /// The gradients of the input and of every parameter; replicated ones have the same bits on every rank.
+  void ExpectGradients(CaseContext& t, const Run& run) const;
+  ///@}
+
+  const LayerCall& call(int i) const { return calls_.at(static_cast<size_t>(i)); }
+
+ private:
+  struct Reference {
+    std::vector<at::Tensor> y;                            // a step
+    std::vector<at::Tensor> dx;                           // a step
+    std::vector<std::vector<Weights>> gradients_on_rank;  // a step and a rank (full tensors)
+    std::vector<Weight> buffers;
+  };
+
+  void Compare(CaseContext& t, const Run& run, int rank, const std::string& output, const std::string& what,
+               const at::Tensor& full, const Placement& placement, bool exact, double scale,
+               const std::function<std::vector<Suspect>(int)>& suspects) const;
+
+  int ranks_;
+  std::vector<LayerCall> calls_;
+  std::vector<Reference> references_;
+};
+
+/// A collective that a rank started.
+struct Collective {
+  OpKind op;
+  int64_t elements;  ///< that the rank handed over
+};
+
+/// The collectives that rank `rank` started between its marks `from` and `to`.
+std::vector<Collective> Between(const Run& run, int rank, const std::string& from, const std::string& to);
+
+/// Between two marks every rank starts exactly the collectives `expected(rank)`; the kind is compared only where
+/// `any_kind` is false. The figure shown is the elements of a rank.
+void ExpectTraffic(CaseContext& t, const Run& run, const std::string& what, const std::string& from,
+                   const std::string& to, const std::function<std::vector<Collective>(int rank)>& expected,
+                   bool any_kind = false);
+
+/// "[5, 3]".
+std::string ShapeName(const std::vector<int64_t>& shape);
+
+}  // namespace shardlab::grade
