@@ -35,7 +35,7 @@ class FeatureBatchNorm : public ShardedLayer {
 
   at::Tensor forward(const at::Tensor& x_Bc) override {
     if (is_training()) batches_ += 1;
-    if (x_Bc.size(1) == 0) return x_Bc * 1;  // more ranks than channels: LibTorch has no batch_norm of nothing
+    if (x_Bc.size(1) == 0) return x_Bc.clone();  // more ranks than channels: LibTorch has no batch_norm of nothing
     return at::batch_norm(x_Bc, gamma_c_, beta_c_, running_mean_c_, running_var_c_, is_training(), momentum_, eps_,
                           /*cudnn_enabled=*/false);
   }

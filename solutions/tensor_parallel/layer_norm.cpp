@@ -58,10 +58,9 @@ ConjugateOp RowStatistics(int64_t features, std::shared_ptr<Communicator> comm) 
   };
 
   const auto backward = [=](const at::Tensor& ds_2B) {  // (5)
-    const at::Tensor sum_2B = ds_2B.clone(at::MemoryFormat::Contiguous);
-    comm->AllReduce(sum_2B);
-    const at::Tensor dmean_B1 = sum_2B[0].unsqueeze(-1);
-    const at::Tensor dvar_B1 = sum_2B[1].unsqueeze(-1);
+    comm->AllReduce(ds_2B);
+    const at::Tensor dmean_B1 = ds_2B[0].unsqueeze(-1);
+    const at::Tensor dvar_B1 = ds_2B[1].unsqueeze(-1);
     return (dmean_B1 + dvar_B1 * 2 * (saved->x_Bd - saved->mean_B1)) / features;
   };
 

@@ -61,9 +61,9 @@ class ColumnConvolution : public ShardedLayer {
 
   at::Tensor forward(const at::Tensor& x_BIHW) override {
     const at::Tensor x = CopyToShards(x_BIHW, comm_);
-    // More ranks than channels: nothing to compute, but still a part of the graph, since the other ranks' backward
-    // waits for this rank's in CopyToShards.
-    if (bias_o_.size(0) == 0) return x.narrow(1, 0, 0);
+    // More ranks than channels: nothing to compute, but a result that needs a gradient all the same (the empty bias
+    // does), or this rank's backward would stop here while the others' wait for it in the layers before and behind.
+    if (bias_o_.size(0) == 0) return x.narrow(1, 0, 0) + bias_o_.view({1, 0, 1, 1});
     return at::conv2d(x, weight_oIhw_, bias_o_, /*stride=*/1, /*padding=*/2);
   }
 

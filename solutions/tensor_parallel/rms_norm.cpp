@@ -30,9 +30,8 @@ ConjugateOp MeanSquare(int64_t features, std::shared_ptr<Communicator> comm) {
     return sum_B / features;
   };
   const auto backward = [=](const at::Tensor& dq_B) {  // (3)
-    const at::Tensor sum_B = dq_B.clone(at::MemoryFormat::Contiguous);
-    comm->AllReduce(sum_B);
-    return sum_B.unsqueeze(-1) * 2 * *saved_x_Bd / features;
+    comm->AllReduce(dq_B);
+    return dq_B.unsqueeze(-1) * 2 * *saved_x_Bd / features;
   };
   return {"RMSNorm's mean square", forward, backward};
 }

@@ -81,11 +81,10 @@ ConjugateOp ChannelStatistics(std::shared_ptr<int64_t> values, std::shared_ptr<C
   };
 
   const auto backward = [=](const at::Tensor& ds_2C) {  // (5)
-    const at::Tensor sum_2C = ds_2C.clone(at::MemoryFormat::Contiguous);
-    comm->AllReduce(sum_2C);
+    comm->AllReduce(ds_2C);
     const int64_t dims = saved->x_bC.dim();
     const at::Tensor centred = saved->x_bC - OverChannels(saved->mean_C, dims);
-    return (OverChannels(sum_2C[0], dims) + OverChannels(sum_2C[1], dims) * 2 * centred) / *values;
+    return (OverChannels(ds_2C[0], dims) + OverChannels(ds_2C[1], dims) * 2 * centred) / *values;
   };
 
   return {"BatchNorm's statistics", forward, backward};

@@ -20,32 +20,29 @@
 //   (1) The identity, (4) the identity, (2) and (3) the all-reduce: the backward of one door is the forward of the
 //   other.
 //
-// An all-reduce works in place, and neither an input nor an incoming gradient is ours to change (autograd hands one
-// gradient to several branches, and expands a single number to a whole tensor): it works on a fresh contiguous copy.
+// An all-reduce writes into its tensor, and an input is not ours to change: (3) works on a copy. So does (1), because a
+// result is never the input itself. What backward gets is a copy already, made by the bridge: autograd hands one
+// gradient to several branches, and expands a single number to a whole tensor.
 
 namespace shardlab {
-namespace {
-
-at::Tensor SumOverRanks(const at::Tensor& partial, Communicator& comm) {
-  const at::Tensor sum = partial.clone(at::MemoryFormat::Contiguous);
-  comm.AllReduce(sum);
-  return sum;
-}
-
-at::Tensor Copy(const at::Tensor& tensor) { return tensor.clone(at::MemoryFormat::Contiguous); }
-
-}  // namespace
 
 at::Tensor CopyToShards(const at::Tensor& x, std::shared_ptr<Communicator> comm) {
-  return Apply({"CopyToShards", Copy,                                               // (1)
-                [comm](const at::Tensor& dx) { return SumOverRanks(dx, *comm); }},  // (2)
-               x);
+  const auto copy = [](const at::Tensor& x) { return x.clone(); };  // (1)
+  const auto sum = [comm](const at::Tensor& dx) {                   // (2)
+    comm->AllReduce(dx);
+    return dx;
+  };
+  return Apply({"CopyToShards", copy, sum}, x);
 }
 
 at::Tensor ReduceFromShards(const at::Tensor& y, std::shared_ptr<Communicator> comm) {
-  return Apply({"ReduceFromShards", [comm](const at::Tensor& partial) { return SumOverRanks(partial, *comm); },  // (3)
-                Copy},                                                                                           // (4)
-               y);
+  const auto sum = [comm](const at::Tensor& partial) {  // (3)
+    const at::Tensor total = partial.clone(at::MemoryFormat::Contiguous);
+    comm->AllReduce(total);
+    return total;
+  };
+  const auto copy = [](const at::Tensor& dy) { return dy; };  // (4)
+  return Apply({"ReduceFromShards", sum, copy}, y);
 }
 
 at::Tensor GatherFromShards(const at::Tensor& y_shard, int64_t dim, int64_t size, std::shared_ptr<Communicator> comm) {
@@ -62,7 +59,7 @@ at::Tensor GatherFromShards(const at::Tensor& y_shard, int64_t dim, int64_t size
   // What follows is computed by every rank alike: ONE loss, of which everybody knows the whole gradient already.
   const auto slice = [=](const at::Tensor& dy) {
     const Range mine = SplitRange(size, comm->size(), comm->rank());
-    return Copy(dy.narrow(dim, mine.begin, mine.size()));
+    return dy.narrow(dim, mine.begin, mine.size());
   };
   return Apply({"GatherFromShards", gather, slice}, y_shard);
 }

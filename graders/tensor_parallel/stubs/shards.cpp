@@ -18,9 +18,8 @@
 // autograd; use `comm`'s own collectives (shardlab/comm/communicator.hpp).
 //
 // To be kept:
-//   - The result is a new tensor. The input and the incoming gradient stay as they are; an incoming gradient may be
-//     shared with other branches of the graph, and may be one number expanded to a whole shape. A collective wants
-//     contiguous memory, and an all-reduce writes into it.
+//   - The result is a new tensor, and the input stays as it is. An all-reduce writes into its tensor, and a collective
+//     wants contiguous memory. (The gradient that Apply gives backward is a contiguous copy of your own.)
 //   - Sums have the same bits on every rank (Communicator::AllReduce sees to that).
 //   - Shard t of n features is SplitRange(n, T, t) (shardlab/base/split.hpp): the first n % T are one longer, and some
 //     may be empty. A rank with an empty shard makes the same calls.
