@@ -114,7 +114,7 @@ ForkedRun ForkRanks(int ranks, const std::function<void(Communicator&)>& body, b
     }
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     const Verdict verdict = announced && !ended_by_us ? run.matcher->Check() : Verdict{};
-    if (verdict.kind == VerdictKind::kDeadlock || (elapsed.count() > limit_s && !ended_by_us)) {
+    if (verdict || (elapsed.count() > limit_s && !ended_by_us)) {
       run.verdict = verdict;
       timespec now{};
       clock_gettime(CLOCK_MONOTONIC, &now);

@@ -22,7 +22,7 @@ struct ForkedRun {
 };
 
 /// Runs `body` in `ranks` forked processes that talk through Gloo, announced or not. The caller has run no
-/// multi-threaded operation. Ranks that are late, or in a deadlock that the matcher names, are ended.
+/// multi-threaded operation. Ranks that are late, and all ranks once the matcher has found something, are ended.
 ForkedRun ForkRanks(int ranks, const std::function<void(Communicator&)>& body, bool announced = true,
                     double limit_s = 20);
 

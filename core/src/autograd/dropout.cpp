@@ -4,21 +4,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "shardlab/base/counter_random.hpp"
 #include "shardlab/base/errors.hpp"
 
 namespace shardlab {
-namespace {
-
-// The last step of SplitMix64 (G. Steele et al., OOPSLA 2014): every bit of the input changes half of the output's.
-uint64_t Mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
-
-}  // namespace
-
 at::Tensor DropoutMask(const std::vector<int64_t>& shape, double p, const DropoutKey& key, const DropoutSlice& slice,
                        at::ScalarType dtype) {
   if (!(p >= 0 && p < 1)) throw ContractError(fmt::format("Dropout: p is {}, it must be in [0, 1)", p));
@@ -43,9 +32,7 @@ at::Tensor DropoutMask(const std::vector<int64_t>& shape, double p, const Dropou
     size *= full[d];
   }
 
-  const uint64_t run = Mix(Mix(Mix(key.seed) ^ key.step) ^ key.layer);
-  // Compared as whole numbers of 53 bits, so that the mask is the same in every dtype.
-  const auto dropped_below = static_cast<uint64_t>(p * 9007199254740992.0);
+  const CounterRandom samples({key.seed, key.step, key.layer});
   const at::Tensor mask = at::empty(shape, at::kDouble);
   auto* values = mask.data_ptr<double>();
   const double kept = 1.0 / (1.0 - p);
@@ -63,7 +50,7 @@ at::Tensor DropoutMask(const std::vector<int64_t>& shape, double p, const Dropou
         element += static_cast<uint64_t>(index * stride[d]);
       }
     }
-    values[i] = (Mix(Mix(run ^ sample) ^ element) >> 11) < dropped_below ? 0.0 : kept;
+    values[i] = CounterRandom({samples.At(sample)}).UniformAt(element) < p ? 0.0 : kept;
   }
   return mask.to(dtype);
 }

@@ -36,27 +36,36 @@ std::string Reason(const std::exception& error) {
   throw CommError(fmt::format("{} in group '{}' failed: {}", Describe(operation), group.name, Reason(error)));
 }
 
-// Work whose owner never waited for it. Gloo still reads or writes its memory, so that it must outlive the connection.
-struct Orphans {
+// What lives as long as any communicator of this rank's world.
+struct Connections {
   std::mutex mutex;
-  std::vector<GlooWork> works;
+  // Of sub-groups too: when a rank closes a connection because it has no more use for a group, ranks that still wait in
+  // that group get "connection reset" instead of a chance to be explained.
+  std::vector<c10::intrusive_ptr<Gloo>> groups;
+  // Work whose owner never waited for it. Gloo still reads or writes its memory, so that it must outlive the groups.
+  std::vector<GlooWork> orphans;
+
+  ~Connections() {
+    groups.clear();
+    orphans.clear();
+  }
 };
 
 class PendingWork final : public Work {
  public:
   // `finish` runs once, in Wait, after the operation: it copies results to where they belong.
-  PendingWork(GlooWork work, Operation operation, Group group, std::shared_ptr<Orphans> orphans,
+  PendingWork(GlooWork work, Operation operation, Group group, std::shared_ptr<Connections> connections,
               std::function<void()> finish)
       : work_(std::move(work)),
         operation_(std::move(operation)),
         group_(std::move(group)),
-        orphans_(std::move(orphans)),
+        connections_(std::move(connections)),
         finish_(std::move(finish)) {}
 
   ~PendingWork() override {
     if (!work_) return;
-    const std::lock_guard<std::mutex> lock(orphans_->mutex);
-    orphans_->works.push_back(std::move(work_));
+    const std::lock_guard<std::mutex> lock(connections_->mutex);
+    connections_->orphans.push_back(std::move(work_));
   }
 
   void Wait() override {
@@ -74,7 +83,7 @@ class PendingWork final : public Work {
   GlooWork work_;
   Operation operation_;
   Group group_;
-  std::shared_ptr<Orphans> orphans_;
+  std::shared_ptr<Connections> connections_;
   std::function<void()> finish_;
 };
 
@@ -117,8 +126,12 @@ at::Tensor AsBytes(const at::Tensor& tensor) {
 
 class GlooCommunicator final : public Communicator {
  public:
-  GlooCommunicator(c10::intrusive_ptr<c10d::Store> store, int rank, Group group, GlooOptions options)
-      : Communicator(rank, std::move(group)), store_(std::move(store)), options_(std::move(options)) {
+  GlooCommunicator(c10::intrusive_ptr<c10d::Store> store, int rank, Group group, GlooOptions options,
+                   std::shared_ptr<Connections> connections)
+      : Communicator(rank, std::move(group)),
+        store_(std::move(store)),
+        options_(std::move(options)),
+        connections_(std::move(connections)) {
     if (size() == 1) return;  // a rank alone talks to nobody
     try {
       auto gloo = Gloo::Options::create(options_.limit);
@@ -128,16 +141,12 @@ class GlooCommunicator final : public Communicator {
       const auto prefixed =
           c10::make_intrusive<c10d::PrefixStore>(fmt::format("group{:016x}", this->group().id), store_);
       gloo_ = c10::make_intrusive<Gloo>(prefixed, rank, size(), gloo);
+      const std::lock_guard<std::mutex> lock(connections_->mutex);
+      connections_->groups.push_back(gloo_);
     } catch (const std::exception& error) {
       throw CommError(fmt::format("rank {} of the {} ranks of group '{}' did not reach the others: {}", rank, size(),
                                   this->group().name, Reason(error)));
     }
-  }
-
-  ~GlooCommunicator() override {
-    // First the connection, which may still use the memory of work that nobody waited for.
-    gloo_.reset();
-    orphans_->works.clear();
   }
 
   std::unique_ptr<Work> Start(const Operation& operation) override {
@@ -158,7 +167,7 @@ class GlooCommunicator final : public Communicator {
 
  protected:
   std::shared_ptr<Communicator> MakeSubgroup(int rank, const Group& group, const Where&) override {
-    return std::make_shared<GlooCommunicator>(store_, rank, group, options_);
+    return std::make_shared<GlooCommunicator>(store_, rank, group, options_, connections_);
   }
 
  private:
@@ -222,7 +231,7 @@ class GlooCommunicator final : public Communicator {
   }
 
   std::unique_ptr<Work> Pending(GlooWork work, const Operation& operation, std::function<void()> finish = {}) {
-    return std::make_unique<PendingWork>(std::move(work), operation, group(), orphans_, std::move(finish));
+    return std::make_unique<PendingWork>(std::move(work), operation, group(), connections_, std::move(finish));
   }
 
   // An empty message travels as one byte: both sides know, and it is waited for like any other.
@@ -345,7 +354,7 @@ class GlooCommunicator final : public Communicator {
   c10::intrusive_ptr<c10d::Store> store_;
   GlooOptions options_;
   c10::intrusive_ptr<Gloo> gloo_;
-  std::shared_ptr<Orphans> orphans_ = std::make_shared<Orphans>();
+  std::shared_ptr<Connections> connections_;
 };
 
 }  // namespace
@@ -358,7 +367,7 @@ std::shared_ptr<Communicator> MakeGlooCommunicator(const c10::intrusive_ptr<c10d
   Group world;
   world.world_ranks.resize(static_cast<size_t>(size));
   std::iota(world.world_ranks.begin(), world.world_ranks.end(), 0);
-  return std::make_shared<GlooCommunicator>(store, rank, std::move(world), options);
+  return std::make_shared<GlooCommunicator>(store, rank, std::move(world), options, std::make_shared<Connections>());
 }
 
 }  // namespace shardlab

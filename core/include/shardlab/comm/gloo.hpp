@@ -32,6 +32,8 @@ struct GlooOptions {
 ///  - ReduceScatter, which Gloo lacks: an all-to-all and a local sum in the order of ranks, (T-1)/T * S a rank.
 ///  - Broadcast: a tree. AllToAll: T-1 messages a rank.
 ///
+/// The connections of sub-groups stay open as long as any communicator of the world lives.
+///
 /// CUDA tensors travel through copies on the host. Empty tensors are waited for like any others.
 ///
 /// \throws CommError when the ranks do not find each other within the limit.

@@ -1,0 +1,404 @@
+// What the matcher says to a person, on runs over Gloo that a person can follow.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "fork_ranks.hpp"
+#include "shardlab/base/errors.hpp"
+#include "shardlab/comm/announcer.hpp"
+
+namespace shardlab::test {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using Kind = VerdictKind;
+
+at::Tensor X(int64_t n = 4) { return at::ones({n}); }
+
+Verdict VerdictOf(int ranks, const std::function<void(Communicator&)>& body) { return ForkRanks(ranks, body).verdict; }
+
+TEST(Deadlock, TwoSendsThatWaitForEachOther) {
+  const Verdict verdict = VerdictOf(2, [](Communicator& comm) {
+    comm.Send(X(), 1 - comm.rank(), 5);
+    comm.Recv(X(), 1 - comm.rank(), 5);
+  });
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_EQ(
+      verdict.sentence,
+      "rank 0 sends to 1 (tag 5), rank 1 sends to 0 (tag 5): both wait for a receive that comes after the send; post "
+      "the receives first (IRecv), or order the calls by parity");
+  EXPECT_THAT(verdict.Text(), HasSubstr("rank 1: waits in Send to rank 0, tag 5, float32 [4], at matcher_test.cpp:"));
+}
+
+TEST(Deadlock, ARingOfReceives) {
+  const Verdict verdict = VerdictOf(3, [](Communicator& comm) { comm.Recv(X(), (comm.rank() + 2) % 3); });
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_THAT(verdict.sentence, AllOf(HasSubstr("rank 0 receives from 2"), HasSubstr("rank 1 receives from 0"),
+                                      HasSubstr("each waits for a message that would be sent after")));
+}
+
+TEST(Deadlock, APartnerThatReturned) {
+  const Verdict verdict = VerdictOf(3, [](Communicator& comm) {
+    if (comm.rank() == 0) comm.Recv(X(), 2, 1);
+    if (comm.rank() == 1) comm.Recv(X(), 0);
+  });
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_THAT(verdict.sentence, AllOf(HasSubstr("rank 0 waits for a message from rank 2 with tag 1 (matcher_test.cpp:"),
+                                      HasSubstr("rank 2 has returned without sending it")));
+  EXPECT_THAT(verdict.Text(), HasSubstr("rank 2: returned"));
+}
+
+TEST(Deadlock, SomeRanksMayStillRun) {
+  const auto start = std::chrono::steady_clock::now();
+  const Verdict verdict = VerdictOf(3, [](Communicator& comm) {
+    if (comm.rank() < 2) comm.Recv(X(), 1 - comm.rank());
+    std::this_thread::sleep_for(std::chrono::seconds(5));
+  });
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_EQ(verdict.ranks[2].kind, RankState::Kind::kRunning);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(3));
+}
+
+TEST(Deadlock, TagsThatDiffer) {
+  const Verdict verdict = VerdictOf(2, [](Communicator& comm) {
+    if (comm.rank() == 0) comm.Send(X(), 1, 3);
+    if (comm.rank() == 1) comm.Recv(X(), 0, 4);
+  });
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_THAT(verdict.sentence, AllOf(HasSubstr("rank 1 did post a receive for one from rank 0 with tag 4"),
+                                      HasSubstr("must be the same on both sides")));
+}
+
+TEST(Deadlock, ACollectiveThatOneRankSkips) {
+  const Verdict verdict = VerdictOf(3, [](Communicator& comm) {
+    comm.Barrier();
+    if (comm.rank() != 2) comm.AllReduce(X());
+  });
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_THAT(verdict.sentence,
+              AllOf(HasSubstr("rank 0 is in AllReduce (matcher_test.cpp:"), HasSubstr("(collective 1)"),
+                    HasSubstr("rank 2 has returned without calling it")));
+}
+
+TEST(Deadlock, ACollectiveAgainstAMessage) {
+  const Verdict verdict = VerdictOf(2, [](Communicator& comm) {
+    if (comm.rank() == 0) {
+      comm.Barrier();
+      comm.Send(X(), 1);
+    } else {
+      comm.Recv(X(), 0);
+      comm.Barrier();
+    }
+  });
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_THAT(verdict.sentence, AllOf(HasSubstr("rank 0 is in Barrier (collective 0), which 1 has not called"),
+                                      HasSubstr("rank 1 receives from 0"), HasSubstr("in another order")));
+}
+
+TEST(Deadlock, AGroupThatNotAllRanksMake) {
+  const Verdict verdict = VerdictOf(2, [](Communicator& comm) {
+    if (comm.rank() == 0) comm.Subgroup({0, 1}, "tensor");
+  });
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_THAT(verdict.sentence,
+              AllOf(HasSubstr("rank 0 forms the group 'tensor'"), HasSubstr("every rank makes every group")));
+}
+
+// (Over Gloo the others may be told by a broken connection first.)
+TEST(Deadlock, ARankThatDied) {
+  Matcher matcher(2);
+  Record record;
+  record.kind = RecordKind::kPost;
+  record.op = OpKind::kRecv;
+  record.id = 1;
+  record.peer = 1;
+  matcher.Feed(0, record);
+  record.kind = RecordKind::kBlock;
+  matcher.Feed(0, record);
+  EXPECT_EQ(matcher.Check().kind, Kind::kNone);
+  matcher.Died(1, "SIGSEGV");
+  const Verdict verdict = matcher.Check();
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_THAT(verdict.sentence, HasSubstr("rank 1 has died (SIGSEGV) without sending it"));
+}
+
+// Correct exchanges that a naive check takes for deadlocks.
+TEST(Deadlock, IsNotSeenWhereNoneIs) {
+  for (const bool receive_first : {false, true}) {
+    const ForkedRun run = ForkRanks(2, [&](Communicator& comm) {
+      const int other = 1 - comm.rank();
+      const at::Tensor mine = X(), theirs = at::zeros({4});
+      for (int k = 0; k < 50; ++k) {
+        const auto a = receive_first ? comm.IRecv(theirs, other, k) : comm.ISend(mine, other, k);
+        const auto b = receive_first ? comm.ISend(mine, other, k) : comm.IRecv(theirs, other, k);
+        a->Wait();
+        b->Wait();
+      }
+    });
+    EXPECT_TRUE(run.ok && !run.verdict) << run.AllErrors();
+    EXPECT_EQ(run.matcher->Total().rounds, 50);
+    EXPECT_EQ(run.matcher->Total().messages_sent, 100);
+    EXPECT_EQ(run.matcher->Statistics(1).bytes_sent, 50 * 16);
+  }
+}
+
+TEST(Mismatch, NamesBothSidesWhateverGlooDidWithIt) {
+  const Verdict shape = VerdictOf(2, [](Communicator& comm) {
+    if (comm.rank() == 0) comm.Send(X(8), 1, 2);
+    if (comm.rank() == 1) comm.Recv(X(4), 0, 2);
+  });
+  EXPECT_EQ(shape.kind, Kind::kMismatch);
+  EXPECT_THAT(shape.sentence,
+              AllOf(HasSubstr("message 0 from rank 0 to rank 1 with tag 2 is sent as float32 [8], 32 bytes"),
+                    HasSubstr("but received into float32 [4], 16 bytes (matcher_test.cpp:")));
+
+  const auto collective = [](const std::function<void(Communicator&)>& body) {
+    const Verdict verdict = VerdictOf(2, body);
+    EXPECT_EQ(verdict.kind, Kind::kMismatch);
+    return verdict.sentence;
+  };
+  EXPECT_THAT(collective([](Communicator& comm) { comm.AllReduce(X(4 + comm.rank())); }),
+              HasSubstr("collective 0, AllReduce, has shape ["));
+  EXPECT_THAT(
+      collective([](Communicator& comm) { comm.AllReduce(at::ones({4}, comm.rank() == 0 ? at::kFloat : at::kInt)); }),
+      AllOf(HasSubstr("dtype"), HasSubstr("float32"), HasSubstr("int32")));
+  EXPECT_THAT(collective([](Communicator& comm) { comm.Broadcast(X(), comm.rank()); }), HasSubstr("root"));
+  EXPECT_THAT(
+      collective([](Communicator& comm) { comm.AllReduce(X(), comm.rank() == 0 ? ReduceOp::kSum : ReduceOp::kMax); }),
+      AllOf(HasSubstr("sum"), HasSubstr("max")));
+  EXPECT_THAT(collective([](Communicator& comm) {
+                if (comm.rank() == 0) comm.AllReduce(X());
+                if (comm.rank() == 1) comm.Broadcast(X(), 0);
+              }),
+              HasSubstr("every rank calls the same ones in the same order"));
+  // Rank 1 believes that rank 0's part has 3 elements.
+  EXPECT_THAT(collective([](Communicator& comm) {
+                const int64_t believed = comm.rank() == 0 ? 2 : 3;
+                std::vector<at::Tensor> into{at::ones({believed}), X(5)};
+                comm.AllGather(into, comm.rank() == 0 ? at::ones({2}) : X(5));
+              }),
+              AllOf(HasSubstr("rank 0 gives rank 1 a part of 8 bytes"), HasSubstr("rank 1 expects one of 12 bytes")));
+}
+
+TEST(Leftover, AMessageThatNobodyReceived) {
+  const Verdict verdict = VerdictOf(2, [](Communicator& comm) {
+    if (comm.rank() == 0) auto work = comm.ISend(X(), 1, 9);
+  });
+  EXPECT_EQ(verdict.kind, Kind::kLeftover);
+  EXPECT_THAT(verdict.sentence,
+              AllOf(HasSubstr("rank 0 sent rank 1 a message with tag 9, float32 [4] (matcher_test.cpp:"),
+                    HasSubstr("rank 1 never received")));
+}
+
+TEST(Leftover, WorkThatNobodyWaitedFor) {
+  const Verdict verdict = VerdictOf(2, [](Communicator& comm) {
+    const at::Tensor x = X();
+    auto work = comm.IAllReduce(x);
+    if (comm.rank() == 0) work->Wait();
+    comm.Barrier();
+  });
+  EXPECT_EQ(verdict.kind, Kind::kLeftover);
+  EXPECT_THAT(verdict.sentence, HasSubstr("rank 1 started AllReduce"));
+}
+
+// Gloo's broadcast lets the root go on before the last rank has called it. A program may not rely on that.
+TEST(Unsafe, IsSeenInTheRecordsAlone) {
+  Matcher matcher(2);
+  const auto feed = [&matcher](int rank, RecordKind kind, uint64_t id, OpKind op = OpKind::kBarrier, int peer = -1) {
+    Record record;
+    record.kind = kind;
+    record.id = id;
+    record.op = op;
+    record.peer = peer;
+    matcher.Feed(rank, record);
+  };
+  feed(0, RecordKind::kPost, 1, OpKind::kBroadcast, 0);
+  feed(0, RecordKind::kBlock, 1);
+  feed(0, RecordKind::kUnblock, 1);  // rank 1 has not called it
+  feed(0, RecordKind::kPost, 2, OpKind::kSend, 1);
+  feed(0, RecordKind::kBlock, 2);
+  feed(1, RecordKind::kPost, 1, OpKind::kRecv, 0);
+  feed(1, RecordKind::kBlock, 1);
+  feed(1, RecordKind::kUnblock, 1);
+  feed(0, RecordKind::kUnblock, 2);
+  feed(1, RecordKind::kPost, 2, OpKind::kBroadcast, 0);
+  feed(1, RecordKind::kBlock, 2);
+  feed(1, RecordKind::kUnblock, 2);
+  feed(0, RecordKind::kReturn, 0);
+  feed(1, RecordKind::kReturn, 0);
+  EXPECT_EQ(matcher.Check().kind, Kind::kNone);
+  const Verdict verdict = matcher.Finish();
+  EXPECT_EQ(verdict.kind, Kind::kUnsafe);
+  EXPECT_THAT(verdict.sentence, HasSubstr("rank 0 went on from Broadcast (collective 0) before rank 1 had called it"));
+}
+
+// Rounds: the figures of semantics.md, section 1, from programs written out.
+TEST(Rounds, ARingTakesTwiceTMinusOne) {
+  for (const int ranks : {2, 3, 4, 5}) {
+    const ForkedRun run = ForkRanks(ranks, [](Communicator& comm) {
+      for (int step = 0; step < 2 * (comm.size() - 1); ++step) {
+        const at::Tensor out = X(), in = X();
+        const auto received = comm.IRecv(in, (comm.rank() + comm.size() - 1) % comm.size(), step);
+        comm.Send(out, (comm.rank() + 1) % comm.size(), step);
+        received->Wait();
+      }
+    });
+    EXPECT_EQ(run.matcher->Total().rounds, 2 * (ranks - 1));
+  }
+}
+
+TEST(Rounds, AHandMadeBroadcastByTreeOrOneByOne) {
+  const auto rounds = [](bool tree) {
+    const ForkedRun run = ForkRanks(8, [tree](Communicator& comm) {
+      const at::Tensor x = X();
+      if (!tree) {
+        if (comm.rank() > 0) comm.Recv(x, 0);
+        for (int r = 1; comm.rank() == 0 && r < 8; ++r) comm.Send(x, r);
+        return;
+      }
+      int mask = 1;
+      while (mask < 8 && (comm.rank() & mask) == 0) mask <<= 1;
+      if (mask < 8) comm.Recv(x, comm.rank() - mask);
+      for (mask >>= 1; mask > 0; mask >>= 1) comm.Send(x, comm.rank() + mask);
+    });
+    EXPECT_EQ(run.matcher->Total().messages_sent, 7);
+    return run.matcher->Total().rounds;
+  };
+  EXPECT_EQ(rounds(true), 3);
+  EXPECT_EQ(rounds(false), 7);
+}
+
+TEST(Rounds, EveryoneToEveryoneAtOnceIsOne) {
+  const ForkedRun run = ForkRanks(4, [](Communicator& comm) {
+    std::vector<std::unique_ptr<Work>> works;
+    std::vector<at::Tensor> into(4, at::Tensor());
+    for (int r = 0; r < 4; ++r) {
+      if (r == comm.rank()) continue;
+      into[size_t(r)] = X();
+      works.push_back(comm.IRecv(into[size_t(r)], r));
+      works.push_back(comm.ISend(X(), r));
+    }
+    for (const auto& work : works) work->Wait();
+  });
+  EXPECT_EQ(run.matcher->Total().rounds, 1);
+  EXPECT_EQ(run.matcher->Total().messages_sent, 12);
+}
+
+TEST(Events, AreInTheOrderOfTime) {
+  const ForkedRun run = ForkRanks(2, [](Communicator& comm) {
+    if (comm.rank() == 0) {
+      comm.announcer()->Mark("before");
+      comm.Send(X(), 1);
+    } else {
+      comm.Recv(X(), 0);
+      comm.announcer()->Mark("after");
+    }
+  });
+  std::vector<std::string> order;
+  for (const TimelineEvent& event : run.matcher->Events()) {
+    if (event.record.kind == RecordKind::kMark) order.push_back(event.record.name);
+    if (event.record.op == OpKind::kSend && event.record.kind == RecordKind::kPost) order.push_back("send");
+  }
+  EXPECT_EQ(order, (std::vector<std::string>{"before", "send", "after"}));
+}
+
+TEST(Announcer, SurvivesAReaderThatLeft) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  Announcer announcer(ends[1]);
+  announcer.Mark("heard");
+  close(ends[0]);
+  for (int i = 0; i < 3; ++i) announcer.Mark("not heard");
+  close(ends[1]);
+}
+
+TEST(Announcer, SeveralThreadsDoNotMixTheirRecords) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  Announcer announcer(ends[1]);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 500; ++i) {
+        Record record;
+        record.op = OpKind::kAllToAll;
+        announcer.Block(announcer.Post(record, std::vector<RecordPart>(5, {7, 7, 7, 7})));
+      }
+    });
+  }
+  AnnouncementReader reader(ends[0]);
+  uint64_t posts = 0, blocks = 0;
+  while (blocks < 2000) {
+    reader.Drain([&](const Announcement& announcement) {
+      if (announcement.record.kind == RecordKind::kPost) {
+        ASSERT_EQ(announcement.record.id, ++posts);
+        ASSERT_EQ(announcement.parts.size(), 5u);
+        ASSERT_EQ(announcement.parts[4].shape_received, 7u);
+      } else {
+        ++blocks;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  close(ends[1]);
+  EXPECT_FALSE(reader.Drain([](const Announcement&) {}));
+  close(ends[0]);
+}
+
+TEST(AnnouncementReader, RefusesNonsense) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  ASSERT_EQ(write(ends[1], "student", 7), 7);
+  AnnouncementReader reader(ends[0]);
+  EXPECT_THROW(reader.Drain([](const Announcement&) {}), CommError);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+// What announcing costs a round trip of two messages. Shown, and held against a generous bound.
+TEST(Announcing, CostsLittle) {
+  const int trips = 2000;
+  double microseconds[2];
+  for (const bool announced : {false, true}) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const ForkedRun run = ForkRanks(
+        2,
+        [&](Communicator& comm) {
+          const at::Tensor x = at::ones({256});
+          const int other = 1 - comm.rank();
+          comm.Barrier();
+          const auto start = std::chrono::steady_clock::now();
+          for (int k = 0; k < trips; ++k) {
+            if (comm.rank() == 0) comm.Send(x, other);
+            comm.Recv(x, other);
+            if (comm.rank() == 1) comm.Send(x, other);
+          }
+          const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
+          const double each = took.count() / trips;
+          if (comm.rank() == 0 && write(ends[1], &each, sizeof each) < 0) throw std::runtime_error("write");
+        },
+        announced);
+    EXPECT_TRUE(run.ok) << run.AllErrors();
+    ASSERT_EQ(read(ends[0], &microseconds[announced], sizeof(double)), ssize_t(sizeof(double)));
+    close(ends[0]);
+    close(ends[1]);
+  }
+  fmt::print("a round trip takes {:.0f} us, announced {:.0f} us\n", microseconds[0], microseconds[1]);
+  EXPECT_LT(microseconds[1], 5 * microseconds[0] + 200);
+}
+
+}  // namespace
+}  // namespace shardlab::test
