@@ -47,9 +47,4 @@ template <typename T>
 void Prepare(const Dataset& data, const Normalization& normalization, const int64_t* samples, int64_t count,
              bool augment, uint64_t seed, uint64_t epoch, T* out);
 
-extern template void Prepare<float>(const Dataset&, const Normalization&, const int64_t*, int64_t, bool, uint64_t,
-                                    uint64_t, float*);
-extern template void Prepare<double>(const Dataset&, const Normalization&, const int64_t*, int64_t, bool, uint64_t,
-                                     uint64_t, double*);
-
 }  // namespace shardlab::cifar

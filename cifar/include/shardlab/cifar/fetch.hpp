@@ -42,18 +42,18 @@ struct DownloadOptions {
   Progress progress;             ///< May be empty.
 };
 
-/// Downloads a file to "<path>.part" and moves it to its place when it is whole; nothing is left behind otherwise.
+/// Downloads a file to path + ".part" and moves it to its place when it is whole; nothing is left behind otherwise.
 /// \throws EnvironmentError: no network, a server that says no, a wait beyond its limit, a full disk, a folder that
 /// cannot be written, or stopped by `progress`. The message says which, with the URL or the folder.
 void Download(const DownloadOptions& options);
 
 /// Takes a data set's files, and no other, out of its archive into `folder`/layout.folder.
 ///
-/// Only entries that are regular files, are called exactly layout.folder/<expected name>, and have the expected size
-/// are taken: a path that leads elsewhere, a link or a device is not. A file that is there already is left alone.
+/// Only entries that are regular files, are called exactly layout.folder, a slash and an expected name, and have the
+/// expected size are taken: a path that leads elsewhere, a link or a device is not. A file that is there is left alone.
 /// \return the SHA-256 of every expected file as it is in the archive, by name.
-/// \throws UsageError when the archive is damaged or lacks a file, naming it; EnvironmentError when the folder cannot
-/// be written, or stopped by `progress`.
+/// \throws UsageError when the archive is damaged or lacks a file, naming it; EnvironmentError when the folder cannot be
+/// written, or stopped by `progress`.
 std::vector<std::pair<std::string, std::string>> Extract(const Layout& layout, const std::string& archive,
                                                          const std::string& folder, const Progress& progress = {});
 
