@@ -41,8 +41,9 @@ Augmentation DrawAugmentation(uint64_t seed, uint64_t epoch, uint64_t sample);
 /// \tparam T float or double; a float is the double rounded once.
 /// \param samples `count` indices into `data`, in any order, repetitions allowed.
 /// \param augment whether DrawAugmentation(seed, epoch, samples[k]) is applied; `seed` and `epoch` are unused
-/// otherwise. \param out room for count * 3072 numbers, [count, 3, 32, 32]. \throws ContractError for an index that
-/// does not exist.
+/// otherwise.
+/// \param out room for count * 3072 numbers, [count, 3, 32, 32].
+/// \throws ContractError for an index that does not exist.
 template <typename T>
 void Prepare(const Dataset& data, const Normalization& normalization, const int64_t* samples, int64_t count,
              bool augment, uint64_t seed, uint64_t epoch, T* out);

@@ -72,7 +72,8 @@ struct FileFinding {
 
 /// Compares the files that are there with the record in their folder (SHA256SUMS); without one, with the first labels
 /// that are known of the published files. Synthetic files are compared with the set that this program makes. Cost: one
-/// pass over the files. \throws EnvironmentError when a file fails while it is read.
+/// pass over the files.
+/// \throws EnvironmentError when a file fails while it is read.
 std::vector<FileFinding> Verify(const Layout& layout, const Presence& found);
 
 /// Name of the record, in the form that `sha256sum --check` reads.

@@ -83,14 +83,15 @@ DataSplits Read(const Layout& layout, const std::string& folder);
 
 /// Writes a data set in the binary layout to `folder`/layout.folder, which is made if need be; the training images are
 /// divided among the training files by SplitRange. Each file is written beside its place and then moved there, so a
-/// file that is there is whole. \return the folder written. \throws EnvironmentError when a folder or file cannot be
-/// written, naming it and the reason (a full disk, no permission); ContractError for images whose number or labels do
-/// not fit the layout.
+/// file that is there is whole.
+/// \return the folder written.
+/// \throws EnvironmentError when a folder or file cannot be written, naming it and the reason (a full disk, no
+/// permission); ContractError for images whose number or labels do not fit the layout.
 std::string Write(const Layout& layout, const DataSplits& data, const std::string& folder);
 
 /// The data set a command asked for: "cifar10" and "cifar100" are read from `folder`, "synthetic" is made on the spot,
-/// and "auto" is CIFAR-10 where all its files are, otherwise synthetic. \throws UsageError for another name, or as Read
-/// does.
+/// and "auto" is CIFAR-10 where all its files are, otherwise synthetic.
+/// \throws UsageError for another name, or as Read does.
 DataSplits Load(const std::string& id, const std::string& folder);
 
 }  // namespace shardlab::cifar

@@ -48,7 +48,8 @@ class Loader {
   std::vector<int64_t> Samples(int64_t step, int64_t shard = 0, int64_t shards = 1);
 
   /// The batch of a step, or one of its shards, which is empty ([0, 3, 32, 32]) where there are more shards than
-  /// images. \throws ContractError as Samples does.
+  /// images.
+  /// \throws ContractError as Samples does.
   Batch Get(int64_t step, int64_t shard = 0, int64_t shards = 1);
 
  private:

@@ -39,8 +39,10 @@ struct SyntheticOptions {
 /// Makes the set. Classes are equally frequent (up to one image) and in random order.
 ///
 /// Deterministic: only integer arithmetic, and image i is a function of (seed, split, i) and of its label.
+///
 /// Cost: about 40 us an image on one core, half a second for the default. Runs an OpenMP region, so a process that
-/// forks ranks makes it in the ranks, not before. \throws ContractError unless both sizes are at least 1.
+/// forks ranks makes it in the ranks, not before.
+/// \throws ContractError unless both sizes are at least 1.
 DataSplits MakeSynthetic(const SyntheticOptions& options = {});
 
 }  // namespace shardlab::cifar

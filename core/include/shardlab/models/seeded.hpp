@@ -19,8 +19,10 @@ namespace shardlab {
 /// A contiguous tensor on the CPU whose elements are uniform on [-bound, bound).
 ///
 /// Element i (row-major) is a pure function of (seed, name, i), see CounterRandom; the float32 tensor is the float64
-/// one rounded. Tensors with different names are unrelated. \param shape the full shape, before any slicing. \param
-/// name the parameter's dotted name in the model, for example "conv1.weight". \param dtype a floating-point type.
+/// one rounded. Tensors with different names are unrelated.
+/// \param shape the full shape, before any slicing.
+/// \param name the parameter's dotted name in the model, for example "conv1.weight".
+/// \param dtype a floating-point type.
 /// \throws ContractError for a negative size, a negative bound, or a type that is not floating-point.
 at::Tensor SeededTensor(at::IntArrayRef shape, uint64_t seed, std::string_view name, double bound = 1.0,
                         at::ScalarType dtype = at::kDouble);
@@ -41,8 +43,8 @@ SeededLayer SeededLayerWeights(at::IntArrayRef weight_shape, uint64_t seed, std:
 /// Draws every parameter of `module` anew, in place and in the type that it has.
 ///
 /// A module whose weight has 2 dimensions or more (linear, convolution, embedding) gets SeededLayerWeights of its
-/// dotted name; one whose weight has 1 (a norm) gets weight 1 and bias 0. Buffers stay as they are. \throws
-/// ContractError for a parameter that is neither `weight` nor `bias`, naming it.
+/// dotted name; one whose weight has 1 (a norm) gets weight 1 and bias 0. Buffers stay as they are.
+/// \throws ContractError for a parameter that is neither `weight` nor `bias`, naming it.
 void SeedParameters(torch::nn::Module& module, uint64_t seed);
 
 }  // namespace shardlab

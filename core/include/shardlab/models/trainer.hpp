@@ -65,7 +65,8 @@ using BatchSource = std::function<Batch(int64_t step)>;
 TrainResult Train(ImageClassifier& model, const BatchSource& batches, const TrainOptions& options);
 
 /// The fraction (0 to 1) of images whose largest logit is at their label, in evaluation mode; the mode that `model` was
-/// in is restored. \param chunk how many images are run at a time: bounds the memory, does not change the result.
+/// in is restored.
+/// \param chunk how many images are run at a time: bounds the memory, does not change the result.
 /// \throws ContractError without images, or when images and labels differ in number.
 double Accuracy(ImageClassifier& model, const Batch& test, int64_t chunk = 250);
 
