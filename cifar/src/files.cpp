@@ -120,6 +120,12 @@ void CheckFits(const Layout& layout, const Dataset& data, int64_t expected) {
       throw ContractError(fmt::format("{} has the label {}, which {} has not", data.name, label, layout.title));
     }
   }
+  if (!coarse) return;
+  for (const uint8_t label : data.coarse_labels) {
+    if (label >= layout.coarse_classes.size()) {
+      throw ContractError(fmt::format("{} has the coarse label {}, which {} has not", data.name, label, layout.title));
+    }
+  }
 }
 
 }  // namespace

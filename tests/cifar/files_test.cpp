@@ -131,6 +131,24 @@ TEST(Folder, WhatIsWrittenIsReadFromTheFolderAndFromItsParent) {
   }
 }
 
+TEST(Folder, OfCifar100KeepsBothLabels) {
+  const Scratch scratch;
+  Layout layout = Cifar100();
+  for (FileLayout& file : layout.files) file.records = 0;
+  DataSplits data = TwentyThree();
+  for (Dataset* set : {&data.train, &data.test}) {
+    for (const uint8_t label : set->labels) set->coarse_labels.push_back(static_cast<uint8_t>(19 - label));
+  }
+  Write(layout, data, scratch.path());
+  const DataSplits again = Read(layout, scratch.path());
+  EXPECT_EQ(again.train.labels, data.train.labels);
+  EXPECT_EQ(again.train.coarse_labels, data.train.coarse_labels);
+  EXPECT_EQ(again.test.coarse_labels, data.test.coarse_labels);
+  EXPECT_EQ(again.train.images, data.train.images);
+  data.train.coarse_labels[3] = 20;
+  EXPECT_SAYS(MessageOf<ContractError>([&] { Write(layout, data, scratch.path()); }), "has the coarse label 20");
+}
+
 TEST(Folder, ThatCannotBeWrittenIsNamed) {
   const Scratch scratch;
   const std::string file = scratch.Put("in-the-way", "");
