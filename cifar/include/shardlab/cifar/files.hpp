@@ -50,7 +50,7 @@ const Layout& Cifar10();
 /// CIFAR-100: train.bin with 50,000 records and test.bin with 10,000, in cifar-100-binary.
 const Layout& Cifar100();
 
-/// A synthetic set as `./lab data --synthetic` writes it: the files of CIFAR-10 with fewer records, in
+/// A synthetic set, as `lab data --synthetic` writes it: the files of CIFAR-10 with fewer records, in
 /// synthetic-batches-bin.
 const Layout& Synthetic();
 
