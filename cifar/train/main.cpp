@@ -1,16 +1,27 @@
 // `lab train`: trains a model on a mesh of ranks, with the layers of one flavour of the modules.
 
 #include <cstdio>
+#include <stdexcept>
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include "plan.hpp"
 #include "run.hpp"
 #include "shardlab/base/errors.hpp"
-#include "world.hpp"
+#include "shardlab/launch/run_ranks.hpp"
+#include "shardlab/launch/world.hpp"
 
 namespace shardlab::train {
 namespace {
+
+// The first rank to fail is the root cause; its error becomes this process's.
+[[noreturn]] void Throw(const RankFailure& failure) {
+  if (failure.usage) throw UsageError(failure.message);
+  if (failure.environment) throw EnvironmentError(failure.message);
+  if (failure.not_implemented) throw std::runtime_error(failure.message);
+  throw std::runtime_error(fmt::format("rank {} {}", failure.rank, failure.message));
+}
 
 int Main(int argc, char** argv) {
   Plan plan;
@@ -22,9 +33,14 @@ int Main(int argc, char** argv) {
     } catch (const ContractError& error) {
       throw UsageError(fmt::format("--mesh under {}: {}", launched->launcher, error.what()));
     }
-    RunAsLaunched(*launched, plan.limit_s, body);
+    at::set_num_threads(1);
+    body(JoinWorld(*launched, plan.limit_s));
   } else {
-    StartRanks(plan.ranks(), plan.limit_s, body);
+    RunRanksOptions options;
+    options.limit_s = 0;  // training takes as long as it takes; an operation does not
+    options.operation_limit_s = plan.limit_s;
+    const auto failures = RunRanks(plan.ranks(), body, options);
+    if (!failures.empty()) Throw(failures.front());
   }
   return 0;
 }

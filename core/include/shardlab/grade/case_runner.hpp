@@ -1,0 +1,71 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "shardlab/grade/case.hpp"
+
+/// \file
+/// Runs cases: the heart of the supervisor.
+///
+///     supervisor (this process)          host                       ranks
+///       |  case, descriptors a rank  -->  |
+///       |                                 |  fork, fork, fork  -->   |  run the body
+///       |  <----------------- announcements, every 20 ms ----------- |
+///       |  <-- "rank 2 ended"             |  <--------------------   |
+///       |  verdict: "end"  ------------>  |  SIGKILL  ------------>  |
+///       |  <-- "done"                     |
+///       reads outputs and what was printed, kills whatever is left
+///
+/// The host forks the ranks because forking a process that has LibTorch loaded takes 20 ms, and starting one 0.8 s.
+
+namespace shardlab::grade {
+
+class HostProcess;
+
+/// Keeps a host program and has it run one case at a time.
+///
+/// The process becomes a child subreaper: what a rank starts cannot escape. Children of this process that exist when
+/// the runner is made, and those given to Keep, are left alone; all others are killed after every case.
+class CaseRunner {
+ public:
+  /// Begins to start the host, and returns at once. \throws EnvironmentError when there is no such program
+  explicit CaseRunner(std::string host_program, double startup_limit_s = 60);
+  ~CaseRunner();
+  CaseRunner(const CaseRunner&) = delete;
+  CaseRunner& operator=(const CaseRunner&) = delete;
+
+  /// A child of this process that the runner does not kill.
+  void Keep(pid_t child) { keep_.insert(child); }
+
+  /// Runs one case, from start to end within its limit and two seconds.
+  ///
+  /// Of several things that went wrong the outcome's status and message name the root: ranks that called operations
+  /// which do not match, then NotImplemented, then the earliest exception or crash, then a deadlock, then messages that
+  /// nobody received, then the time limit. A host that dies makes the case kCrashed and is started again for the next
+  /// one; after two failures to start in a row it is not tried again.
+  ///
+  /// Set `cancel` and the case ends as kSkipped. \throws ContractError for a request that cannot be run: no rank or
+  /// more than 128, inputs for another number of ranks
+  CaseOutcome Run(const CaseRequest& request, const std::atomic<bool>* cancel = nullptr);
+
+  /// The host's process id, or -1: for tests.
+  pid_t host_pid() const;
+
+ private:
+  std::string StartHost();
+  void DropHost();
+
+  std::string host_program_;
+  double startup_limit_s_;
+  std::set<pid_t> keep_;
+  std::unique_ptr<HostProcess> host_;
+  int failed_starts_ = 0;
+  std::string last_failure_;
+};
+
+}  // namespace shardlab::grade

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "shardlab/grade/case.hpp"
+#include "shardlab/grade/session.hpp"
+#include "shardlab/launch/process.hpp"
+
+/// \file
+/// How supervisor, referee and host talk.
+///
+///     referee  <-- Channel: a JSON header and raw blobs, over a stream socket -->  supervisor
+///     host     <-- packets: a small JSON text and descriptors, SOCK_SEQPACKET -->  supervisor
+///
+/// Both are bounded in size and in time. Tensors go to and from the ranks in shared memory that the supervisor made.
+
+namespace shardlab::grade {
+
+/// The other side has gone, is silent, or talks nonsense.
+class WireError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A message between the supervisor and the referee.
+struct Message {
+  nlohmann::json header;           ///< an object; "type" says what it is
+  std::vector<std::string> blobs;  ///< raw bytes
+};
+
+/// One end of the connection between supervisor and referee.
+class Channel {
+ public:
+  explicit Channel(launch::Fd socket);
+
+  /// \throws WireError when the other side does not take the message within `limit_s`
+  void Send(const Message& message, double limit_s);
+  /// The next message; nothing when none has begun to arrive within `wait_s`. Once one has begun, it has to be complete
+  /// within `limit_s`. \throws WireError when it is not, when the other side has gone, or when it is not a message
+  std::optional<Message> Receive(double wait_s, double limit_s = 10);
+
+  int fd() const { return socket_.get(); }
+
+ private:
+  void ReadAll(void* to, size_t size, const launch::Deadline& deadline);
+
+  launch::Fd socket_;
+};
+
+/// Sends a packet with descriptors. False when the other side has gone or does not read.
+bool SendPacket(int socket, const nlohmann::json& packet, const std::vector<int>& fds = {});
+/// What is there to read of a packet socket.
+enum class PacketState { kPacket, kNothing, kClosed };
+/// Reads one packet without waiting. What is not a JSON object counts as kClosed: nobody who is sane sends it.
+PacketState ReceivePacket(int socket, nlohmann::json* packet, std::vector<launch::Fd>* fds = nullptr);
+
+/// \name Messages
+///@{
+Message ToMessage(const CaseRequest& request);
+CaseRequest RequestFrom(const Message& message);
+Message ToMessage(const CaseOutcome& outcome);
+CaseOutcome OutcomeFrom(const Message& message);
+///@}
+
+void to_json(nlohmann::json& json, const FaultSpec& faults);
+void from_json(const nlohmann::json& json, FaultSpec& faults);
+void to_json(nlohmann::json& json, const CaseResult& result);
+void from_json(const nlohmann::json& json, CaseResult& result);
+void to_json(nlohmann::json& json, const PlannedCase& planned);
+void from_json(const nlohmann::json& json, PlannedCase& planned);
+void to_json(nlohmann::json& json, const LearningCurve& curve);
+void from_json(const nlohmann::json& json, LearningCurve& curve);
+
+/// The first bytes of what a rank writes for the supervisor, in shared memory; frames follow at kOutputHeaderBytes. The
+/// rank, which the student's code shares, may write anything here.
+struct OutputHeader {
+  uint64_t nonce = 0;      ///< of the case, written by the rank once it runs
+  uint32_t state = 0;      ///< a RankStage
+  uint32_t exit_code = 0;  ///< of kExited
+  int64_t ended_ns = 0;    ///< MonotonicNs when the state became final
+  uint64_t used = 0;       ///< bytes of frames
+  uint32_t message_length = 0;
+  char message[4000] = "";
+};
+constexpr size_t kOutputHeaderBytes = 4096;
+static_assert(sizeof(OutputHeader) <= kOutputHeaderBytes);
+
+/// How far a rank has come.
+enum class RankStage : uint32_t {
+  kNotStarted,      ///< the fork, or the rendezvous of the ranks, is not done
+  kRunning,         ///< inside the body
+  kReturned,        ///< the body returned
+  kNotImplemented,  ///< it threw NotImplemented
+  kThrew,           ///< it threw something else
+  kThrewCommError,  ///< it threw CommError: perhaps only because another rank has gone
+  kExited           ///< it called exit()
+};
+
+}  // namespace shardlab::grade

@@ -1,0 +1,163 @@
+#include "compare.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "shardlab/comm/record.hpp"
+#include "shardlab/grade/frame.hpp"
+
+namespace shardlab::grade {
+
+namespace {
+
+constexpr int64_t kShownWhole = 64;
+
+std::string ShapeOf(const at::Tensor& tensor) { return ShapeText(tensor.sizes().vec()); }
+
+std::string DtypeOf(const at::Tensor& tensor) {
+  return shardlab::DtypeName(static_cast<uint8_t>(tensor.scalar_type()));
+}
+
+std::string Title(const Subject& subject) { return fmt::format("{} on rank {}", subject.name, subject.rank); }
+
+std::string FormDifference(const at::Tensor& got, const at::Tensor& expected, const Subject& subject) {
+  if (got.sizes() != expected.sizes()) {
+    return fmt::format("{} has shape {}; expected {}", Title(subject), ShapeOf(got), ShapeOf(expected));
+  }
+  if (got.scalar_type() != expected.scalar_type()) {
+    return fmt::format("{} is {}; expected {}", Title(subject), DtypeOf(got), DtypeOf(expected));
+  }
+  return "";
+}
+
+/// The elements in row-major order, as numbers that can be printed; complex ones by their absolute value.
+std::vector<double> Numbers(const at::Tensor& tensor) {
+  at::Tensor flat = tensor.detach().to(at::kCPU).contiguous();
+  if (flat.is_complex()) flat = flat.abs();
+  flat = flat.to(at::kDouble).contiguous();
+  const double* from = flat.data_ptr<double>();
+  return std::vector<double>(from, from + flat.numel());
+}
+
+std::string NumberText(double value) { return fmt::format("{:.7g}", value); }
+
+std::vector<int64_t> Index(int64_t flat, at::IntArrayRef shape) {
+  std::vector<int64_t> index(shape.size());
+  for (size_t dim = shape.size(); dim-- > 0;) {
+    index[dim] = flat % shape[dim];
+    flat /= shape[dim];
+  }
+  return index;
+}
+
+std::string Place(int64_t flat, at::IntArrayRef shape, const Subject& subject) {
+  if (shape.empty()) return "";
+  std::vector<int64_t> index = Index(flat, shape);
+  std::string text = fmt::format("at [{}]", fmt::join(index, ", "));
+  if (subject.offset.size() == index.size()) {
+    for (size_t dim = 0; dim < index.size(); ++dim) index[dim] += subject.offset[dim];
+    text += fmt::format(" of the shard, [{}] of the full tensor", fmt::join(index, ", "));
+  }
+  return text;
+}
+
+/// "2 x" as much, of elements that ought to be `expected`; empty where there is no such number.
+double Ratio(double got, double expected) {
+  return expected != 0 && std::isfinite(got) ? got / expected : std::numeric_limits<double>::quiet_NaN();
+}
+
+/// The tensor in rows, each wrong cell between asterisks.
+std::string Grid(const std::vector<double>& values, const std::vector<bool>& wrong, at::IntArrayRef shape) {
+  std::vector<std::string> cells;
+  size_t width = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const std::string number = NumberText(values[i]);
+    cells.push_back(wrong[i] ? "*" + number + "*" : " " + number + " ");
+    width = std::max(width, cells.back().size());
+  }
+  const auto columns = shape.empty() ? size_t{1} : static_cast<size_t>(shape.back());
+  const size_t rows_a_block = shape.size() < 2 ? 1 : static_cast<size_t>(shape[shape.size() - 2]);
+  std::string text;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    if (i % columns == 0) {
+      const size_t row = i / columns;
+      if (shape.size() > 2 && row % rows_a_block == 0) {
+        const auto index = Index(static_cast<int64_t>(i), shape);
+        text += fmt::format("\n  [{}, :, :]", fmt::join(index.begin(), index.end() - 2, ", "));
+      }
+      text += "\n   ";
+    }
+    text += fmt::format("{:>{}}", cells[i], width + 1);
+  }
+  return text;
+}
+
+std::string Details(const at::Tensor& got, const at::Tensor& expected, const std::vector<bool>& wrong, size_t worst,
+                    const Subject& subject) {
+  const std::vector<double> mine = Numbers(got);
+  const std::vector<double> theirs = Numbers(expected);
+  const auto count = std::count(wrong.begin(), wrong.end(), true);
+  std::string text = fmt::format("{} is wrong in {} of {} element{}: ", Title(subject), count, wrong.size(),
+                                 wrong.size() == 1 ? "" : "s");
+  const std::string place = Place(static_cast<int64_t>(worst), got.sizes(), subject);
+  text += fmt::format("{}{}expected {}, got {}", place, place.empty() ? "" : " ", NumberText(theirs[worst]),
+                      NumberText(mine[worst]));
+  const double ratio = Ratio(mine[worst], theirs[worst]);
+  if (!std::isnan(ratio)) {
+    bool everywhere = count > 1;
+    for (size_t i = 0; i < wrong.size() && everywhere; ++i) {
+      if (wrong[i]) everywhere = std::abs(Ratio(mine[i], theirs[i]) - ratio) <= 1e-6 * std::abs(ratio);
+    }
+    text += fmt::format(", {:.4g} times as much{}", ratio, everywhere ? ", as is every wrong element" : "");
+  }
+  if (static_cast<int64_t>(wrong.size()) <= kShownWhole && wrong.size() > 1) {
+    text += "\n  got (wrong ones between asterisks):" + Grid(mine, wrong, got.sizes());
+    text += "\n  expected:" + Grid(theirs, std::vector<bool>(wrong.size(), false), got.sizes());
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string EqualDifference(const at::Tensor& got, const at::Tensor& expected, const Subject& subject) {
+  const std::string form = FormDifference(got, expected, subject);
+  if (!form.empty() || got.numel() == 0) return form;
+  at::Tensor same = at::eq(got, expected);
+  if (got.is_floating_point() || got.is_complex()) same = same.logical_or(got.isnan().logical_and(expected.isnan()));
+  if (same.all().item<bool>()) return "";
+  const at::Tensor flat = same.contiguous();
+  const bool* from = flat.data_ptr<bool>();
+  std::vector<bool> wrong(static_cast<size_t>(flat.numel()));
+  for (size_t i = 0; i < wrong.size(); ++i) wrong[i] = !from[i];
+  const auto first = static_cast<size_t>(std::find(wrong.begin(), wrong.end(), true) - wrong.begin());
+  return Details(got, expected, wrong, first, subject);
+}
+
+std::string CloseDifference(const at::Tensor& got, const at::Tensor& expected, double tolerance,
+                            const Subject& subject) {
+  const std::string form = FormDifference(got, expected, subject);
+  if (!form.empty() || got.numel() == 0) return form;
+  const auto wide = got.is_complex() ? at::kComplexDouble : at::kDouble;
+  const at::Tensor difference = (got.to(wide) - expected.to(wide)).abs();
+  const double norm = difference.norm().item<double>();
+  if (norm <= tolerance) return "";
+  const std::vector<double> off = Numbers(difference);
+  // An element counts as wrong when it is off by more than its share of what the whole tensor may be off by.
+  const double share = tolerance / std::sqrt(static_cast<double>(off.size()));
+  std::vector<bool> wrong(off.size());
+  size_t worst = 0;
+  for (size_t i = 0; i < off.size(); ++i) {
+    wrong[i] = !(off[i] <= share);
+    if (std::isnan(off[worst])) continue;
+    if (std::isnan(off[i]) || off[i] > off[worst]) worst = i;
+  }
+  return fmt::format("{}\n  in norm it is off by {:.3g}; up to {:.3g} is allowed",
+                     Details(got, expected, wrong, worst, subject), norm, tolerance);
+}
+
+}  // namespace shardlab::grade

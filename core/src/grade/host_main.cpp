@@ -1,0 +1,3 @@
+#include "shardlab/grade/host.hpp"
+
+int main(int argc, char** argv) { return shardlab::grade::HostMain(argc, argv); }

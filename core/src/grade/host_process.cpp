@@ -1,0 +1,87 @@
+#include "host_process.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <fmt/format.h>
+
+namespace shardlab::grade {
+
+namespace {
+constexpr int64_t kPrintedLimit = 64 << 10;
+}
+
+HostProcess::HostProcess(const std::string& program) : program_(program) {
+  auto [mine, theirs] = launch::MakeSockets(SOCK_SEQPACKET);
+  socket_ = std::move(mine);
+  printed_ = launch::MakeSharedMemory("shardlab-host-printed", kPrintedLimit + 1);
+  launch::ProgramSpec spec;
+  spec.program = program;
+  spec.arguments = {"--supervisor-fd=3"};
+  spec.environment = launch::OneThreadEnvironment();
+  spec.channel = theirs.get();
+  spec.output = printed_.get();
+  pid_ = launch::StartProgram(spec);
+}
+
+std::string HostProcess::AwaitReady(double limit_s) {
+  if (ready_) return "";
+  pollfd entry{socket_.get(), POLLIN, 0};
+  const launch::Deadline deadline(limit_s);
+  while (poll(&entry, 1, deadline.Milliseconds()) <= 0) {
+    if (deadline.Passed()) return fmt::format("{} did not start within {:g} s", program_, limit_s);
+  }
+  nlohmann::json packet;
+  if (Receive(&packet) != PacketState::kPacket) {
+    const std::string how = HowItEnded();
+    const std::string printed = Printed();
+    return fmt::format("{} {} before it could run anything{}{}", program_, how,
+                       printed.empty() ? " (it printed nothing)" : "; it printed:\n", printed);
+  }
+  const std::string type = packet.value("type", "");
+  if (type == "ready") {
+    ready_ = true;
+    return "";
+  }
+  return packet.contains("why") && packet["why"].is_string() ? packet["why"].get<std::string>()
+                                                             : fmt::format("{} did not say that it is ready", program_);
+}
+
+bool HostProcess::StartCase(const nlohmann::json& packet, std::vector<RankFiles>& ranks) {
+  if (!SendPacket(socket_.get(), packet)) return false;
+  for (RankFiles& files : ranks) {
+    if (!SendPacket(socket_.get(), {{"type", "rank"}},
+                    {files.announcements_write.get(), files.input.get(), files.output.get(), files.printed.get()})) {
+      return false;
+    }
+    files.announcements_write.Reset();
+    files.input.Reset();
+  }
+  return true;
+}
+
+void HostProcess::Kill() {
+  if (pid_ < 0) return;
+  launch::KillTree(pid_);
+  pid_ = -1;
+}
+
+std::string HostProcess::HowItEnded() {
+  if (pid_ < 0) return "has ended";
+  int status = 0;
+  if (!launch::Reap(pid_, 1.0, &status)) {
+    kill(-pid_, SIGKILL);
+    kill(pid_, SIGKILL);
+    launch::Reap(pid_, 1.0, &status);
+    pid_ = -1;
+    return "closed its connection";
+  }
+  pid_ = -1;
+  return launch::DescribeWaitStatus(status);
+}
+
+std::string HostProcess::Printed() const { return launch::PrintedTo(printed_, kPrintedLimit); }
+
+}  // namespace shardlab::grade

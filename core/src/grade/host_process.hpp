@@ -1,0 +1,64 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "shardlab/grade/wire.hpp"
+#include "shardlab/launch/process.hpp"
+
+namespace shardlab::grade {
+
+/// What the supervisor shares with one rank of a case. The supervisor keeps its ends; the rank gets the others.
+struct RankFiles {
+  launch::Fd announcements_read;   ///< does not block
+  launch::Fd announcements_write;  ///< the rank's, closed here once it is sent
+  launch::Fd input;                ///< the parameters and the tensors, sealed
+  launch::Fd output;               ///< an OutputHeader and frames, of fixed size
+  launch::Fd printed;              ///< the rank's standard output and error, of fixed size
+};
+
+/// A host program under way, from the supervisor's side. Whatever goes wrong with it is a value here, never an
+/// exception: the host is untrusted, and its end is an ordinary event.
+///
+/// Packets:
+///     host -> supervisor   {"type": "ready"} once, or {"type": "refuse", "why": ...}
+///     supervisor -> host   {"type": "case", ...}, then for each rank {"type": "rank"} with its four descriptors
+///     host -> supervisor   {"type": "exit", "rank": r, "status": wait status} as ranks end, then {"type": "done"}
+///     supervisor -> host   {"type": "end"} to have the ranks killed at once
+class HostProcess {
+ public:
+  /// Starts the program and returns at once. \throws EnvironmentError when there is no such program
+  explicit HostProcess(const std::string& program);
+  /// Kills it, and whatever descends from it.
+  ~HostProcess() { Kill(); }
+
+  /// Waits until the host says that it is ready. Empty, or why it is not.
+  std::string AwaitReady(double limit_s);
+  /// Has it run a case. False when it has gone.
+  bool StartCase(const nlohmann::json& packet, std::vector<RankFiles>& ranks);
+  /// Has it kill the case's ranks. False when it has gone.
+  bool EndCase() { return SendPacket(socket_.get(), {{"type", "end"}}); }
+  /// What it has to say.
+  PacketState Receive(nlohmann::json* packet) { return ReceivePacket(socket_.get(), packet); }
+  int socket() const { return socket_.get(); }
+  pid_t pid() const { return pid_; }
+
+  /// Kills the host, its ranks and all that they started, as far as they descend from it now.
+  void Kill();
+  /// How the host ended, of one that closed its socket: "was killed by SIGSEGV (invalid memory access)". Kills one
+  /// that goes on after that.
+  std::string HowItEnded();
+  /// What the host itself (not its ranks) printed.
+  std::string Printed() const;
+
+ private:
+  std::string program_;
+  launch::Fd socket_;
+  launch::Fd printed_;
+  pid_t pid_ = -1;
+  bool ready_ = false;
+};
+
+}  // namespace shardlab::grade

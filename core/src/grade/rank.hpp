@@ -1,0 +1,36 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "shardlab/grade/body.hpp"
+#include "shardlab/grade/case.hpp"
+#include "shardlab/launch/process.hpp"
+
+namespace shardlab::grade {
+
+/// The body that SHARDLAB_BODY(name) defined, or null.
+BodyFunction FindBody(const std::string& name);
+std::vector<std::string> BodyNames();
+
+/// What a forked rank is told.
+struct RankSpec {
+  std::string body;
+  int rank = 0;
+  int size = 1;
+  int threads = 1;
+  uint64_t nonce = 0;
+  double limit_s = 10;
+  bool point_to_point_only = false;
+  FaultSpec faults;
+  std::string store;                          ///< path of the FileStore through which the ranks meet
+  std::atomic<uint32_t>* returned = nullptr;  ///< shared by the ranks: how many bodies have returned
+};
+
+/// Becomes a rank: connects to the others, runs the body, leaves its outputs and how it ended in `output`, and ends the
+/// process.
+[[noreturn]] void RunRank(const RankSpec& spec, int announcements, launch::Fd input, launch::Fd output);
+
+}  // namespace shardlab::grade

@@ -1,0 +1,208 @@
+#include "shardlab/launch/run_ranks.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <torch/csrc/distributed/c10d/FileStore.hpp>
+
+#include "shardlab/base/errors.hpp"
+#include "shardlab/comm/gloo.hpp"
+#include "shardlab/launch/process.hpp"
+
+// A rank's life, seen from the parent:
+//
+//     fork --- body --- [one letter for the kind of error, its message] --- _exit
+//                                      |                                      |
+//                       the rank's own pipe, read until it closes          waitpid
+
+namespace shardlab {
+namespace {
+
+using launch::Deadline;
+using launch::Fd;
+
+constexpr double kGraceSeconds = 1;  // for the others, after the first failure
+
+enum Letter : char { kThrew = 't', kStub = 's', kUsage = 'u', kEnvironment = 'e' };
+
+std::filesystem::path MakeMeetingPlace() {
+  std::string pattern = (std::filesystem::temp_directory_path() / "shardlab-ranks-XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) {
+    throw EnvironmentError(fmt::format("cannot make a directory in {}: {}", std::filesystem::temp_directory_path().string(),
+                                       std::strerror(errno)));
+  }
+  return pattern;
+}
+
+// What the child tells of the exception that ended its body; empty if none did.
+std::string RunBody(int rank, int ranks, const std::string& store_path, const RunRanksOptions& options,
+                    const std::function<void(const std::shared_ptr<Communicator>&)>& body) {
+  const auto tell = [](Letter letter, const std::exception& error) { return static_cast<char>(letter) + Brief(error); };
+  try {
+    at::set_num_threads(options.threads);
+    GlooOptions gloo;
+    gloo.limit = std::chrono::milliseconds(static_cast<int64_t>(options.operation_limit_s * 1000));
+    const auto world =
+        MakeGlooCommunicator(c10::make_intrusive<c10d::FileStore>(store_path, ranks), rank, ranks, gloo);
+    body(world);
+    return "";
+  } catch (const NotImplemented& error) {
+    return tell(kStub, error);
+  } catch (const UsageError& error) {
+    return tell(kUsage, error);
+  } catch (const ContractError& error) {
+    return tell(kUsage, error);
+  } catch (const EnvironmentError& error) {
+    return tell(kEnvironment, error);
+  } catch (const std::exception& error) {
+    return fmt::format("{}threw {}", static_cast<char>(kThrew), Brief(error));
+  } catch (...) {
+    return static_cast<char>(kThrew) + std::string("threw something that is not a std::exception");
+  }
+}
+
+[[noreturn]] void BeRank(int rank, int ranks, pid_t parent, const std::string& store_path, const Fd& pipe,
+                         const RunRanksOptions& options,
+                         const std::function<void(const std::shared_ptr<Communicator>&)>& body) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);  // it ended before the line above
+  const std::string told = RunBody(rank, ranks, store_path, options, body);
+  std::fflush(nullptr);
+  for (size_t done = 0; done < told.size();) {
+    const ssize_t written = write(pipe.get(), told.data() + done, told.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) break;
+    done += static_cast<size_t>(written);
+  }
+  _exit(told.empty() ? 0 : 1);  // no destructors: the parent's atexit handlers are not this process's
+}
+
+struct Rank {
+  pid_t pid = -1;
+  Fd pipe;
+  std::string told;
+};
+
+RankFailure Describe(int rank, const Rank& one, int wait_status) {
+  RankFailure failure;
+  failure.rank = rank;
+  if (one.told.empty()) {
+    failure.message = launch::DescribeWaitStatus(wait_status);
+    return failure;
+  }
+  failure.message = one.told.substr(1);
+  failure.not_implemented = one.told[0] == kStub;
+  failure.usage = one.told[0] == kUsage;
+  failure.environment = one.told[0] == kEnvironment;
+  return failure;
+}
+
+}  // namespace
+
+std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std::shared_ptr<Communicator>&)>& body,
+                                  const RunRanksOptions& options) {
+  if (ranks < 1) throw ContractError(fmt::format("RunRanks: {} ranks; there is at least 1", ranks));
+  if (const int threads = launch::ThreadCount(); threads != 1) {
+    throw ContractError(fmt::format(
+        "RunRanks: this process has {} threads, of which a fork copies one; start the ranks before any tensor operation, "
+        "with OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1",
+        threads));
+  }
+  const std::filesystem::path meeting_place = MakeMeetingPlace();
+  const std::string store_path = meeting_place / "store";
+  std::fflush(nullptr);  // else every child prints what is buffered here
+
+  std::vector<Rank> all(static_cast<size_t>(ranks));
+  const pid_t parent = getpid();
+  std::string fork_error;
+  for (int rank = 0; rank < ranks && fork_error.empty(); ++rank) {
+    auto [read_end, write_end] = launch::MakePipe();
+    const pid_t pid = fork();
+    if (pid == 0) BeRank(rank, ranks, parent, store_path, write_end, options, body);
+    if (pid < 0) fork_error = std::strerror(errno);
+    all[static_cast<size_t>(rank)].pid = pid;
+    all[static_cast<size_t>(rank)].pipe = std::move(read_end);
+  }
+
+  std::vector<RankFailure> failures;
+  const Deadline limit(options.limit_s > 0 ? options.limit_s : 1e9);
+  Deadline grace(1e9);
+  bool ending = false;
+  const auto end_all = [&] {
+    for (const Rank& one : all) {
+      if (one.pid > 0 && one.pipe) kill(one.pid, SIGKILL);
+    }
+    ending = true;
+  };
+  if (!fork_error.empty()) end_all();
+
+  for (;;) {
+    std::vector<pollfd> waiting;
+    std::vector<int> who;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const Rank& one = all[static_cast<size_t>(rank)];
+      if (one.pid <= 0 || !one.pipe) continue;
+      waiting.push_back({one.pipe.get(), POLLIN, 0});
+      who.push_back(rank);
+    }
+    if (waiting.empty()) break;
+    const int wait_ms = ending ? 1000 : std::min(limit.Milliseconds(), grace.Milliseconds());
+    poll(waiting.data(), waiting.size(), wait_ms);
+
+    for (size_t i = 0; i < waiting.size(); ++i) {
+      if (waiting[i].revents == 0) continue;
+      Rank& one = all[static_cast<size_t>(who[i])];
+      char text[4096];
+      const ssize_t got = read(one.pipe.get(), text, sizeof text);
+      if (got > 0) one.told.append(text, static_cast<size_t>(got));
+      if (got > 0 || (got < 0 && errno == EINTR)) continue;
+      one.pipe.Reset();
+      int wait_status = 0;
+      launch::Reap(one.pid, kGraceSeconds, &wait_status);
+      if (wait_status == 0 && one.told.empty()) continue;
+      RankFailure failure = Describe(who[i], one, wait_status);
+      if (ending && one.told.empty()) failure.message = "was ended because another rank had failed";
+      failure.consequence = !failures.empty();
+      if (failures.empty()) grace = Deadline(kGraceSeconds);
+      failures.push_back(std::move(failure));
+    }
+    if (ending) continue;
+    if (limit.Passed()) {
+      for (int rank : who) {
+        if (!all[static_cast<size_t>(rank)].pipe) continue;
+        RankFailure failure;
+        failure.rank = rank;
+        failure.message = fmt::format("did not return within {:g} s", options.limit_s);
+        failure.consequence = !failures.empty();
+        failures.push_back(std::move(failure));
+      }
+      for (Rank& one : all) {
+        if (one.pid <= 0 || !one.pipe) continue;
+        kill(one.pid, SIGKILL);
+        launch::Reap(one.pid, kGraceSeconds);
+        one.pipe.Reset();
+      }
+    } else if (grace.Passed()) {
+      end_all();
+    }
+  }
+  std::error_code ignored;  // a file that cannot be removed is no reason to lose the result
+  std::filesystem::remove_all(meeting_place, ignored);
+  if (!fork_error.empty()) throw EnvironmentError(fmt::format("cannot start {} ranks: {}", ranks, fork_error));
+  return failures;
+}
+
+}  // namespace shardlab

@@ -1,0 +1,209 @@
+// Bodies that behave as students' code may: well, wrongly, and as badly as it gets.
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <thread>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "shardlab/base/errors.hpp"
+#include "shardlab/grade/body.hpp"
+
+namespace {
+
+void SleepMs(int ms) { usleep(static_cast<useconds_t>(ms) * 1000); }
+
+[[noreturn]] void SleepForever() {
+  for (;;) SleepMs(1000);
+}
+
+at::Tensor Zeros(int64_t n) { return at::zeros({n}, at::kDouble); }
+
+}  // namespace
+
+SHARDLAB_BODY(sum) {
+  const at::Tensor mine = ctx.Input("mine").clone();
+  ctx.Mark("before");
+  ctx.comm().AllReduce(mine);
+  ctx.Output("sum", mine);
+  ctx.Number("rank", ctx.rank());
+}
+
+// Sends its tensor round the ring once; rank r hands back what rank r-1 has.
+SHARDLAB_BODY(ring_step) {
+  const at::Tensor mine = ctx.Input("mine");
+  const at::Tensor other = at::empty_like(mine);
+  const int n = ctx.size();
+  if (n == 1) {
+    ctx.Output("other", mine);
+    return;
+  }
+  auto receive = ctx.comm().IRecv(other, (ctx.rank() + n - 1) % n);
+  ctx.comm().Send(mine, (ctx.rank() + 1) % n);
+  receive->Wait();
+  ctx.Output("other", other);
+}
+
+SHARDLAB_BODY(echo) { ctx.Output("value", ctx.Input("value") * ctx.params().value("factor", 1.0)); }
+
+SHARDLAB_BODY(wrong_shape) { ctx.Output("value", ctx.Input("value").reshape({-1})); }
+
+SHARDLAB_BODY(nothing) {}
+
+SHARDLAB_BODY(throws) {
+  if (ctx.rank() == 1) throw std::runtime_error("the chunk sizes do not add up");
+  ctx.comm().AllReduce(Zeros(4));
+}
+
+SHARDLAB_BODY(throws_torch_error) { at::zeros({2}) + at::zeros({3}); }
+
+SHARDLAB_BODY(not_implemented) { throw shardlab::NotImplemented("tests.part: Function (exercises/tests/file.cpp)"); }
+
+// One rank finds the stub; the others wait for it.
+SHARDLAB_BODY(one_not_implemented) {
+  if (ctx.rank() == 1) throw shardlab::NotImplemented("tests.part: Function (exercises/tests/file.cpp)");
+  ctx.comm().Barrier();
+}
+
+SHARDLAB_BODY(segfault) {
+  if (ctx.rank() == 1) {
+    volatile int* nowhere = nullptr;
+    *nowhere = 1;  // NOLINT
+  }
+  ctx.comm().AllReduce(Zeros(4));
+}
+
+SHARDLAB_BODY(aborts) {
+  if (ctx.rank() == 0) {
+    std::cerr << "assertion failed: offset < size" << std::endl;
+    std::abort();
+  }
+  ctx.comm().Barrier();
+}
+
+SHARDLAB_BODY(exits) {
+  if (ctx.rank() == 0) std::exit(0);
+  ctx.comm().Barrier();
+}
+
+SHARDLAB_BODY(exits_at_once) {
+  if (ctx.rank() == 0) _exit(0);
+  ctx.comm().Barrier();
+}
+
+SHARDLAB_BODY(loops) {
+  ctx.comm().Barrier();
+  for (volatile int i = 0;; i = i + 1) {
+  }
+}
+
+// Both send first: a send is complete only when its receive is posted.
+SHARDLAB_BODY(deadlock) {
+  const int other = 1 - ctx.rank();
+  SleepMs(100);
+  ctx.Mark("last");
+  ctx.comm().Send(Zeros(4), other);
+  ctx.comm().Recv(Zeros(4), other);
+}
+
+SHARDLAB_BODY(returns_early) {
+  if (ctx.rank() == 0) return;
+  ctx.comm().Barrier();
+}
+
+SHARDLAB_BODY(all_reduce_shapes) { ctx.comm().AllReduce(Zeros(ctx.rank() == 0 ? 4 : 3)); }
+
+// Gloo meets this with std::terminate in a thread of its own.
+SHARDLAB_BODY(send_eight_receive_four) {
+  if (ctx.rank() == 0) ctx.comm().Send(Zeros(8), 1);
+  if (ctx.rank() == 1) ctx.comm().Recv(Zeros(4), 0);
+}
+
+SHARDLAB_BODY(never_received) {
+  if (ctx.rank() == 0) {
+    ctx.comm().ISend(Zeros(8), 1, 5).release();
+  }
+}
+
+// A process of a session of its own, whose parent is gone: what survives a kill of the process group.
+SHARDLAB_BODY(leaves_a_daemon) {
+  const std::string file = ctx.Param<std::string>("pid_file");
+  if (ctx.rank() == 0) {
+    if (fork() == 0) {
+      setsid();
+      if (fork() == 0) {
+        signal(SIGTERM, SIG_IGN);
+        std::ofstream(file) << getpid() << std::endl;
+        SleepForever();
+      }
+      _exit(0);
+    }
+    wait(nullptr);
+    while (std::ifstream(file).peek() == EOF) SleepMs(1);
+  }
+  ctx.comm().Barrier();
+}
+
+SHARDLAB_BODY(too_much_output) { ctx.Output("large", at::zeros({1 << 20}, at::kDouble)); }
+
+SHARDLAB_BODY(prints) {
+  std::cout << "hello from rank " << ctx.rank() << std::endl;
+  std::fprintf(stderr, "and again");
+}
+
+SHARDLAB_BODY(prints_without_end) {
+  for (;;) std::cout << "still here, and here, and here, and here\n";
+}
+
+SHARDLAB_BODY(closes_everything) {
+  for (int fd = 0; fd < 1024; ++fd) close(fd);
+  ctx.Output("value", at::ones({3}, at::kDouble));
+}
+
+// Writes over the shared memory in which it hands back its outputs.
+SHARDLAB_BODY(garbage_output) {
+  ctx.Output("value", at::ones({3}, at::kDouble));
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("shardlab-output") == std::string::npos) continue;
+    const auto begin = std::stoull(line, nullptr, 16);
+    const size_t offset = ctx.params().value("offset", size_t{0});
+    std::memset(reinterpret_cast<char*>(begin) + offset, 0x5a, ctx.params().value("bytes", size_t{64}));
+  }
+}
+
+SHARDLAB_BODY(uncaught_in_thread) {
+  std::thread([] { throw std::runtime_error("nobody catches this"); }).join();
+}
+
+SHARDLAB_BODY(wants_parameter) { ctx.Param<int>("missing"); }
+
+SHARDLAB_BODY(wants_input) { ctx.Input("missing"); }
+
+SHARDLAB_BODY(kills_the_host) {
+  kill(getppid(), SIGKILL);
+  SleepForever();
+}
+
+SHARDLAB_BODY(threads) { ctx.Number("threads", at::get_num_threads()); }
+
+// Announces bytes that are no announcement, down every pipe that it can write to.
+SHARDLAB_BODY(garbage_announcement) {
+  for (int fd = 3; fd < 64; ++fd) {
+    if ((fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY) continue;
+    const char nonsense[64] = "\x01this is not an announcement";
+    [[maybe_unused]] const ssize_t n = write(fd, nonsense, sizeof nonsense);
+  }
+  SleepForever();
+}

@@ -1,0 +1,384 @@
+// What the supervisor makes of everything that a student's code can do to it.
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "shardlab/base/errors.hpp"
+#include "shardlab/comm/record.hpp"
+#include "shardlab/grade/case_runner.hpp"
+#include "shardlab/launch/process.hpp"
+
+namespace shardlab::grade {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+Frame Doubles(const std::vector<double>& values) {
+  Frame frame;
+  frame.dtype = 7;
+  frame.shape = {static_cast<int64_t>(values.size())};
+  frame.bytes.resize(values.size() * sizeof(double));
+  std::memcpy(frame.bytes.data(), values.data(), frame.bytes.size());
+  return frame;
+}
+
+std::vector<double> DoublesFrom(const Frame& frame) {
+  std::vector<double> values(frame.bytes.size() / sizeof(double));
+  std::memcpy(values.data(), frame.bytes.data(), frame.bytes.size());
+  return values;
+}
+
+std::set<std::string> FilesIn(const std::string& folder) {
+  std::set<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) files.insert(entry.path().filename());
+  return files;
+}
+
+/// The descriptors of this process.
+size_t OpenDescriptors() {
+  size_t count = 0;
+  if (DIR* dir = opendir("/proc/self/fd")) {
+    while (readdir(dir) != nullptr) ++count;
+    closedir(dir);
+  }
+  return count;
+}
+
+/// One warm host for all tests. After each of them nothing may be left: no process but the host, no file, no
+/// descriptor.
+class CaseRunnerTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    // Ranks, and what they start, inherit it; other programs write to the usual folder.
+    char name[] = "/tmp/shardlab-test-XXXXXX";
+    folder_ = new std::string(mkdtemp(name));
+    setenv("TMPDIR", folder_->c_str(), 1);
+    runner_ = new CaseRunner(SHARDLAB_TEST_HOST);
+    CaseRequest request;
+    request.body = "nothing";
+    ASSERT_EQ(runner_->Run(request).status, Status::kPassed);
+  }
+  static void TearDownTestSuite() {
+    delete runner_;
+    EXPECT_TRUE(launch::ChildrenOf(getpid()).empty());
+    std::filesystem::remove_all(*folder_);
+    delete folder_;
+  }
+
+  void SetUp() override {
+    descriptors_ = OpenDescriptors();
+    shared_memory_ = FilesIn("/dev/shm");
+  }
+  void TearDown() override {
+    EXPECT_EQ(launch::ChildrenOf(getpid()), std::vector<pid_t>{runner_->host_pid()});
+    EXPECT_TRUE(launch::DescendantsOf(runner_->host_pid()).empty());
+    EXPECT_EQ(OpenDescriptors(), descriptors_);
+    EXPECT_THAT(FilesIn(*folder_), ::testing::IsEmpty());
+  }
+
+  static CaseRequest Request(const std::string& body, int ranks, double limit_s = 10) {
+    CaseRequest request;
+    request.body = body;
+    request.ranks = ranks;
+    request.limit_s = limit_s;
+    return request;
+  }
+
+  static CaseOutcome Run(const std::string& body, int ranks, double limit_s = 10) {
+    return runner_->Run(Request(body, ranks, limit_s));
+  }
+
+  static CaseRunner* runner_;
+  static std::string* folder_;
+  size_t descriptors_ = 0;
+  std::set<std::string> shared_memory_;
+};
+
+CaseRunner* CaseRunnerTest::runner_ = nullptr;
+std::string* CaseRunnerTest::folder_ = nullptr;
+
+TEST_F(CaseRunnerTest, RunsABodyOnEveryRankAndBringsBackItsOutputs) {
+  CaseRequest request = Request("sum", 3);
+  for (int rank = 0; rank < 3; ++rank) request.inputs.push_back({{"mine", Doubles({1.0 + rank, 10})}});
+  const CaseOutcome outcome = runner_->Run(request);
+  ASSERT_EQ(outcome.status, Status::kPassed) << outcome.message;
+  ASSERT_EQ(outcome.ranks.size(), 3u);
+  for (int rank = 0; rank < 3; ++rank) {
+    const Frames& outputs = outcome.ranks[static_cast<size_t>(rank)].outputs;
+    EXPECT_EQ(DoublesFrom(outputs.at("sum")), (std::vector<double>{6, 30}));
+    EXPECT_EQ(DoublesFrom(outputs.at("rank")), std::vector<double>{static_cast<double>(rank)});
+    EXPECT_EQ(outcome.costs[static_cast<size_t>(rank)].collectives, 1);
+    EXPECT_EQ(outcome.costs[static_cast<size_t>(rank)].collective_bytes, 16);
+  }
+  // On every rank: the mark, the start of the all-reduce, its end.
+  EXPECT_EQ(outcome.events.size(), 9u);
+  EXPECT_STREQ(outcome.events[0].record.name, "before");
+}
+
+TEST_F(CaseRunnerTest, CountsMessagesBytesAndRounds) {
+  CaseRequest request = Request("ring_step", 4);
+  for (int rank = 0; rank < 4; ++rank) request.inputs.push_back({{"mine", Doubles({1, 2, 3})}});
+  const CaseOutcome outcome = runner_->Run(request);
+  ASSERT_EQ(outcome.status, Status::kPassed) << outcome.message;
+  for (const RankCost& cost : outcome.costs) {
+    EXPECT_EQ(cost.messages, 1);
+    EXPECT_EQ(cost.bytes_sent, 24);
+    EXPECT_EQ(cost.rounds, 1);
+  }
+}
+
+TEST_F(CaseRunnerTest, NamesTheRankThatThrows) {
+  const CaseOutcome outcome = Run("throws", 3);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, HasSubstr("rank 1 threw std::runtime_error: the chunk sizes do not add up"));
+  EXPECT_EQ(outcome.ranks[1].status, Status::kFailed);
+  EXPECT_LT(outcome.seconds, 1);
+}
+
+TEST_F(CaseRunnerTest, CutsLibTorchsBacktrace) {
+  const CaseOutcome outcome = Run("throws_torch_error", 2);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("every rank threw"), HasSubstr("must match the size"),
+                                     Not(HasSubstr("Exception raised"))));
+}
+
+TEST_F(CaseRunnerTest, GivesTheTaskOfAStub) {
+  const CaseOutcome outcome = Run("not_implemented", 2);
+  EXPECT_EQ(outcome.status, Status::kNotImplemented);
+  EXPECT_EQ(outcome.message, "not implemented yet: tests.part: Function (exercises/tests/file.cpp)");
+}
+
+TEST_F(CaseRunnerTest, AStubOnOneRankIsTheCauseOfItsPeersTrouble) {
+  const CaseOutcome outcome = Run("one_not_implemented", 3);
+  EXPECT_EQ(outcome.status, Status::kNotImplemented);
+  EXPECT_LT(outcome.seconds, 1);
+}
+
+TEST_F(CaseRunnerTest, NamesTheSignalOfACrash) {
+  const CaseOutcome outcome = Run("segfault", 3);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, HasSubstr("rank 1 was killed by SIGSEGV"));
+  EXPECT_LT(outcome.seconds, 1);
+}
+
+TEST_F(CaseRunnerTest, ShowsWhatACrashedRankPrintedLast) {
+  const CaseOutcome outcome = Run("aborts", 2);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message,
+              AllOf(HasSubstr("rank 0 was killed by SIGABRT"), HasSubstr("assertion failed: offset < size")));
+}
+
+TEST_F(CaseRunnerTest, AnExceptionThatLeavesAThreadIsACrash) {
+  const CaseOutcome outcome = Run("uncaught_in_thread", 1);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("SIGABRT"), HasSubstr("nobody catches this")));
+}
+
+TEST_F(CaseRunnerTest, ExitInTheMiddleIsNoSuccess) {
+  const CaseOutcome outcome = Run("exits", 2);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, HasSubstr("rank 0 called exit(0) in the middle of the body"));
+}
+
+TEST_F(CaseRunnerTest, ImmediateExitInTheMiddleIsNoSuccess) {
+  const CaseOutcome outcome = Run("exits_at_once", 2);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, HasSubstr("rank 0 ended with _exit(0) in the middle of the body"));
+}
+
+TEST_F(CaseRunnerTest, EndsAnEndlessLoopAtItsLimit) {
+  const CaseOutcome outcome = Run("loops", 2, 1.0);
+  EXPECT_EQ(outcome.status, Status::kTimeout);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("not done after 1 s"), HasSubstr("rank 0: its last operation: Barrier"),
+                                     HasSubstr("bodies.cpp:")));
+  EXPECT_GE(outcome.seconds, 1.0);
+  EXPECT_LT(outcome.seconds, 1.5);
+}
+
+TEST_F(CaseRunnerTest, NamesADeadlockAtOnce) {
+  const CaseOutcome outcome = Run("deadlock", 2);
+  EXPECT_EQ(outcome.status, Status::kDeadlock);
+  EXPECT_THAT(outcome.message,
+              AllOf(HasSubstr("Send to rank 1"), HasSubstr("Send to rank 0"), HasSubstr("bodies.cpp:")));
+  EXPECT_EQ(outcome.ranks[0].status, Status::kDeadlock);
+  int64_t last_ns = 0;
+  for (const Event& event : outcome.events) last_ns = std::max(last_ns, event.record.time_ns);
+  EXPECT_LT(static_cast<double>(launch::MonotonicNs() - last_ns) / 1e9, 0.5);
+}
+
+TEST_F(CaseRunnerTest, NamesTheRankThatReturnedTooEarly) {
+  const CaseOutcome outcome = Run("returns_early", 3);
+  EXPECT_EQ(outcome.status, Status::kDeadlock);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("rank 0"), HasSubstr("returned"), HasSubstr("Barrier")));
+  EXPECT_LT(outcome.seconds, 1);
+}
+
+TEST_F(CaseRunnerTest, NamesACollectiveWithDifferentShapes) {
+  const CaseOutcome outcome = Run("all_reduce_shapes", 2);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("AllReduce"), HasSubstr("[4]"), HasSubstr("[3]")));
+  EXPECT_LT(outcome.seconds, 1);
+}
+
+TEST_F(CaseRunnerTest, NamesTheMismatchAndNotTheCrashThatFollows) {
+  const CaseOutcome outcome = Run("send_eight_receive_four", 2);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("[8]"), HasSubstr("[4]"), Not(HasSubstr("SIGABRT"))));
+}
+
+TEST_F(CaseRunnerTest, AMessageNobodyReceivesIsAFailure) {
+  const CaseOutcome outcome = Run("never_received", 2);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("rank 0"), HasSubstr("rank 1"), HasSubstr("tag 5")));
+}
+
+TEST_F(CaseRunnerTest, LeavesNoDaemonBehind) {
+  CaseRequest request = Request("leaves_a_daemon", 2);
+  const std::string pid_file = "/tmp/shardlab-daemon-" + std::to_string(getpid());
+  request.params["pid_file"] = pid_file;
+  const CaseOutcome outcome = runner_->Run(request);
+  EXPECT_EQ(outcome.status, Status::kPassed) << outcome.message;
+  pid_t daemon = 0;
+  std::ifstream(pid_file) >> daemon;
+  std::filesystem::remove(pid_file);
+  ASSERT_GT(daemon, 0);
+  EXPECT_EQ(kill(daemon, 0), -1);
+  EXPECT_EQ(errno, ESRCH);
+}
+
+TEST_F(CaseRunnerTest, OutputHasALimit) {
+  CaseRequest request = Request("too_much_output", 2);
+  request.output_limit_bytes = 1 << 20;
+  const CaseOutcome outcome = runner_->Run(request);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("'large' of 8388608 bytes does not fit")));
+}
+
+TEST_F(CaseRunnerTest, KeepsWhatARankPrints) {
+  const CaseOutcome outcome = Run("prints", 2);
+  EXPECT_EQ(outcome.status, Status::kPassed) << outcome.message;
+  EXPECT_EQ(outcome.ranks[1].printed, "hello from rank 1\nand again");
+}
+
+TEST_F(CaseRunnerTest, PrintingWithoutEndCostsNoMemory) {
+  const CaseOutcome outcome = Run("prints_without_end", 1, 0.5);
+  EXPECT_EQ(outcome.status, Status::kTimeout);
+  EXPECT_LT(outcome.ranks[0].printed.size(), 66'000u);
+  EXPECT_THAT(outcome.ranks[0].printed, HasSubstr("only the first 64 KiB are kept"));
+}
+
+TEST_F(CaseRunnerTest, SurvivesABodyThatClosesItsDescriptors) {
+  // Gloo's connections are among them; how the rank ends is open, but it ends, and the next case is well.
+  const CaseOutcome outcome = Run("closes_everything", 1, 2);
+  EXPECT_LT(outcome.seconds, 3);
+  EXPECT_EQ(Run("nothing", 2).status, Status::kPassed);
+}
+
+TEST_F(CaseRunnerTest, DoesNotBelieveADamagedHeader) {
+  CaseRequest request = Request("garbage_output", 2);
+  request.params["bytes"] = 4096;
+  const CaseOutcome outcome = runner_->Run(request);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+}
+
+TEST_F(CaseRunnerTest, DoesNotBelieveDamagedTensors) {
+  CaseRequest request = Request("garbage_output", 2);
+  request.params["offset"] = 4096;
+  const CaseOutcome outcome = runner_->Run(request);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, HasSubstr("what it handed back is damaged"));
+}
+
+TEST_F(CaseRunnerTest, DoesNotBelieveNonsenseInTheAnnouncements) {
+  const CaseOutcome outcome = Run("garbage_announcement", 1, 3);
+  EXPECT_NE(outcome.status, Status::kPassed);
+  EXPECT_LT(outcome.seconds, 4);
+}
+
+TEST_F(CaseRunnerTest, MissingParametersAndInputsAreNamed) {
+  EXPECT_THAT(Run("wants_parameter", 1).message, HasSubstr("missing"));
+  EXPECT_THAT(Run("wants_input", 1).message, HasSubstr("this rank has no input 'missing'; it has none"));
+}
+
+TEST_F(CaseRunnerTest, AHostThatDiesIsStartedAgain) {
+  const pid_t before = runner_->host_pid();
+  const CaseOutcome outcome = Run("kills_the_host", 2);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, HasSubstr("was killed by SIGKILL"));
+  EXPECT_NE(runner_->host_pid(), before);
+  EXPECT_EQ(Run("nothing", 2).status, Status::kPassed);
+}
+
+TEST_F(CaseRunnerTest, RanksHaveOneThreadUnlessTold) {
+  EXPECT_EQ(DoublesFrom(Run("threads", 1).ranks[0].outputs.at("threads")), std::vector<double>{1});
+  CaseRequest request = Request("threads", 1);
+  request.threads = 2;
+  EXPECT_EQ(DoublesFrom(runner_->Run(request).ranks[0].outputs.at("threads")), std::vector<double>{2});
+}
+
+TEST_F(CaseRunnerTest, CancelEndsACaseAtOnce) {
+  std::atomic<bool> cancel{false};
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    cancel = true;
+  });
+  const CaseOutcome outcome = runner_->Run(Request("loops", 2, 10), &cancel);
+  later.join();
+  EXPECT_EQ(outcome.status, Status::kSkipped);
+  EXPECT_LT(outcome.seconds, 1);
+}
+
+TEST_F(CaseRunnerTest, RefusesWhatCannotBeRun) {
+  EXPECT_THROW(Run("nothing", 0), ContractError);
+  EXPECT_THROW(Run("nothing", 1000), ContractError);
+  EXPECT_THROW(Run("nothing", 1, 0), ContractError);
+  CaseRequest request = Request("nothing", 3);
+  request.inputs.resize(2);
+  EXPECT_THROW(runner_->Run(request), ContractError);
+  EXPECT_THAT(Run("nosuch", 1).message, HasSubstr("this host has no body 'nosuch'"));
+}
+
+TEST(HostStart, AThreadStartedByAnInitialiserIsRefused) {
+  CaseRunner runner(SHARDLAB_TEST_THREADED_HOST);
+  CaseRequest request;
+  request.body = "nothing";
+  const CaseOutcome outcome = runner.Run(request);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, HasSubstr("has 2 threads where one is expected"));
+}
+
+TEST(HostStart, ACrashInAnInitialiserIsNamedWithWhatItPrinted) {
+  CaseRunner runner(SHARDLAB_TEST_CRASHING_HOST);
+  CaseRequest request;
+  request.body = "nothing";
+  const CaseOutcome outcome = runner.Run(request);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("SIGFPE"), HasSubstr("about to divide by zero")));
+}
+
+TEST(HostStart, AMissingProgramIsAnErrorOfTheEnvironment) {
+  EXPECT_THROW(CaseRunner("/nonexistent/host"), EnvironmentError);
+}
+
+}  // namespace
+}  // namespace shardlab::grade

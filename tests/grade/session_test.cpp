@@ -1,0 +1,185 @@
+// A whole module graded: host, referee, and what the supervisor learns from them.
+
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "shardlab/base/errors.hpp"
+#include "shardlab/grade/session.hpp"
+#include "shardlab/launch/process.hpp"
+
+namespace shardlab::grade {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+
+SessionOptions Options(const std::vector<std::string>& parts) {
+  SessionOptions options;
+  options.module = "tests";
+  options.host_program = SHARDLAB_TEST_HOST;
+  options.referee_program = SHARDLAB_TEST_REFEREE;
+  options.seed = 42;
+  options.parts = parts;
+  return options;
+}
+
+std::map<std::string, CaseResult> ById(const SessionResult& session) {
+  std::map<std::string, CaseResult> results;
+  for (const CaseResult& result : session.results) results[result.id] = result;
+  return results;
+}
+
+class SessionTest : public ::testing::Test {
+ protected:
+  void TearDown() override { EXPECT_TRUE(launch::ChildrenOf(getpid()).empty()); }
+};
+
+TEST_F(SessionTest, PassesWhatIsRight) {
+  SessionOptions options = Options({"tests.good"});
+  size_t planned = 0;
+  std::vector<std::string> started;
+  std::vector<std::string> finished;
+  options.on_plan = [&](const std::vector<PlannedCase>& plan) { planned = plan.size(); };
+  options.on_start = [&](const PlannedCase& begun) { started.push_back(begun.id); };
+  options.on_result = [&](const CaseResult& result) { finished.push_back(result.id); };
+  const SessionResult session = RunGradeSession(options);
+  EXPECT_EQ(planned, 6u);
+  EXPECT_THAT(started, ElementsAre("sum_values/ranks=1", "sum_values/ranks=2", "sum_values/ranks=3",
+                                   "ring_cost/ranks=3", "curve/ranks=1", "any_outcome/ranks=2"));
+  EXPECT_EQ(finished, started);
+  for (const CaseResult& result : session.results) {
+    EXPECT_EQ(result.status, Status::kPassed) << result.id << ": " << result.message;
+    EXPECT_EQ(result.part, "tests.good");
+  }
+  const CaseResult cost = ById(session)["ring_cost/ranks=3"];
+  EXPECT_EQ(cost.kind, Kind::kCost);
+  EXPECT_TRUE(cost.has_figure);
+  EXPECT_EQ(cost.measured, 3);
+  EXPECT_EQ(cost.target, 3);
+  EXPECT_EQ(cost.unit, "messages");
+  ASSERT_EQ(session.curves.size(), 1u);
+  EXPECT_EQ(session.curves[0].name, "loss");
+  EXPECT_EQ(session.curves[0].run[0], 2);
+  EXPECT_TRUE(session.curves[0].run[1] != session.curves[0].run[1]) << "NaN must stay NaN";
+  EXPECT_FALSE(session.libtorch.empty());
+}
+
+TEST_F(SessionTest, ShowsWhatIsWrong) {
+  const SessionResult session = RunGradeSession(Options({"tests.bad"}));
+  auto results = ById(session);
+  for (const auto& [id, result] : results) EXPECT_NE(result.status, Status::kPassed) << id;
+
+  EXPECT_EQ(
+      results["doubled/ranks=2"].message,
+      "gradient of layer1.weight on rank 1 is wrong in 6 of 6 elements: at [0, 0] of the shard, [4, 0] of the full "
+      "tensor expected 1, got 2, 2 times as much, as is every wrong element\n"
+      "  got (wrong ones between asterisks):\n"
+      "      *2*  *4*  *6*\n"
+      "      *8* *10* *12*\n"
+      "  expected:\n"
+      "      1   2   3 \n"
+      "      4   5   6 ");
+  EXPECT_THAT(results["not_close/ranks=1"].message,
+              AllOf(HasSubstr("value on rank 0 is wrong in 1 of 100 elements: at [7]"),
+                    HasSubstr("in norm it is off by 1e-06")));
+  EXPECT_THAT(results["wrong_shape/ranks=1"].message, HasSubstr("value on rank 0 has shape [6]; expected [2, 3]"));
+  EXPECT_THAT(results["wrong_dtype/ranks=1"].message, HasSubstr("value on rank 0 is float32; expected float64"));
+  EXPECT_THAT(results["missing/ranks=1"].message, HasSubstr("value on rank 0 is missing"));
+  EXPECT_THAT(results["costs_too_much/ranks=2"].message, HasSubstr("messages: 2 messages; expected exactly 1"));
+  EXPECT_EQ(results["costs_too_much/ranks=2"].measured, 2);
+  EXPECT_THAT(results["prints_and_is_wrong/ranks=1"].message,
+              AllOf(HasSubstr("the sum of the parts must be the whole"), EndsWith("hello from rank 0\n    and again")));
+  EXPECT_THAT(results["checks_nothing/ranks=1"].message, HasSubstr("checks nothing"));
+  EXPECT_THAT(results["no_such_body/ranks=1"].message, HasSubstr("no body 'nosuch'"));
+  EXPECT_THAT(results["wrong_inputs/ranks=3"].message, HasSubstr("give one for each of the 3 ranks"));
+  EXPECT_THAT(results["grader_throws/ranks=1"].message, HasSubstr("could not judge this: no such layer"));
+}
+
+TEST_F(SessionTest, GoesOnAfterTheHostDied) {
+  auto results = ById(RunGradeSession(Options({"tests.stub"})));
+  EXPECT_EQ(results["not_implemented/ranks=2"].status, Status::kNotImplemented);
+  EXPECT_EQ(results["kills_the_host/ranks=2"].status, Status::kCrashed);
+  EXPECT_EQ(results["works_again/ranks=2"].status, Status::kPassed) << results["works_again/ranks=2"].message;
+}
+
+TEST_F(SessionTest, RunsOnlyWhatWasAskedFor) {
+  SessionOptions options = Options({});
+  options.ranks = 3;
+  options.case_filter = "sum";
+  const SessionResult session = RunGradeSession(options);
+  ASSERT_EQ(session.results.size(), 1u);
+  EXPECT_EQ(session.results[0].id, "sum_values/ranks=3");
+}
+
+TEST_F(SessionTest, SaysWhatThereIsWhenNothingFits) {
+  SessionOptions options = Options({"tests.good"});
+  options.ranks = 17;
+  try {
+    RunGradeSession(options);
+    FAIL() << "nothing was thrown";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("tests.bad, tests.good"), HasSubstr("1, 2, 3 ranks")));
+  }
+}
+
+TEST_F(SessionTest, SkipsWithTheReasonGiven) {
+  SessionOptions options = Options({"tests.good"});
+  options.skip = [](const PlannedCase& planned) {
+    return planned.id == "curve/ranks=1" ? std::string() : std::string("builds on tests.bad, which has not passed");
+  };
+  const SessionResult session = RunGradeSession(options);
+  for (const CaseResult& result : session.results) {
+    if (result.id == "curve/ranks=1") {
+      EXPECT_EQ(result.status, Status::kPassed);
+    } else {
+      EXPECT_EQ(result.status, Status::kSkipped);
+      EXPECT_EQ(result.message, "builds on tests.bad, which has not passed");
+    }
+  }
+}
+
+TEST_F(SessionTest, EndsSoonWhenCancelled) {
+  std::atomic<bool> cancel{false};
+  SessionOptions options = Options({"tests.good"});
+  options.cancel = &cancel;
+  options.on_result = [&](const CaseResult&) { cancel = true; };
+  const SessionResult session = RunGradeSession(options);
+  EXPECT_TRUE(session.cancelled);
+  EXPECT_EQ(session.results[0].status, Status::kPassed);
+  EXPECT_EQ(session.results[1].status, Status::kSkipped);
+  EXPECT_EQ(session.results[1].message, "not run: cancelled");
+}
+
+TEST_F(SessionTest, ARefereeThatDiesIsTheGradersFault) {
+  SessionOptions options = Options({});
+  options.referee_program = SHARDLAB_TEST_DYING_REFEREE;
+  try {
+    RunGradeSession(options);
+    FAIL() << "nothing was thrown";
+  } catch (const EnvironmentError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("the referee"), HasSubstr("the oracle ran out of memory")));
+  }
+}
+
+TEST_F(SessionTest, AMissingProgramIsNamed) {
+  SessionOptions options = Options({});
+  options.referee_program = "/nonexistent/referee";
+  try {
+    RunGradeSession(options);
+    FAIL() << "nothing was thrown";
+  } catch (const EnvironmentError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("cannot start /nonexistent/referee: No such file or directory"));
+  }
+}
+
+}  // namespace
+}  // namespace shardlab::grade
