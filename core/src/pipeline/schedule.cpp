@@ -28,6 +28,11 @@ Schedule::Schedule(std::string its_name, Layout its_layout, int its_microbatches
     throw ScheduleError(
         fmt::format("{}: a mini-batch is cut into 1 to {} micro-batches, not {}", name, kMost, microbatches));
   }
+  constexpr int kMostPairs = 4'000'000;
+  if (microbatches > kMostPairs / layout.chunks()) {
+    throw ScheduleError(fmt::format("{}: {} micro-batches through {} chunks are more than {} forwards: use fewer", name,
+                                    microbatches, layout.chunks(), kMostPairs));
+  }
 }
 
 bool Schedule::HasCommunication() const { return AnyAction(*this, IsMessage); }

@@ -12,10 +12,15 @@
 ///
 /// The life of one, each step a function of its own:
 ///
-///     generator          policy               passes                     checks               use
-///     GPipe(4, 8)  --->  Flush(...)  --->     AddCommunication(...) ---> Validate(...)  --->  engine, Simulate,
-///     Draw... computation        weight versions,     sends and receives, only               optimizer steps
-///     recomputation
+///     generator     GPipe(4, 8)            computation only
+///        |
+///     policy        Flush(...)             weight versions, optimizer steps
+///        |
+///     passes        AddCommunication(...)  sends and receives; recomputation; sums of gradients
+///        |
+///     checks        Validate(...)          nothing forgotten, no deadlock
+///        |
+///     use           the engine, Simulate(...), drawings
 ///
 /// Because it is data it prints (text.hpp), is checked before any process starts (validate.hpp), predicts its own
 /// bubble and memory (simulate.hpp), and is drawn (draw.hpp).
@@ -25,7 +30,8 @@ namespace shardlab {
 /// The lists of all ranks over a layout.
 struct Schedule {
   /// An empty schedule.
-  /// \throws ScheduleError unless there are 1 to 1,000,000 micro-batches.
+  /// \throws ScheduleError unless there are 1 to 1,000,000 micro-batches, and at most 4,000,000 pairs of a chunk and a
+  /// micro-batch.
   Schedule(std::string name, Layout layout, int microbatches);
 
   /// What people call it: "1f1b".

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/pipeline/simulate.hpp"
+
+/// \file
+/// Pictures of a simulated schedule: a line or a row a rank, time from left to right.
+
+namespace shardlab {
+
+/// What the terminal can show.
+struct TextDrawing {
+  size_t width = 100;    ///< Columns to use, at least 40.
+  bool colour = false;   ///< Escape sequences for 256 colours are understood and wanted.
+  bool unicode = false;  ///< The character set is UTF-8.
+};
+
+/// The schedule for a terminal. Every action is as wide as it is long; idle time is dotted. What is too long for the
+/// width loses its middle: the beginning and the end of a schedule are where the bubbles are.
+///
+///     rank 0   F0 F1 F2 ............B0--- F3 B1--- ...B2--- ...B3---
+///     rank 1   ...F0 F1 ......B0--- F2 B1--- F3 B2--- ...B3--- ......
+///     rank 2   ......F0 B0--- F1 B1--- F2 B2--- F3 B3--- ............
+///
+/// In colour the kind is the colour and the label is the micro-batch; later chunks of a rank are lighter.
+std::string DrawText(const Schedule& schedule, const Simulation& simulation, const TextDrawing& options = {});
+
+/// The schedule as self-contained SVG, on a light or a dark ground as the reader's system prefers. Below every rank's
+/// row: how many micro-batches it keeps alive. Steps are diamonds; messages that take time are lines. Pointing at an
+/// action shows what it is and when.
+std::string DrawSvg(const Schedule& schedule, const Simulation& simulation);
+
+/// The schedule in the trace-event format that Perfetto (ui.perfetto.dev) and chrome://tracing open: a process, a
+/// thread a rank, arrows for messages and a counter of live micro-batches a rank. \param microseconds how long a unit
+/// of simulated time is.
+std::string ToChromeTrace(const Schedule& schedule, const Simulation& simulation, double microseconds = 1000);
+
+}  // namespace shardlab

@@ -1,0 +1,305 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "draw_common.hpp"
+#include "shardlab/pipeline/draw.hpp"
+
+namespace shardlab {
+
+namespace {
+
+//   +------------------------------------------------+
+//   | title                                          |
+//   | figures                              (1) legend|
+//   | rank 0  [F0][F1]      [ B0 ]   <> (3)          |
+//   |         __--==__  (2)                     live |
+//   | rank 1     [F0][F1][ B0 ]                      |
+//   |            __--==                              |
+//   |         0     5     10    time                 |
+//   +------------------------------------------------+
+//
+// (1) The kinds that occur. (2) Live micro-batches, all ranks on one scale. (3) An optimizer step.
+
+constexpr double kLeft = 64;
+constexpr double kRight = 56;
+constexpr double kTop = 92;
+constexpr double kBar = 26;
+constexpr double kLive = 18;
+constexpr double kRow = kBar + kLive + 12;
+constexpr double kNarrowest = 900;
+constexpr double kWidest = 20000;
+constexpr double kShortestAction = 22;  // wide enough for two digits
+
+const char kStyle[] = R"(<style>
+  .page{fill:#fff} .lane{fill:#f1f3f5} .t{fill:#1f2933} .q{fill:#5b6772} .grid{stroke:#d9dee3} .msg{stroke:#5b6772}
+  .live{fill:#aab4be} .F{fill:#2b6cb0} .B{fill:#2f855a} .I{fill:#2c8a8f} .W{fill:#9c6412} .R{fill:#805ad5}
+  .X{fill:#8794a1} .v1{fill-opacity:.72} .l{fill:#fff} .step{fill:#1f2933}
+  @media (prefers-color-scheme:dark){
+    .page{fill:#14181d} .lane{fill:#20262d} .t{fill:#e6eaee} .q{fill:#9aa6b2} .grid{stroke:#353d46} .msg{stroke:#9aa6b2}
+    .live{fill:#55616d} .F{fill:#3f83cc} .B{fill:#3f9e6f} .I{fill:#37a0a6} .W{fill:#b27a22} .R{fill:#936fe0}
+    .v1{fill-opacity:.66} .step{fill:#e6eaee}
+  }
+  text{font:12px system-ui,sans-serif} .title{font-size:17px;font-weight:600} .l{font-size:11px;text-anchor:middle}
+  .version{font-size:8px;fill-opacity:.85} .end{text-anchor:end} .mid{text-anchor:middle}
+</style>
+)";
+
+std::string Escape(const std::string& text) {
+  std::string escaped;
+  for (const char letter : text) {
+    switch (letter) {
+      case '&':
+        escaped += "&amp;";
+        break;
+      case '<':
+        escaped += "&lt;";
+        break;
+      case '>':
+        escaped += "&gt;";
+        break;
+      default:
+        escaped += static_cast<unsigned char>(letter) < 0x20 ? ' ' : letter;
+    }
+  }
+  return escaped;
+}
+
+// 1, 2 or 5 times a power of ten, so that a tick comes about every 80 pixels.
+double NiceTick(double pixels_per_time) {
+  const double wanted = 80 / pixels_per_time;
+  const double power = std::pow(10, std::floor(std::log10(wanted)));
+  for (const double factor : {1., 2., 5.}) {
+    if (power * factor >= wanted) return power * factor;
+  }
+  return power * 10;
+}
+
+const char* ClassOf(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::kForward:
+      return "F";
+    case ActionKind::kBackward:
+      return "B";
+    case ActionKind::kBackwardInput:
+      return "I";
+    case ActionKind::kBackwardWeight:
+      return "W";
+    case ActionKind::kRecompute:
+      return "R";
+    default:
+      return "X";
+  }
+}
+
+class SvgPicture {
+ public:
+  SvgPicture(const Schedule& schedule, const Simulation& simulation)
+      : schedule_(schedule), simulation_(simulation), makespan_(std::max(simulation.makespan, 1e-12)) {
+    double shortest = makespan_;
+    for (const auto& spans : simulation.ranks) {
+      for (const Span& span : spans) {
+        if (span.end > span.begin) shortest = std::min(shortest, span.end - span.begin);
+        several_versions_ |= IsCompute(span.action.kind) && span.action.version > 0;
+      }
+    }
+    const double wanted = kLeft + kRight + makespan_ / shortest * kShortestAction;
+    width_ = std::clamp(std::ceil(wanted), kNarrowest, kWidest);
+    scale_ = std::min((width_ - kLeft - kRight) / makespan_, 60 / shortest);
+    full_labels_ = schedule.layout.chunks_per_rank() > 1 && shortest * scale_ > 34;
+    height_ = kTop + kRow * static_cast<double>(simulation.ranks.size()) + 34;
+  }
+
+  std::string Draw() {
+    Head();
+    Grid();
+    for (size_t rank = 0; rank < simulation_.ranks.size(); ++rank) Row(rank);
+    Messages();
+    return out_ + "</svg>\n";
+  }
+
+ private:
+  double X(double time) const { return kLeft + time * scale_; }
+  static double Y(size_t rank) { return kTop + kRow * static_cast<double>(rank); }
+
+  template <typename... Values>
+  void Add(const char* format, const Values&... values) {
+    out_ += fmt::format(fmt::runtime(format), values...);
+  }
+
+  void Head() {
+    Add(R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:g} {1:g}" width="{0:g}" height="{1:g}" role="img">)"
+        "\n",
+        width_, height_);
+    out_ += kStyle;
+    out_ += R"(<rect class="page" width="100%" height="100%"/>)"
+            "\n";
+    Add(R"(<text class="t title" x="{:g}" y="30">{}</text>)"
+        "\n",
+        16.0, Escape(schedule_.name));
+    const Footprint& keeps = simulation_.footprint;
+    const auto largest = [](const std::vector<int>& list) {
+      return list.empty() ? 0 : *std::max_element(list.begin(), list.end());
+    };
+    std::string figures =
+        fmt::format("{}, {} micro-batches \u00b7 makespan {:g} \u00b7 bubble {:.1f} % \u00b7 at most {} live",
+                    ToString(schedule_.layout), schedule_.microbatches, simulation_.makespan, 100 * simulation_.bubble,
+                    largest(keeps.live));
+    if (largest(keeps.kept_inputs) > 0) figures += fmt::format(" and {} kept inputs", largest(keeps.kept_inputs));
+    if (largest(keeps.versions) > 1)
+      figures += fmt::format(" \u00b7 up to {} weight versions", largest(keeps.versions));
+    if (!simulation_.messages.empty()) figures += fmt::format(" \u00b7 {} messages", simulation_.messages.size());
+    Add(R"(<text class="q" x="16" y="50">{}</text>)"
+        "\n",
+        Escape(figures));
+
+    struct Entry {
+      ActionKind kind;
+      const char* word;
+    };
+    double x = 16;
+    for (const Entry& entry : {Entry{ActionKind::kForward, "forward"}, Entry{ActionKind::kBackward, "backward"},
+                               Entry{ActionKind::kBackwardInput, "gradient of the input"},
+                               Entry{ActionKind::kBackwardWeight, "gradient of the weights"},
+                               Entry{ActionKind::kRecompute, "recomputation"}}) {
+      if (!Occurs(entry.kind)) continue;
+      Add(R"(<rect class="{}" x="{:g}" y="62" width="14" height="14" rx="2"/><text class="q" x="{:g}" y="73">{}</text>)"
+          "\n",
+          ClassOf(entry.kind), x, x + 20, entry.word);
+      x += 32 + 6.6 * static_cast<double>(std::string(entry.word).size());
+    }
+    if (Occurs(ActionKind::kStep)) {
+      Diamond(x + 6, 69);
+      Add(R"(<text class="q" x="{:g}" y="73">step</text>)"
+          "\n",
+          x + 18);
+      x += 54;
+    }
+    Add(R"(<rect class="live" x="{:g}" y="66" width="14" height="8"/><text class="q" x="{:g}" y="73">live micro-batches</text>)"
+        "\n",
+        x, x + 20);
+    if (schedule_.layout.chunks_per_rank() > 1) {
+      Add(R"(<text class="q" x="{:g}" y="73">paler: every second chunk of a rank</text>)"
+          "\n",
+          x + 160);
+    }
+  }
+
+  bool Occurs(ActionKind kind) const {
+    for (const auto& spans : simulation_.ranks) {
+      for (const Span& span : spans) {
+        if (span.action.kind == kind) return true;
+      }
+    }
+    return false;
+  }
+
+  void Diamond(double x, double y) { Add(R"(<path class="step" d="M{:g} {:g}l4 5l-4 5l-4 -5z"/>)", x, y - 5); }
+
+  void Grid() {
+    const double bottom = Y(simulation_.ranks.size());
+    const double tick = NiceTick(scale_);
+    for (int k = 0; static_cast<double>(k) * tick <= makespan_ * (1 + 1e-9); ++k) {
+      const double x = X(k * tick);
+      Add(R"(<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1:g}" y2="{2:g}"/>)", x, kTop - 6, bottom);
+      Add(R"(<text class="q mid" x="{:.1f}" y="{:g}">{:g}</text>)"
+          "\n",
+          x, bottom + 16, k * tick);
+    }
+    Add(R"(<text class="q end" x="{:g}" y="{:g}">time</text>)"
+        "\n",
+        kLeft - 14, bottom + 16);
+  }
+
+  void Row(size_t rank) {
+    const double y = Y(rank);
+    Add(R"(<text class="t end" x="{:g}" y="{:g}">rank {}</text>)"
+        "\n",
+        kLeft - 10, y + kBar * 0.68, rank);
+    Add(R"(<rect class="lane" x="{:g}" y="{:g}" width="{:.1f}" height="{:g}"/>)"
+        "\n",
+        kLeft, y, makespan_ * scale_, kBar);
+    for (const Span& span : simulation_.ranks[rank]) {
+      if (span.end > span.begin) Bar(span, y);
+    }
+    for (const Span& span : simulation_.ranks[rank]) {
+      if (span.action.kind == ActionKind::kStep) {
+        Diamond(X(span.end), y + kBar + 1);
+        out_ += "\n";
+      }
+    }
+    Live(rank, y + kBar + 4);
+  }
+
+  void Bar(const Span& span, double y) {
+    const Action& action = span.action;
+    const double x = X(span.begin);
+    const double wide = (span.end - span.begin) * scale_;
+    const double gap = wide > 6 ? 1 : 0;
+    const char* lighter = VisitOf(schedule_.layout, action.chunk) % 2 == 1 ? " v1" : "";
+    Add(R"(<g><title>{}: {:g} to {:g}</title><rect class="{}{}" x="{:.1f}" y="{:g}" width="{:.1f}" height="{:g}" rx="2"/>)",
+        ToString(action), span.begin, span.end, ClassOf(action.kind), lighter, x, y, wide - gap, kBar);
+    std::string label = IsCompute(action.kind) ? std::to_string(action.microbatch) : std::string(Name(action.kind));
+    if (full_labels_ && IsCompute(action.kind)) label = ToString({action.kind, action.chunk, action.microbatch});
+    const bool versions = several_versions_ && IsCompute(action.kind);
+    if (wide >= 6.4 * static_cast<double>(label.size()) + 3) {
+      Add(R"(<text class="l" x="{:.1f}" y="{:g}">{}</text>)", x + (wide - gap) / 2, y + (versions ? 13 : 17), label);
+      if (versions) {
+        Add(R"(<text class="l version" x="{:.1f}" y="{:g}">v{}</text>)", x + (wide - gap) / 2, y + 23, action.version);
+      }
+    }
+    out_ += "</g>\n";
+  }
+
+  // A staircase, all ranks on the scale of the one that keeps most.
+  void Live(size_t rank, double y) {
+    const auto& live = simulation_.footprint.live;
+    const int most = std::max(1, *std::max_element(live.begin(), live.end()));
+    const double bottom = y + kLive;
+    const auto height = [&](int count) { return bottom - (kLive - 2) * count / most; };
+    std::string path = fmt::format("M{:g} {:g}", kLeft, bottom);
+    int now = 0;
+    for (const auto& [time, count] : LiveOverTime(schedule_, simulation_.ranks[rank])) {
+      path += fmt::format("H{:.1f}V{:.1f}", X(time), height(count));
+      now = count;
+    }
+    path += fmt::format("H{:.1f}V{:g}Z", now > 0 ? X(makespan_) : kLeft, bottom);
+    Add(R"(<path class="live" d="{}"/><text class="q" x="{:g}" y="{:g}">max {}</text>)"
+        "\n",
+        path, kLeft + makespan_ * scale_ + 8, bottom, live[rank]);
+  }
+
+  void Messages() {
+    for (const MessageSpan& message : simulation_.messages) {
+      if (message.end <= message.begin) continue;
+      const bool down = message.to > message.from;
+      const double from = Y(static_cast<size_t>(message.from)) + (down ? kBar : 0);
+      const double to = Y(static_cast<size_t>(message.to)) + (down ? 0 : kBar);
+      Add(R"(<line class="msg" stroke-opacity=".55" x1="{:.1f}" y1="{:g}" x2="{:.1f}" y2="{:g}"><title>{}: {:g} to {:g}</title></line>)"
+          "\n",
+          X(message.begin), from, X(message.end), to, ToString(message.send), message.begin, message.end);
+    }
+  }
+
+  const Schedule& schedule_;
+  const Simulation& simulation_;
+  const double makespan_;
+  double width_ = 0;
+  double height_ = 0;
+  double scale_ = 1;
+  bool several_versions_ = false;
+  bool full_labels_ = false;  // with chunk and kind, not the micro-batch alone
+  std::string out_;
+};
+
+}  // namespace
+
+std::string DrawSvg(const Schedule& schedule, const Simulation& simulation) {
+  return SvgPicture(schedule, simulation).Draw();
+}
+
+}  // namespace shardlab

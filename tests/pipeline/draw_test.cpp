@@ -1,0 +1,131 @@
+// The drawings, on schedules small enough to read.
+
+#include <set>
+#include <string>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "shardlab/pipeline/draw.hpp"
+#include "shardlab/pipeline/generators.hpp"
+#include "shardlab/pipeline/passes.hpp"
+#include "shardlab/pipeline/policies.hpp"
+
+namespace shardlab {
+namespace {
+
+TEST(Draw, TextIsTheTextbookFigure) {
+  const Schedule schedule = AddCommunication(OneFOneB(3, 4));
+  EXPECT_EQ(DrawText(schedule, Simulate(schedule)),
+            "time     0              5              10             15\n"
+            "rank 0   F0 F1 F2 ............B0--- F3 B1--- ...B2--- ...B3--- \n"
+            "rank 1   ...F0 F1 ......B0--- F2 B1--- F3 B2--- ...B3--- ......\n"
+            "rank 2   ......F0 B0--- F1 B1--- F2 B2--- F3 B3--- ............\n"
+            "         F forward   B backward\n");
+}
+
+TEST(Draw, TextKeepsToTheWidth) {
+  for (const size_t width : {40u, 72u, 100u}) {
+    for (const Schedule& schedule :
+         {GPipe(4, 3), OneFOneB(12, 40), GroupWeights(WPipe(4, 16), 4), ZeroBubbleH2(3, 200)}) {
+      const Simulation run = Simulate(schedule);
+      const std::string text = DrawText(schedule, run, {width, false, false});
+      size_t lines = 0;
+      for (size_t begin = 0; begin < text.size(); ++lines) {
+        const size_t end = text.find('\n', begin);
+        EXPECT_LE(end - begin, width) << text;
+        begin = end + 1;
+      }
+      EXPECT_GE(lines, schedule.ranks.size() + 2);
+      EXPECT_EQ(text.find('\033'), std::string::npos) << "an escape sequence without colour";
+    }
+  }
+}
+
+TEST(Draw, TextLeavesOutTheMiddleOfALongSchedule) {
+  const Schedule schedule = OneFOneB(2, 500);
+  const std::string text = DrawText(schedule, Simulate(schedule), {80, false, false});
+  EXPECT_NE(text.find("F0"), std::string::npos) << text;
+  EXPECT_NE(text.find(" ~ "), std::string::npos) << text;
+  EXPECT_NE(text.find("B499"), std::string::npos) << text;
+  EXPECT_EQ(text.find("F250"), std::string::npos) << text;
+}
+
+TEST(Draw, ColourNamesMicrobatchesOnly) {
+  const Schedule schedule = GPipe(2, 3);
+  const std::string text = DrawText(schedule, Simulate(schedule), {100, true, true});
+  EXPECT_NE(text.find("\033[38;5;231;48;5;25m0"), std::string::npos) << text;
+  EXPECT_EQ(text.find("F0"), std::string::npos) << text;
+  // Every colour is ended before its line is.
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\n', begin);
+    const std::string line = text.substr(begin, end - begin);
+    const size_t last = line.rfind('\033');
+    if (last != std::string::npos) {
+      EXPECT_EQ(line.compare(last, 4, "\033[0m"), 0) << line;
+    }
+    begin = end + 1;
+  }
+}
+
+TEST(Draw, NothingToDraw) {
+  CostModel free;
+  free.forward = free.backward_input = free.backward_weight = {0};
+  const Schedule schedule = Naive(1, 1);
+  EXPECT_EQ(DrawText(schedule, Simulate(schedule, free)), "nothing in this schedule takes time\n");
+  EXPECT_NE(DrawSvg(schedule, Simulate(schedule, free)).find("</svg>"), std::string::npos);
+}
+
+size_t Count(const std::string& text, const std::string& part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(Draw, SvgHasEveryActionStepAndMessage) {
+  const Schedule schedule = AddCommunication(StashWeights(OneFOneB(3, 5)));
+  CostModel costs = CostModel::Uniform(2, 4);
+  costs.message = {1};
+  const std::string svg = DrawSvg(schedule, Simulate(schedule, costs));
+  EXPECT_EQ(Count(svg, "<g><title>"), 3 * 5 * 2u);
+  EXPECT_EQ(Count(svg, "class=\"step\""), 3 * 5 + 1u);  // and the legend
+  EXPECT_EQ(Count(svg, "class=\"msg\""), 2 * 2 * 5u);
+  EXPECT_EQ(Count(svg, "max "), 3u);
+  EXPECT_NE(svg.find("<title>1F2@1: "), std::string::npos);
+  EXPECT_NE(svg.find("prefers-color-scheme:dark"), std::string::npos);
+  EXPECT_EQ(Count(svg, "<svg "), Count(svg, "</svg>"));
+}
+
+TEST(Draw, SvgEscapesNames) {
+  Schedule schedule = GPipe(2, 2);
+  schedule.name = "<a & b>";
+  const std::string svg = DrawSvg(schedule, Simulate(schedule));
+  EXPECT_NE(svg.find("&lt;a &amp; b&gt;"), std::string::npos);
+}
+
+TEST(Draw, TraceIsWhatPerfettoReads) {
+  const Schedule schedule = AddCommunication(Flush(InterleavedOneFOneB(2, 2, 4)));
+  const Simulation run = Simulate(schedule);
+  const auto trace = nlohmann::json::parse(ToChromeTrace(schedule, run, 10));
+  std::map<std::string, int> phases;
+  std::set<std::string> threads;
+  std::map<int, std::vector<std::string>> flows;
+  double last = 0;
+  for (const auto& event : trace.at("traceEvents")) {
+    const std::string phase = event.at("ph");
+    ++phases[phase];
+    EXPECT_TRUE(event.at("pid").is_number_integer());
+    EXPECT_TRUE(event.at("tid").is_number_integer());
+    if (phase == "M" && event.at("name") == "thread_name") threads.insert(event.at("args").at("name"));
+    if (phase == "X") last = std::max(last, event.at("ts").get<double>() + event.at("dur").get<double>());
+    if (phase == "s" || phase == "f") flows[event.at("id")].push_back(phase);
+  }
+  EXPECT_EQ(phases["X"], 2 * 2 * 4 * 2 + 4);  // and the steps
+  EXPECT_EQ(last, 10 * run.makespan);
+  EXPECT_EQ(threads, (std::set<std::string>{"rank 0", "rank 1"}));
+  EXPECT_EQ(flows.size(), run.messages.size());
+  for (const auto& [id, ends] : flows) EXPECT_EQ(ends, (std::vector<std::string>{"s", "f"}));
+}
+
+}  // namespace
+}  // namespace shardlab

@@ -1,0 +1,160 @@
+// The program behind `lab schedule`, as its user meets it: what it prints, what it writes, and how it says no.
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "shardlab/pipeline/text.hpp"
+
+namespace shardlab {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Result {
+  int status = -1;
+  std::string out;
+  std::string err;
+};
+
+std::string Read(const fs::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+class Program : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "schedule_XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    folder_ = name;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  Result Run(const std::string& arguments, const std::string& program = SHARDLAB_SCHEDULE) const {
+    const std::string command = "cd '" + folder_.string() + "' && COLUMNS=100 timeout 60 '" + program + "' " +
+                                arguments + " >'out' 2>'err' </dev/null";
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, Read(folder_ / "out"), Read(folder_ / "err")};
+  }
+
+  // One line on standard error, nothing on standard output, exit status 2.
+  void ExpectRefused(const std::string& arguments, const std::string& words) const {
+    const Result result = Run(arguments);
+    EXPECT_EQ(result.status, 2) << arguments << "\n" << result.err;
+    EXPECT_EQ(result.out, "") << arguments;
+    EXPECT_NE(result.err.find(words), std::string::npos) << arguments << "\n" << result.err;
+    EXPECT_EQ(result.err.find('\n'), result.err.size() - 1) << arguments << "\n" << result.err;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(Program, EveryScheduleIsDrawn) {
+  for (const char* name :
+       {"naive", "gpipe", "1f1b", "interleaved", "zb-h1", "zb-h2", "pipedream", "pipedream-vsync", "2bw", "wpipe"}) {
+    const Result result = Run(std::string(name) + " --stages 4 --micro-batches 8");
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.err, "");
+    EXPECT_EQ(result.out.find(std::string(name) + ": "), 0u) << result.out;
+    EXPECT_NE(result.out.find("\nrank 3   "), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("makespan "), std::string::npos) << result.out;
+    EXPECT_EQ(result.out.find('\033'), std::string::npos) << "colour, but this is no terminal";
+  }
+}
+
+TEST_F(Program, SaysWhatTheFormulasSay) {
+  const Result result = Run("1f1b --stages 4 --micro-batches 8 --bytes 1000");
+  EXPECT_NE(result.out.find("makespan 33, bubble 27.3 %"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("48 messages of 48,000 bytes in all"), std::string::npos) << result.out;
+  EXPECT_NE(Run("interleaved --stages 4 --chunks 2 --micro-batches 8").out.find("bubble 15.8 %"), std::string::npos);
+  EXPECT_NE(Run("wpipe --stages 4 --micro-batches 4 --updates 2").out.find("2 + 1"), std::string::npos);
+  // Ten layers on four stages: 3 3 2 2.
+  EXPECT_NE(
+      Run("naive --stages 4 --micro-batches 1 --layers 10 --forward 10 --backward 20").out.find("\n0          36"),
+      std::string::npos);
+}
+
+TEST_F(Program, WritesWhatItCanReadAgain) {
+  ASSERT_EQ(Run("zb-h1 --stages 3 --micro-batches 4 --csv s.csv --text s.txt --svg s.svg --trace s.json").status, 0);
+  EXPECT_EQ(ToPyTorchCsv(ReadSchedule(Read(folder_ / "s.txt"))), Read(folder_ / "s.csv"));
+  EXPECT_NE(Read(folder_ / "s.svg").find("</svg>"), std::string::npos);
+  EXPECT_NE(Read(folder_ / "s.json").find("traceEvents"), std::string::npos);
+  for (const char* file : {"s.csv", "s.txt"}) {
+    const Result again = Run(std::string("--check ") + file);
+    EXPECT_EQ(again.status, 0) << again.err;
+    EXPECT_NE(again.out.find("makespan "), std::string::npos);
+  }
+  ASSERT_EQ(Run("zb-h1 --stages 3 --micro-batches 4 --text s.txt --communication").status, 0);
+  EXPECT_NE(Read(folder_ / "s.txt").find("0SEND_F0"), std::string::npos);
+  EXPECT_EQ(Run("--check s.txt").status, 0);
+}
+
+TEST_F(Program, ABrokenScheduleIsShown) {
+  std::ofstream(folder_ / "broken.csv") << "0F0,0B0,0F1,0B1\n1F1,1B1,1F0,1B0\n";
+  const Result result = Run("--check broken.csv");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(result.err,
+            "broken.csv: deadlock: rank 0 is at 0B0 and waits for 1B0 or 1I0 of rank 1; rank 1 is at 1F1 and waits for "
+            "0F1 of "
+            "rank 0\n"
+            "  rank 0   0F0 [0B0] 0F1 0B1       step 1: waits for 1B0 or 1I0, step 3 of rank 1\n"
+            "  rank 1       [1F1] 1B1 1F0 1B0   step 0: waits for 0F1, step 2 of rank 0\n");
+}
+
+TEST_F(Program, SaysNoInOneLine) {
+  ExpectRefused("", "name a schedule (naive, gpipe");
+  ExpectRefused("1f2b --stages 4 --micro-batches 8", "unknown schedule '1f2b': did you mean '1f1b'?");
+  ExpectRefused("gpipe", "give --stages and --micro-batches");
+  ExpectRefused("gpipe --stages 4 --micro-batches 0", "at least 1 micro-batch, not 0");
+  ExpectRefused("gpipe --stages 0 --micro-batches 4", "at least 1 stage, not 0");
+  ExpectRefused("gpipe --stages x --micro-batches 4", "--stages = x: not a number");
+  ExpectRefused("gpipe --stages 99999999999 --micro-batches 4", "not a number that this option takes");
+  ExpectRefused("gpipe --stages 70000 --micro-batches 4", "more than 65536 chunks");
+  ExpectRefused("gpipe --stages 4 --micro-batches 2000000", "1 to 1000000 micro-batches");
+  ExpectRefused("gpipe --stages 65536 --micro-batches 1000000", "more than 4000000 forwards");
+  ExpectRefused("gpipe --stages 8 --micro-batches 4 --layers 5", "a model of 5 layers cannot be cut into 8 stages");
+  ExpectRefused("interleaved --stages 4 --micro-batches 6", "a multiple of the ranks, such as 8");
+  ExpectRefused("interleaved --stages 4 --micro-batches 8 --chunks 0", "at least 1 chunk, not 0");
+  ExpectRefused("gpipe --stages 4 --micro-batches 8 --chunks 2", "only interleaved takes --chunks");
+  ExpectRefused("gpipe --stages 4 --micro-batches 8 --updates 2", "only 2bw and wpipe take --updates");
+  ExpectRefused("wpipe --stages 4 --micro-batches 4 --updates 0", "at least 1 update, not 0");
+  ExpectRefused("2bw --stages 4 --micro-batches 3", "at least as many micro-batches as there are stages, 4, not 3");
+  ExpectRefused("gpipe --stages 2 --micro-batches 2 --forward -1", "--forward -1: a time is 0 or more");
+  ExpectRefused("gpipe --stages 2 --micro-batches 2 --message=-1", "--message -1: a time is 0 or more");
+  ExpectRefused("gpipe --stages 2 --micro-batches 2 --bytes=-1", "--bytes -1");
+  ExpectRefused("gpipe --stages 3 --micro-batches 2 --backward 1,2", "one for each of the 3 stages");
+  ExpectRefused("gpipe --stages 2 --micro-batches 2 --weight 3", "more than the whole --backward 2");
+  ExpectRefused("gpipe --stages 2 --micro-batches 2 --recompute sometimes",
+                "unknown mode of recomputation 'sometimes'");
+  ExpectRefused("gpipe --stages 2 --micro-batches 2 --svg /nowhere/s.svg", "there is no folder /nowhere");
+  ExpectRefused("pipedream --stages 2 --micro-batches 2 --csv s.csv", "PyTorch's CSV cannot say");
+  ExpectRefused("gpipe --wrong", "--wrong");
+  ExpectRefused("--check nowhere.csv", "nowhere.csv: No such file");
+  ExpectRefused("gpipe --check s.csv", "give one of the two");
+  std::ofstream(folder_ / "bad.csv") << "0F0,0B0\n1F0,what\n";
+  ExpectRefused("--check bad.csv", "bad.csv: line 2, cell 2: 'what' is not an action");
+  ExpectRefused("--check bad.csv --stages 2", "from the file: leave them out");
+}
+
+#ifdef SHARDLAB_SCHEDULE_STUBS
+TEST_F(Program, AStubSaysWhatIsLeftToDo) {
+  const Result result = Run("1f1b --stages 4 --micro-batches 8", SHARDLAB_SCHEDULE_STUBS);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err,
+            "lab schedule: not implemented yet: pipeline.1f1b: OneFOneB (exercises/pipeline/generators_1f1b.cpp)\n");
+}
+#endif
+
+}  // namespace
+}  // namespace shardlab
