@@ -42,7 +42,9 @@ int Reset(const Context& context, const std::string& what);
 int Diff(const Context& context, const std::string& what);
 
 /// `lab train ...`: becomes train_solutions, or train_exercises with --mine and in a tree without solutions.
-int Train(const Context& context, std::vector<std::string> arguments);
+int Train(const Context& context, const std::vector<std::string>& arguments);
+/// `lab schedule ...`: becomes schedule_solutions, or schedule_exercises likewise.
+int DrawSchedule(const Context& context, const std::vector<std::string>& arguments);
 /// `lab data ...`: becomes cifar_data.
 int Data(const Context& context, const std::vector<std::string>& arguments);
 /// `lab bench [NAME...] [--json F]`.

@@ -79,6 +79,8 @@ int Run(int count, char** arguments) {
     return passing_app;
   };
   CLI::App* train_app = passing("train", "train a model on a mesh of ranks (lab train --help)");
+  CLI::App* schedule_app =
+      passing("schedule", "generate, check, simulate and draw a pipeline schedule (lab schedule --help)");
   CLI::App* data_app = passing("data", "the data sets: what is there, download, verify (lab data --help)");
   CLI::App* bench_app = passing("bench", "measure and print tables (lab bench --help)");
 
@@ -117,6 +119,7 @@ int Run(int count, char** arguments) {
   if (*reset_app) return Reset(context, what);
   if (*diff_app) return Diff(context, what);
   if (*train_app) return Train(context, train_app->remaining());
+  if (*schedule_app) return DrawSchedule(context, schedule_app->remaining());
   if (*data_app) return Data(context, data_app->remaining());
   if (*bench_app) return Bench(context, bench_app->remaining());
   if (*test_app) return Test(context, filter);

@@ -1,4 +1,4 @@
-// lab train, data, test, docs: subcommands that are other programs.
+// lab train, schedule, data, test, docs: subcommands that are other programs.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -12,16 +12,29 @@
 
 namespace shardlab::cli {
 
-int Train(const Context& context, std::vector<std::string> arguments) {
+namespace {
+
+/// Becomes the solutions' or the student's flavour of a program: the latter with --mine, and where there is no other.
+[[noreturn]] void BecomeFlavour(const Context& context, const std::string& name, std::vector<std::string> arguments) {
   const auto mine = std::find(arguments.begin(), arguments.end(), "--mine");
   bool exercises = !context.HasSolutions();
   if (mine != arguments.end()) {
     arguments.erase(mine);
     exercises = true;
   }
-  const std::string program = exercises ? "train_exercises" : "train_solutions";
+  const std::string program = name + (exercises ? "_exercises" : "_solutions");
   Build(context, {program});
   BecomeProgram(context.InBuild("bin/" + program), arguments);
+}
+
+}  // namespace
+
+int Train(const Context& context, const std::vector<std::string>& arguments) {
+  BecomeFlavour(context, "train", arguments);
+}
+
+int DrawSchedule(const Context& context, const std::vector<std::string>& arguments) {
+  BecomeFlavour(context, "schedule", arguments);
 }
 
 int Data(const Context& context, const std::vector<std::string>& arguments) {

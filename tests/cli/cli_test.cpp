@@ -85,7 +85,8 @@ TEST_F(Cli, FindsItsTreeByItself) {
 TEST_F(Cli, HelpListsTheSubcommands) {
   const Ended ended = Lab("--help");
   EXPECT_EQ(ended.status, 0);
-  for (const char* command : {"grade", "hint", "reset", "diff", "train", "data", "bench", "test", "docs", "doctor"}) {
+  for (const char* command :
+       {"grade", "hint", "reset", "diff", "train", "schedule", "data", "bench", "test", "docs", "doctor"}) {
     EXPECT_THAT(ended.out, HasSubstr(std::string("\n  ") + command));
   }
   EXPECT_THAT(Lab("grade --help").out, HasSubstr("--junit"));
@@ -169,16 +170,20 @@ TEST_F(Cli, DiffGoesFromTheStubToMine) {
                               HasSubstr("\n+mine\n"), Not(HasSubstr("a.cpp"))));
 }
 
-TEST_F(Cli, TrainBecomesItsProgram) {
-  Write("build/bin/train_exercises", "#!/bin/sh\necho mine \"$@\"\nexit 7\n", true);
-  Write("build/bin/train_solutions", "#!/bin/sh\necho solutions \"$@\"\n", true);
-  const Ended student = Lab("train --mesh data=2,tensor=2 --help");
-  EXPECT_EQ(student.status, 7);
-  EXPECT_EQ(student.out, "mine --mesh data=2,tensor=2 --help\n") << "a student's tree has no solutions";
+TEST_F(Cli, TrainAndScheduleBecomeTheirPrograms) {
+  for (const std::string name : {"train", "schedule"}) {
+    Write("build/bin/" + name + "_exercises", "#!/bin/sh\necho mine \"$@\"\nexit 7\n", true);
+    Write("build/bin/" + name + "_solutions", "#!/bin/sh\necho solutions \"$@\"\n", true);
+    const Ended student = Lab(name + " --mesh data=2,tensor=2 --help");
+    EXPECT_EQ(student.status, 7);
+    EXPECT_EQ(student.out, "mine --mesh data=2,tensor=2 --help\n") << "a student's tree has no solutions";
+  }
   Write("solutions/demo/a.cpp", "");
   EXPECT_EQ(Lab("train --compare").out, "solutions --compare\n");
   EXPECT_EQ(Lab("train --steps 3 --mine").out, "mine --steps 3\n");
   EXPECT_THAT(Built(), HasSubstr("--target train_solutions"));
+  EXPECT_EQ(Lab("schedule gpipe --forward -1").out, "solutions gpipe --forward -1\n");
+  EXPECT_THAT(Built(), HasSubstr("--target schedule_solutions"));
 }
 
 TEST_F(Cli, ABuildThatFailsShowsWhatTheCompilerSaid) {

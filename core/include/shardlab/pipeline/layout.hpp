@@ -94,7 +94,8 @@ inline bool operator!=(const Layout& a, const Layout& b) { return !(a == b); }
 /// "linear 4", "looped 4 2", "vee 4 2", "bidirectional 4".
 std::string ToString(const Layout& layout);
 
-/// The layout that `text` prints. \throws ScheduleError when it is none.
+/// The layout that `text` prints.
+/// \throws ScheduleError when it is none.
 Layout ParseLayout(std::string_view text);
 
 }  // namespace shardlab

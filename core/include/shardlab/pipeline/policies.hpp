@@ -15,7 +15,8 @@ namespace shardlab {
 
 /// One update of every chunk at the end of all lists: the gradient of the whole mini-batch, as in one process. On a
 /// rank with several chunks they step in ascending order of stages, so that ranks which hold the same stages agree on
-/// the order of their reductions. \throws ScheduleError when there are steps in the schedule already.
+/// the order of their reductions.
+/// \throws ScheduleError when there are steps in the schedule already.
 SHARDLAB_CONTRACT Schedule Flush(Schedule schedule);
 
 /// PipeDream: every micro-batch is an update. A forward uses the latest version of its stage, the backward of the same
@@ -26,12 +27,13 @@ SHARDLAB_CONTRACT Schedule Flush(Schedule schedule);
 ///
 ///     w_s(t+1) = w_s(t) - eta d_s f(w_0(max(t-(P-1), 0)), ..., w_s(max(t-(P-1-s), 0)), ...)
 ///
-/// Source: arXiv 1806.03377. \throws ScheduleError when there are steps in the schedule already.
+/// Source: arXiv 1806.03377.
+/// \throws ScheduleError when there are steps in the schedule already.
 SHARDLAB_CONTRACT Schedule StashWeights(Schedule schedule);
 
 /// PipeDream with vertical sync: micro-batch t uses version max(t-P+1, 0), the newest that the last stage can have as
-/// well, at every stage, P being the number of stages; steps as in StashWeights. Up to P versions a stage. \throws
-/// ScheduleError when there are steps in the schedule already.
+/// well, at every stage, P being the number of stages; steps as in StashWeights. Up to P versions a stage.
+/// \throws ScheduleError when there are steps in the schedule already.
 SHARDLAB_CONTRACT Schedule StashWeightsVerticalSync(Schedule schedule);
 
 /// PipeDream-2BW: an update every m micro-batches; the micro-batches of update t (from 0) use version max(t-1, 0) at

@@ -37,8 +37,8 @@ std::string ToPyTorchCsv(const Schedule& schedule);
 
 /// Reads such a CSV: compute-only and with communication, old files (`BW` for a whole backward, B with W for the
 /// halves) and new ones; of an overlapped pair `(0F7;7B3)OVERLAP_F_B` the two parts one after the other. UNSHARD and
-/// RESHARD, which gather and free sharded weights, are passed over. \throws ScheduleError that names line and cell, or
-/// when stages are neither linear, looped nor in a vee.
+/// RESHARD, which gather and free sharded weights, are passed over.
+/// \throws ScheduleError that names line and cell, or when stages are neither linear, looped nor in a vee.
 Schedule FromPyTorchCsv(std::string_view text, const std::string& name = "csv");
 
 /// Reads either form, told apart by the first word.
