@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "shardlab/autograd/conjugate_op.hpp"
+#include "shardlab/base/errors.hpp"
 #include "shardlab/communication/all_to_all_function.hpp"
 #include "shardlab/communication/operators.hpp"
 #include "shardlab/grade/body.hpp"
@@ -53,6 +54,12 @@ SHARDLAB_BODY(operators) {
     }
     const at::Tensor out = ApplyOperator(ctx, calls[i], x);
     ctx.Output("out" + number, out.detach());
+    if (mode != "none" && !out.requires_grad()) {
+      // Here backward would throw in LibTorch's words; in a model it would be left out, and the other ranks would hang.
+      throw ContractError(calls[i].at("op").get<std::string>() +
+                          ": its result needs no gradient on this rank, because the input needs none: autograd leaves "
+                          "the backward out here, and the other ranks wait for this rank's part of it for ever");
+    }
     if (mode == "plain") out.backward(ctx.Input("y" + number));
     if (mode == "expanded") out.sum().backward();
     if (mode == "transposed") out.transpose(0, 1).backward(ctx.Input("y" + number).transpose(0, 1).contiguous());

@@ -215,7 +215,7 @@ SHARDLAB_BODY(overlap_values) {
     const int backwards = ctx.Param<int>("backwards");
     for (int backward = 0; backward < backwards; ++backward) {
       average->Begin(backward + 1 == backwards);
-      at::Tensor loss = at::zeros({}, at::kDouble);
+      at::Tensor loss = at::zeros({}, at::kDouble).set_requires_grad(true);  // a loss also of no parameter at all
       for (int64_t i : order) {
         const at::Tensor c = ctx.Input("c" + std::to_string(backward) + "_" + std::to_string(i));
         loss = loss * 1 + (parameters[i] * c).sum();
