@@ -36,6 +36,7 @@ struct Message {
 /// One end of the connection between supervisor and referee.
 class Channel {
  public:
+  /// Takes over one of two connected stream sockets.
   explicit Channel(launch::Fd socket);
 
   /// \throws WireError when the other side does not take the message within `limit_s`
@@ -44,6 +45,7 @@ class Channel {
   /// within `limit_s`. \throws WireError when it is not, when the other side has gone, or when it is not a message
   std::optional<Message> Receive(double wait_s, double limit_s = 10);
 
+  /// For poll().
   int fd() const { return socket_.get(); }
 
  private:
@@ -61,9 +63,13 @@ PacketState ReceivePacket(int socket, nlohmann::json* packet, std::vector<launch
 
 /// \name Messages
 ///@{
+/// Asks for a case to be run.
 Message ToMessage(const CaseRequest& request);
+/// The case that `message` asks for. \throws WireError when it asks for none.
 CaseRequest RequestFrom(const Message& message);
+/// What became of a case.
 Message ToMessage(const CaseOutcome& outcome);
+/// What `message` says became of a case. \throws WireError when it says no such thing.
 CaseOutcome OutcomeFrom(const Message& message);
 ///@}
 
@@ -84,9 +90,10 @@ struct OutputHeader {
   uint32_t exit_code = 0;  ///< of kExited
   int64_t ended_ns = 0;    ///< MonotonicNs when the state became final
   uint64_t used = 0;       ///< bytes of frames
-  uint32_t message_length = 0;
-  char message[4000] = "";
+  uint32_t message_length = 0;  ///< bytes of `message` that count
+  char message[4000] = "";      ///< what the body threw
 };
+/// Where the frames begin.
 constexpr size_t kOutputHeaderBytes = 4096;
 static_assert(sizeof(OutputHeader) <= kOutputHeaderBytes);
 

@@ -19,17 +19,22 @@ namespace shardlab::launch {
 class Fd {
  public:
   Fd() = default;
+  /// Owns `fd`.
   explicit Fd(int fd) : fd_(fd) {}
   ~Fd() { Reset(); }
+  /// Takes over what `other` owns.
   Fd(Fd&& other) noexcept : fd_(other.Release()) {}
   Fd& operator=(Fd&& other) noexcept {
     Reset(other.Release());
     return *this;
   }
 
+  /// The descriptor, still owned.
   int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
+  /// The descriptor, no longer owned.
   int Release() { return std::exchange(fd_, -1); }
+  /// Closes what it owns, and owns `fd`.
   void Reset(int fd = -1);
 
  private:
@@ -46,6 +51,7 @@ class Deadline {
   explicit Deadline(double seconds);
   /// What is left, never negative.
   double seconds() const;
+  /// Whether nothing is left.
   bool Passed() const { return seconds() <= 0; }
   /// For poll(): rounded up, at most `longest`.
   int Milliseconds(int longest = 3'600'000) const;
@@ -77,8 +83,8 @@ int ThreadCount();
 
 /// A program to start.
 struct ProgramSpec {
-  std::string program;
-  std::vector<std::string> arguments;
+  std::string program;  ///< its path
+  std::vector<std::string> arguments;  ///< without the program's name
   std::map<std::string, std::string> environment;  ///< on top of the caller's
   int channel = -1;                                ///< becomes the program's descriptor 3
   int output = -1;                                 ///< becomes its standard output and error; -1: the caller's

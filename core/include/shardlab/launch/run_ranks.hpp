@@ -14,7 +14,7 @@ namespace shardlab {
 
 /// How a rank failed.
 struct RankFailure {
-  int rank = 0;
+  int rank = 0;                  ///< which one
   std::string message;           ///< "threw: ...", "was killed by SIGSEGV (invalid memory access)", "did not return within 10 s"
   bool not_implemented = false;  ///< a stub was called; `message` is its task
   bool usage = false;            ///< a UsageError or ContractError: what was asked for is at fault

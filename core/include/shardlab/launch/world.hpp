@@ -13,8 +13,8 @@ namespace shardlab {
 
 /// This process as a launcher describes it in the environment.
 struct LaunchedRank {
-  int rank = 0;
-  int ranks = 1;
+  int rank = 0;          ///< this process
+  int ranks = 1;         ///< how many there are
   std::string launcher;  ///< "torchrun", "mpirun", "srun"
 };
 
