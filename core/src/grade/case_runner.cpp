@@ -126,7 +126,8 @@ void Supervision::MakeFiles() {
     files.input = launch::MakeSealedMemory("shardlab-input", input);
     files.output = launch::MakeSharedMemory("shardlab-output",
                                             static_cast<int64_t>(kOutputHeaderBytes) + request_.output_limit_bytes);
-    files.printed = launch::MakeSharedMemory("shardlab-printed", kPrintedLimit + 1);
+    // A page more than is kept shows that there was more; less than a page of sealed memory takes nothing at all.
+    files.printed = launch::MakeSharedMemory("shardlab-printed", kPrintedLimit + 4096);
     readers_.emplace_back(files.announcements_read.get());
     files_.push_back(std::move(files));
   }

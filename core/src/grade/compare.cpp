@@ -90,7 +90,7 @@ std::string Grid(const std::vector<double>& values, const std::vector<bool>& wro
         const auto index = Index(static_cast<int64_t>(i), shape);
         text += fmt::format("\n  [{}, :, :]", fmt::join(index.begin(), index.end() - 2, ", "));
       }
-      text += "\n   ";
+      text += "\n    ";
     }
     text += fmt::format("{:>{}}", cells[i], width + 1);
   }

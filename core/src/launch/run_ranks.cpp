@@ -41,36 +41,49 @@ enum Letter : char { kThrew = 't', kStub = 's', kUsage = 'u', kEnvironment = 'e'
 std::filesystem::path MakeMeetingPlace() {
   std::string pattern = (std::filesystem::temp_directory_path() / "shardlab-ranks-XXXXXX").string();
   if (mkdtemp(pattern.data()) == nullptr) {
-    throw EnvironmentError(fmt::format("cannot make a directory in {}: {}", std::filesystem::temp_directory_path().string(),
-                                       std::strerror(errno)));
+    throw EnvironmentError(fmt::format("cannot make a directory in {}: {}",
+                                       std::filesystem::temp_directory_path().string(), std::strerror(errno)));
   }
   return pattern;
 }
 
-// What the child tells of the exception that ended its body; empty if none did.
-std::string RunBody(int rank, int ranks, const std::string& store_path, const RunRanksOptions& options,
-                    const std::function<void(const std::shared_ptr<Communicator>&)>& body) {
-  const auto tell = [](Letter letter, const std::exception& error) { return static_cast<char>(letter) + Brief(error); };
+// What a child tells of the exception that ended its body. `ns` is when: the others lose their connections to a rank
+// that fails, and may be heard first.
+struct Told {
+  char letter = 0;  // 0: nothing was thrown
+  int64_t ns = 0;
+  std::string message;
+};
+
+Told Catch(const std::function<void()>& body) {
+  const auto tell = [](Letter letter, const std::string& message) {
+    return Told{letter, launch::MonotonicNs(), message};
+  };
   try {
-    at::set_num_threads(options.threads);
-    GlooOptions gloo;
-    gloo.limit = std::chrono::milliseconds(static_cast<int64_t>(options.operation_limit_s * 1000));
-    const auto world =
-        MakeGlooCommunicator(c10::make_intrusive<c10d::FileStore>(store_path, ranks), rank, ranks, gloo);
-    body(world);
-    return "";
+    body();
+    return {};
   } catch (const NotImplemented& error) {
-    return tell(kStub, error);
+    return tell(kStub, Brief(error));
   } catch (const UsageError& error) {
-    return tell(kUsage, error);
+    return tell(kUsage, Brief(error));
   } catch (const ContractError& error) {
-    return tell(kUsage, error);
+    return tell(kUsage, Brief(error));
   } catch (const EnvironmentError& error) {
-    return tell(kEnvironment, error);
+    return tell(kEnvironment, Brief(error));
   } catch (const std::exception& error) {
-    return fmt::format("{}threw {}", static_cast<char>(kThrew), Brief(error));
+    return tell(kThrew, "threw " + Brief(error));
   } catch (...) {
-    return static_cast<char>(kThrew) + std::string("threw something that is not a std::exception");
+    return tell(kThrew, "threw something that is not a std::exception");
+  }
+}
+
+void WriteAll(const Fd& pipe, const char* bytes, size_t size) {
+  while (size > 0) {
+    const ssize_t written = write(pipe.get(), bytes, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;
+    bytes += written;
+    size -= static_cast<size_t>(written);
   }
 }
 
@@ -79,15 +92,22 @@ std::string RunBody(int rank, int ranks, const std::string& store_path, const Ru
                          const std::function<void(const std::shared_ptr<Communicator>&)>& body) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);  // it ended before the line above
-  const std::string told = RunBody(rank, ranks, store_path, options, body);
+  // It outlives the body, so that the connections are there until this rank has told.
+  std::shared_ptr<Communicator> world;
+  const Told told = Catch([&] {
+    at::set_num_threads(options.threads);
+    GlooOptions gloo;
+    gloo.limit = std::chrono::milliseconds(static_cast<int64_t>(options.operation_limit_s * 1000));
+    world = MakeGlooCommunicator(c10::make_intrusive<c10d::FileStore>(store_path, ranks), rank, ranks, gloo);
+    body(world);
+  });
   std::fflush(nullptr);
-  for (size_t done = 0; done < told.size();) {
-    const ssize_t written = write(pipe.get(), told.data() + done, told.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) break;
-    done += static_cast<size_t>(written);
+  if (told.letter != 0) {
+    WriteAll(pipe, &told.letter, sizeof told.letter);
+    WriteAll(pipe, reinterpret_cast<const char*>(&told.ns), sizeof told.ns);
+    WriteAll(pipe, told.message.data(), told.message.size());
   }
-  _exit(told.empty() ? 0 : 1);  // no destructors: the parent's atexit handlers are not this process's
+  _exit(told.letter == 0 ? 0 : 1);  // no destructors: the parent's atexit handlers are not this process's
 }
 
 struct Rank {
@@ -96,17 +116,25 @@ struct Rank {
   std::string told;
 };
 
-RankFailure Describe(int rank, const Rank& one, int wait_status) {
-  RankFailure failure;
-  failure.rank = rank;
-  if (one.told.empty()) {
-    failure.message = launch::DescribeWaitStatus(wait_status);
+struct Failure {
+  RankFailure what;
+  int64_t ns = 0;
+};
+
+Failure Describe(int rank, const Rank& one, int wait_status) {
+  Failure failure;
+  failure.what.rank = rank;
+  failure.ns = launch::MonotonicNs();
+  constexpr size_t kHead = sizeof(char) + sizeof failure.ns;
+  if (one.told.size() < kHead) {
+    failure.what.message = launch::DescribeWaitStatus(wait_status);
     return failure;
   }
-  failure.message = one.told.substr(1);
-  failure.not_implemented = one.told[0] == kStub;
-  failure.usage = one.told[0] == kUsage;
-  failure.environment = one.told[0] == kEnvironment;
+  std::memcpy(&failure.ns, one.told.data() + 1, sizeof failure.ns);
+  failure.what.message = one.told.substr(kHead);
+  failure.what.not_implemented = one.told[0] == kStub;
+  failure.what.usage = one.told[0] == kUsage;
+  failure.what.environment = one.told[0] == kEnvironment;
   return failure;
 }
 
@@ -116,10 +144,11 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
                                   const RunRanksOptions& options) {
   if (ranks < 1) throw ContractError(fmt::format("RunRanks: {} ranks; there is at least 1", ranks));
   if (const int threads = launch::ThreadCount(); threads != 1) {
-    throw ContractError(fmt::format(
-        "RunRanks: this process has {} threads, of which a fork copies one; start the ranks before any tensor operation, "
-        "with OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1",
-        threads));
+    throw ContractError(
+        fmt::format("RunRanks: this process has {} threads, of which a fork copies one; start the ranks before any "
+                    "tensor operation, "
+                    "with OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1",
+                    threads));
   }
   const std::filesystem::path meeting_place = MakeMeetingPlace();
   const std::string store_path = meeting_place / "store";
@@ -137,7 +166,7 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
     all[static_cast<size_t>(rank)].pipe = std::move(read_end);
   }
 
-  std::vector<RankFailure> failures;
+  std::vector<Failure> found;
   const Deadline limit(options.limit_s > 0 ? options.limit_s : 1e9);
   Deadline grace(1e9);
   bool ending = false;
@@ -173,21 +202,20 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
       int wait_status = 0;
       launch::Reap(one.pid, kGraceSeconds, &wait_status);
       if (wait_status == 0 && one.told.empty()) continue;
-      RankFailure failure = Describe(who[i], one, wait_status);
-      if (ending && one.told.empty()) failure.message = "was ended because another rank had failed";
-      failure.consequence = !failures.empty();
-      if (failures.empty()) grace = Deadline(kGraceSeconds);
-      failures.push_back(std::move(failure));
+      Failure failure = Describe(who[i], one, wait_status);
+      if (ending && one.told.empty()) failure.what.message = "was ended because another rank had failed";
+      if (found.empty()) grace = Deadline(kGraceSeconds);
+      found.push_back(std::move(failure));
     }
     if (ending) continue;
     if (limit.Passed()) {
       for (int rank : who) {
         if (!all[static_cast<size_t>(rank)].pipe) continue;
-        RankFailure failure;
-        failure.rank = rank;
-        failure.message = fmt::format("did not return within {:g} s", options.limit_s);
-        failure.consequence = !failures.empty();
-        failures.push_back(std::move(failure));
+        Failure failure;
+        failure.what.rank = rank;
+        failure.what.message = fmt::format("did not return within {:g} s", options.limit_s);
+        failure.ns = launch::MonotonicNs();
+        found.push_back(std::move(failure));
       }
       for (Rank& one : all) {
         if (one.pid <= 0 || !one.pipe) continue;
@@ -202,6 +230,13 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
   std::error_code ignored;  // a file that cannot be removed is no reason to lose the result
   std::filesystem::remove_all(meeting_place, ignored);
   if (!fork_error.empty()) throw EnvironmentError(fmt::format("cannot start {} ranks: {}", ranks, fork_error));
+
+  std::stable_sort(found.begin(), found.end(), [](const Failure& a, const Failure& b) { return a.ns < b.ns; });
+  std::vector<RankFailure> failures;
+  for (Failure& failure : found) {
+    failure.what.consequence = !failures.empty();
+    failures.push_back(std::move(failure.what));
+  }
   return failures;
 }
 

@@ -42,19 +42,19 @@ struct Run {
 
 /// What Launch needs. Inputs: by name, one tensor a rank (or one for all, with a single element); undefined: not given.
 struct RunSpec {
-  std::string body;                                       ///< registered with SHARDLAB_BODY
-  std::map<std::string, std::vector<at::Tensor>> inputs;  ///< see above
-  nlohmann::json params = nlohmann::json::object();       ///< small values, the same on every rank
-  double limit_s = 10;                                    ///< wall-clock time for all ranks together
-  int threads = 1;                                        ///< OpenMP threads a rank
-  bool point_to_point_only = false;                       ///< the communicator refuses collectives
-  FaultSpec faults;                                       ///< trouble to make on purpose
+  std::string body = "";                                       ///< registered with SHARDLAB_BODY
+  std::map<std::string, std::vector<at::Tensor>> inputs = {};  ///< see above
+  nlohmann::json params = nlohmann::json::object();            ///< small values, the same on every rank
+  double limit_s = 10;                                         ///< wall-clock time for all ranks together
+  int threads = 1;                                             ///< OpenMP threads a rank
+  bool point_to_point_only = false;                            ///< the communicator refuses collectives
+  FaultSpec faults = {};                                       ///< trouble to make on purpose
 };
 
 /// What a tensor is, for a person: where it stands in the model and how a rank's part lies in the whole.
 struct Label {
-  std::string what;             ///< "gradient of layer1.weight"
-  std::vector<int64_t> offset;  ///< index of the part's first element in the full tensor; empty: the whole
+  std::string what = "";             ///< "gradient of layer1.weight"
+  std::vector<int64_t> offset = {};  ///< index of the part's first element in the full tensor; empty: the whole
 };
 
 /// One case under way.

@@ -14,8 +14,8 @@ namespace shardlab {
 
 /// How a rank failed.
 struct RankFailure {
-  int rank = 0;                  ///< which one
-  std::string message;           ///< "threw: ...", "was killed by SIGSEGV (invalid memory access)", "did not return within 10 s"
+  int rank = 0;         ///< which one
+  std::string message;  ///< "threw ...", "was killed by SIGSEGV (invalid memory access)", "did not return within 10 s"
   bool not_implemented = false;  ///< a stub was called; `message` is its task
   bool usage = false;            ///< a UsageError or ContractError: what was asked for is at fault
   bool environment = false;      ///< an EnvironmentError: this machine cannot do it
@@ -24,17 +24,17 @@ struct RankFailure {
 
 /// How ranks run.
 struct RunRanksOptions {
-  double limit_s = 60;      ///< for all of it; 0: none, the communicator's limits remain
+  double limit_s = 60;            ///< for all of it; 0: none, the communicator's limits remain
   double operation_limit_s = 30;  ///< for one operation between ranks
-  int threads = 1;          ///< OpenMP threads a rank
+  int threads = 1;                ///< OpenMP threads a rank
 };
 
 /// Forks `ranks` processes from this one and runs `body` in each, with a communicator of all of them over Gloo on this
 /// machine. They meet in a fresh directory that is removed again; no port is fixed.
 ///
-/// A fork costs 0.02 s where starting a program that loads LibTorch costs 0.8 s, but it copies only the calling thread: a
-/// parent that has run OpenMP regions or has other threads would leave its children waiting for threads that do not exist.
-/// So this process must have one thread and have run no tensor operation.
+/// A fork costs 0.02 s where starting a program that loads LibTorch costs 0.8 s, but it copies only the calling thread:
+/// a parent that has run OpenMP regions or has other threads would leave its children waiting for threads that do not
+/// exist. So this process must have one thread and have run no tensor operation.
 ///
 /// When a rank fails the others have a second to notice, then they are ended. When RunRanks returns no process is left.
 ///
