@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "draw_common.hpp"
+#include "shardlab/base/xml.hpp"
 #include "shardlab/pipeline/draw.hpp"
 
 namespace shardlab {
@@ -48,26 +49,6 @@ const char kStyle[] = R"(<style>
   .version{font-size:8px;fill-opacity:.85} .end{text-anchor:end} .mid{text-anchor:middle}
 </style>
 )";
-
-std::string Escape(const std::string& text) {
-  std::string escaped;
-  for (const char letter : text) {
-    switch (letter) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      default:
-        escaped += static_cast<unsigned char>(letter) < 0x20 ? ' ' : letter;
-    }
-  }
-  return escaped;
-}
 
 // 1, 2 or 5 times a power of ten, so that a tick comes about every 80 pixels.
 double NiceTick(double pixels_per_time) {
@@ -140,7 +121,7 @@ class SvgPicture {
             "\n";
     Add(R"(<text class="t title" x="{:g}" y="30">{}</text>)"
         "\n",
-        16.0, Escape(schedule_.name));
+        16.0, EscapeXml(schedule_.name));
     const Footprint& keeps = simulation_.footprint;
     const auto largest = [](const std::vector<int>& list) {
       return list.empty() ? 0 : *std::max_element(list.begin(), list.end());
@@ -155,7 +136,7 @@ class SvgPicture {
     if (!simulation_.messages.empty()) figures += fmt::format(" \u00b7 {} messages", simulation_.messages.size());
     Add(R"(<text class="q" x="16" y="50">{}</text>)"
         "\n",
-        Escape(figures));
+        EscapeXml(figures));
 
     struct Entry {
       ActionKind kind;

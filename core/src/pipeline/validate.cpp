@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "execution.hpp"
+#include "footprint.hpp"
 #include "index.hpp"
 #include "shardlab/pipeline/dependencies.hpp"
 
@@ -319,71 +320,6 @@ class Validator {
   Index index_;
 };
 
-Footprint Measure(const Schedule& schedule) {
-  Footprint footprint;
-  const bool trains = schedule.HasBackward();
-  footprint.versions.assign(static_cast<size_t>(schedule.layout.chunks()), 1);
-  const Index index(schedule);
-  for (const auto& list : schedule.ranks) {
-    // Activations.
-    int live = 0;
-    int live_until_input_gradient = 0;
-    int kept = 0;
-    int most_live = 0;
-    int most_live_until_input_gradient = 0;
-    int most_kept = 0;
-    for (const Action& action : list) {
-      const bool recomputed = index.Has({ActionKind::kRecompute, action.chunk, action.microbatch});
-      if (action.kind == ActionKind::kForward && recomputed) ++kept;
-      if (action.kind == ActionKind::kRecompute) --kept;
-      if (action.kind == ActionKind::kRecompute || (action.kind == ActionKind::kForward && !recomputed)) {
-        ++live;
-        ++live_until_input_gradient;
-      }
-      most_kept = std::max(most_kept, kept);
-      most_live = std::max(most_live, live);
-      most_live_until_input_gradient = std::max(most_live_until_input_gradient, live_until_input_gradient);
-      if (GivesInputGradient(action.kind)) --live_until_input_gradient;
-      if (GivesWeightGradient(action.kind)) --live;
-      if (!trains && action.kind == ActionKind::kForward) {
-        --live;  // an evaluation keeps nothing
-        --live_until_input_gradient;
-      }
-    }
-    footprint.live.push_back(most_live);
-    footprint.live_until_input_gradient.push_back(most_live_until_input_gradient);
-    footprint.kept_inputs.push_back(most_kept);
-
-    // Weight versions: one is held until its last use, the latest for ever.
-    std::map<std::pair<int, int>, int> last_use;
-    for (int step = 0; step < static_cast<int>(list.size()); ++step) {
-      const Action& action = list[static_cast<size_t>(step)];
-      if (IsCompute(action.kind)) last_use[{action.chunk, action.version}] = step;
-    }
-    struct Held {
-      int latest = 0;
-      std::set<int> versions{0};
-    };
-    std::map<int, Held> chunks;
-    for (int step = 0; step < static_cast<int>(list.size()); ++step) {
-      const Action& action = list[static_cast<size_t>(step)];
-      Held& held = chunks[action.chunk];
-      if (action.kind == ActionKind::kStep) {
-        held.latest = action.version;
-        held.versions.insert(action.version);
-      }
-      for (auto version = held.versions.begin(); version != held.versions.end();) {
-        const auto use = last_use.find({action.chunk, *version});
-        const bool needed = *version == held.latest || (use != last_use.end() && use->second > step);
-        version = needed ? std::next(version) : held.versions.erase(version);
-      }
-      int& most = footprint.versions[static_cast<size_t>(action.chunk)];
-      most = std::max(most, static_cast<int>(held.versions.size()));
-    }
-  }
-  return footprint;
-}
-
 }  // namespace
 
 Footprint Validate(const Schedule& schedule, const RunRules& rules) {
@@ -392,7 +328,7 @@ Footprint Validate(const Schedule& schedule, const RunRules& rules) {
         fmt::format("a send window is 0 or more, not {}", std::min(rules.forward_window, rules.backward_window)));
   }
   Validator(schedule).Check(rules);
-  return Measure(schedule);
+  return MeasureFootprint(schedule);
 }
 
 }  // namespace shardlab

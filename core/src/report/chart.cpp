@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/base/xml.hpp"
 #include "shardlab/report/terminal.hpp"
 
 namespace shardlab {
@@ -39,29 +40,6 @@ constexpr std::array<LineColour, 6> kColours = {{{"#0072b2", "#56b4e9"},
                                                  {"#8a6d00", "#e6c84a"},
                                                  {"#444444", "#cccccc"}}};
 constexpr LineColour kReferenceColour = {"#9aa5b1", "#7b8794"};
-
-std::string Escape(const std::string& text) {
-  std::string escaped;
-  for (const char letter : text) {
-    switch (letter) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      default:
-        escaped += static_cast<unsigned char>(letter) < 0x20 ? ' ' : letter;
-    }
-  }
-  return escaped;
-}
 
 /// Maps values to pixels.
 class Axis {
@@ -308,16 +286,16 @@ class Chart {
         "  }}\n"
         "</style>\n"
         "<rect class=\"sl-ground\" width=\"{0}\" height=\"{1}\"/>\n",
-        width_, height_, Escape(options_.title.empty() ? options_.y_label : options_.title), light, dark);
+        width_, height_, EscapeXml(options_.title.empty() ? options_.y_label : options_.title), light, dark);
     double y = 32;
     if (!options_.title.empty()) {
       svg_ += fmt::format("<text class=\"sl-text sl-title\" x=\"{}\" y=\"{}\">{}</text>\n", left_, y,
-                          Escape(options_.title));
+                          EscapeXml(options_.title));
       y += 21;
     }
     if (!options_.subtitle.empty()) {
       svg_ += fmt::format("<text class=\"sl-text sl-quiet\" x=\"{}\" y=\"{}\">{}</text>\n", left_, y,
-                          Escape(options_.subtitle));
+                          EscapeXml(options_.subtitle));
     }
   }
 
@@ -345,10 +323,10 @@ class Chart {
   void Frame() {
     svg_ += fmt::format("<path class=\"sl-frame\" d=\"M{0} {1}V{2}H{3}\"/>\n", left_, top_, bottom_, right_);
     svg_ += fmt::format("<text class=\"sl-text\" x=\"{:.0f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
-                        (left_ + right_) / 2, height_ - 16, Escape(options_.x_label));
+                        (left_ + right_) / 2, height_ - 16, EscapeXml(options_.x_label));
     svg_ += fmt::format(
         "<text class=\"sl-text\" transform=\"translate(20 {:.0f}) rotate(-90)\" text-anchor=\"middle\">{}{}</text>\n",
-        (top_ + bottom_) / 2, Escape(options_.y_label), y_.log() ? " (log)" : "");
+        (top_ + bottom_) / 2, EscapeXml(options_.y_label), y_.log() ? " (log)" : "");
   }
 
   void Band(size_t index) {
@@ -463,7 +441,7 @@ class Chart {
       svg_ += fmt::format("<path class=\"sl-line {}sl-line{}\" d=\"M{:.0f} {:.1f}h22\"/>",
                           series_[i].reference ? "sl-reference " : "", i, legend_[i].x, y - 4.5);
       svg_ += fmt::format("<text class=\"sl-text\" x=\"{:.0f}\" y=\"{}\">{}</text>\n", legend_[i].x + 32, y,
-                          Escape(legend_[i].label));
+                          EscapeXml(legend_[i].label));
     }
   }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "shardlab/base/xml.hpp"
 #include "shardlab/report/score_card.hpp"
 
 namespace shardlab {
@@ -43,36 +44,6 @@ Json ModuleJson(const ModuleScore& module) {
           {"bonus", module.bonus}, {"bonus_max", module.bonus_max}, {"parts", std::move(parts)}};
 }
 
-/// Text for XML 1.0: the five special characters escaped, control characters (which XML forbids) shown as '?'.
-std::string Xml(const std::string& text) {
-  std::string escaped;
-  for (const char letter : text) {
-    switch (letter) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      case '\n':
-        escaped += "&#10;";
-        break;
-      case '\t':
-        escaped += "&#9;";
-        break;
-      default:
-        escaped += static_cast<unsigned char>(letter) < 0x20 ? '?' : letter;
-    }
-  }
-  return escaped;
-}
-
 std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 struct Counts {
@@ -84,17 +55,17 @@ struct Counts {
 std::string TestCase(const std::string& part, const std::string& name, Status status, const std::string& message,
                      double seconds, Counts& counts) {
   ++counts.tests;
-  const std::string open = fmt::format("    <testcase classname=\"{}\" name=\"{}\" time=\"{:.3f}\"", Xml(part),
-                                       Xml(name), std::isfinite(seconds) ? seconds : 0.0);
+  const std::string open = fmt::format("    <testcase classname=\"{}\" name=\"{}\" time=\"{:.3f}\"", EscapeXml(part),
+                                       EscapeXml(name), std::isfinite(seconds) ? seconds : 0.0);
   if (status == Status::kPassed) return open + "/>\n";
   if (status == Status::kSkipped) {
     ++counts.skipped;
-    return fmt::format("{}>\n      <skipped message=\"{}\"/>\n    </testcase>\n", open, Xml(FirstLine(message)));
+    return fmt::format("{}>\n      <skipped message=\"{}\"/>\n    </testcase>\n", open, EscapeXml(FirstLine(message)));
   }
   const bool failure = status == Status::kFailed || status == Status::kNotImplemented;
   ++(failure ? counts.failures : counts.errors);
   return fmt::format("{}>\n      <{} type=\"{}\" message=\"{}\">{}</{}>\n    </testcase>\n", open,
-                     failure ? "failure" : "error", Name(status), Xml(FirstLine(message)), Xml(message),
+                     failure ? "failure" : "error", Name(status), EscapeXml(FirstLine(message)), EscapeXml(message),
                      failure ? "failure" : "error");
 }
 
@@ -135,7 +106,7 @@ std::string ToJUnit(const ScoreCard& card) {
     suites += fmt::format(
         "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3f}\">\n{}"
         "  </testsuite>\n",
-        Xml(module.id), counts.tests, counts.failures, counts.errors, counts.skipped, seconds, cases);
+        EscapeXml(module.id), counts.tests, counts.failures, counts.errors, counts.skipped, seconds, cases);
     all.tests += counts.tests;
     all.failures += counts.failures;
     all.errors += counts.errors;

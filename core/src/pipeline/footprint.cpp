@@ -1,0 +1,89 @@
+#include "footprint.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "index.hpp"
+
+namespace shardlab {
+
+namespace {
+
+void MeasureActivations(const std::vector<Action>& list, bool trains, const Index& index, Footprint& footprint) {
+  int live = 0;
+  int live_until_input_gradient = 0;
+  int kept = 0;
+  int most_live = 0;
+  int most_live_until_input_gradient = 0;
+  int most_kept = 0;
+  for (const Action& action : list) {
+    const bool recomputed = index.Has({ActionKind::kRecompute, action.chunk, action.microbatch});
+    if (action.kind == ActionKind::kForward && recomputed) ++kept;
+    if (action.kind == ActionKind::kRecompute) --kept;
+    if (action.kind == ActionKind::kRecompute || (action.kind == ActionKind::kForward && !recomputed)) {
+      ++live;
+      ++live_until_input_gradient;
+    }
+    most_kept = std::max(most_kept, kept);
+    most_live = std::max(most_live, live);
+    most_live_until_input_gradient = std::max(most_live_until_input_gradient, live_until_input_gradient);
+    if (GivesInputGradient(action.kind)) --live_until_input_gradient;
+    if (GivesWeightGradient(action.kind)) --live;
+    if (!trains && action.kind == ActionKind::kForward) {
+      --live;  // an evaluation keeps nothing
+      --live_until_input_gradient;
+    }
+  }
+  footprint.live.push_back(most_live);
+  footprint.live_until_input_gradient.push_back(most_live_until_input_gradient);
+  footprint.kept_inputs.push_back(most_kept);
+}
+
+// A version is held until its last use, the latest for ever.
+void MeasureVersions(const std::vector<Action>& list, Footprint& footprint) {
+  std::map<std::pair<int, int>, int> last_use;
+  for (int step = 0; step < static_cast<int>(list.size()); ++step) {
+    const Action& action = list[static_cast<size_t>(step)];
+    if (IsCompute(action.kind)) last_use[{action.chunk, action.version}] = step;
+  }
+  struct Held {
+    int latest = 0;
+    std::set<int> versions{0};
+  };
+  std::map<int, Held> chunks;
+  for (int step = 0; step < static_cast<int>(list.size()); ++step) {
+    const Action& action = list[static_cast<size_t>(step)];
+    Held& held = chunks[action.chunk];
+    if (action.kind == ActionKind::kStep) {
+      held.latest = action.version;
+      held.versions.insert(action.version);
+    }
+    for (auto version = held.versions.begin(); version != held.versions.end();) {
+      const auto use = last_use.find({action.chunk, *version});
+      const bool needed = *version == held.latest || (use != last_use.end() && use->second > step);
+      version = needed ? std::next(version) : held.versions.erase(version);
+    }
+    int& most = footprint.versions[static_cast<size_t>(action.chunk)];
+    most = std::max(most, static_cast<int>(held.versions.size()));
+  }
+}
+
+}  // namespace
+
+Footprint MeasureFootprint(const Schedule& schedule) {
+  Footprint footprint;
+  footprint.versions.assign(static_cast<size_t>(schedule.layout.chunks()), 1);
+  const bool trains = schedule.HasBackward();
+  const Index index(schedule);
+  for (const auto& list : schedule.ranks) {
+    MeasureActivations(list, trains, index, footprint);
+    MeasureVersions(list, footprint);
+  }
+  return footprint;
+}
+
+}  // namespace shardlab
