@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <map>
 #include <random>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -141,6 +142,7 @@ class GradeRun {
     plan_.clear();
     results_.clear();
     not_passed_.clear();
+    not_implemented_.clear();
     for (const CompileFailure& failure : scoring.compile_failures) {
       for (const Part& part : rubric.parts) {
         const bool of_part = std::find(part.files.begin(), part.files.end(), failure.file) != part.files.end();
@@ -180,6 +182,10 @@ class GradeRun {
     };
     session.on_result = [&](const CaseResult& result) {
       results_.push_back(result);
+      if (result.status == Status::kNotImplemented) {
+        not_implemented_.insert(result.part + "/" + BaseName(result.id));
+        if (result.kind == grade::Kind::kValue) not_implemented_.insert(result.part);
+      }
       if (result.status != Status::kPassed) {
         not_passed_.emplace(ShortId(result.part), fmt::format("builds on {}, which has not passed yet", result.part));
       }
@@ -204,7 +210,9 @@ class GradeRun {
     any_planned_ = any_planned_ || !plan_.empty();
   }
 
-  /// A part's cases are not worth running when its file does not compile or a part that it builds on has failed a case.
+  /// Cases that can give no point any more are not worth a student's time: those of a file that does not compile, those
+  /// of a part that builds on one that has failed a case, and where a function is not written yet, the same case on
+  /// other numbers of ranks and the part's cases of other kinds.
   std::string WhySkip(const Rubric& rubric, const PlannedCase& planned) const {
     const Part* part = rubric.Find(ShortId(planned.part));
     if (!part) return "";
@@ -214,6 +222,9 @@ class GradeRun {
       const auto at = not_passed_.find(before);
       if (at != not_passed_.end()) return fmt::format("builds on {}, which has not passed yet", rubric.FullId(before));
     }
+    const bool same = not_implemented_.count(planned.part + "/" + BaseName(planned.id)) > 0;
+    const bool other_kind = planned.kind != grade::Kind::kValue && not_implemented_.count(planned.part) > 0;
+    if (same || other_kind) return fmt::format("{} is not implemented yet", planned.part);
     return "";
   }
 
@@ -238,13 +249,13 @@ class GradeRun {
     const std::string id = Paint(next->id, Tone::kStrong, context_.out);
     switch (next->status) {
       case Status::kDoesNotCompile:
-        return fmt::format("Next: make {} compile; {} looks at it again.", id,
+        return fmt::format("Next: make {} compile, then\n      {}", id,
                            Paint("./lab grade " + next->id, Tone::kAccent, context_.out));
       case Status::kNotImplemented:
-        return fmt::format("Next: {} (handout: exercises/{}/README.md).  {}", id,
+        return fmt::format("Next: {}  (handout: exercises/{}/README.md)\n      {}", id,
                            next->id.substr(0, next->id.find('.')), hint);
       default:
-        return fmt::format("Next: {}.  {}", id, hint);
+        return fmt::format("Next: {}\n      {}", id, hint);
     }
   }
 
@@ -299,6 +310,9 @@ class GradeRun {
     }
   }
 
+  /// "all_gather_values" for "all_gather_values/ranks=3".
+  static std::string BaseName(const std::string& id) { return id.substr(0, id.find('/')); }
+
   static std::string ShortId(const std::string& part) { return part.substr(part.find('.') + 1); }
 
   static constexpr const char* kEndedEarly = "not run: the run was ended early";
@@ -317,6 +331,7 @@ class GradeRun {
   std::vector<PlannedCase> plan_;
   std::vector<CaseResult> results_;
   std::map<std::string, std::string> not_passed_;  // part id -> why it cannot be passed any more
+  std::set<std::string> not_implemented_;          // parts, and PART/CASE without the ranks
 };
 
 }  // namespace

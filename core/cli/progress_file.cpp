@@ -58,8 +58,9 @@ void Record(const ScoreCard& card, ProgressMap& progress) {
       const bool whole = std::none_of(part.cases.begin(), part.cases.end(), [](const grade::CaseResult& result) {
         return result.status == grade::Status::kSkipped;
       });
-      const bool compiled = part.status != grade::Status::kDoesNotCompile;
-      if (compiled && (waits || !whole || part.cases.empty())) continue;
+      // Of these two the status is known without every case.
+      const bool known = part.status == grade::Status::kDoesNotCompile || part.status == grade::Status::kNotImplemented;
+      if (!known && (waits || !whole || part.cases.empty())) continue;
       PartProgress& entry = progress[part.id];
       entry.best = std::max(entry.best, part.score);
       entry.last = part.score;

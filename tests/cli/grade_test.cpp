@@ -119,6 +119,15 @@ TEST_F(Grading, AFailureCostsItsPartAndThoseAfterIt) {
   EXPECT_THAT(out_, AllOf(HasSubstr("it went wrong"), HasSubstr("./lab hint demo.first")));
 }
 
+TEST_F(Grading, WhatIsNotWrittenYetIsFoundOutOnce) {
+  ends_["demo.first"] = Status::kNotImplemented;
+  EXPECT_EQ(Run(What({"demo.first"})), 1);
+  EXPECT_THAT(ran_, ElementsAre("demo.first/values/ranks=2")) << "its cost can give no point";
+  EXPECT_EQ(card_["modules"][0]["parts"][0]["status"], "not implemented");
+  EXPECT_EQ(Progress("demo.first")["status"], "not implemented");
+  EXPECT_THAT(out_, HasSubstr("Next: demo.first  (handout: exercises/demo/README.md)\n      ./lab hint demo.first\n"));
+}
+
 TEST_F(Grading, TheBestScoreIsKept) {
   Run(What({"demo.first"}));
   ends_["demo.first"] = Status::kFailed;

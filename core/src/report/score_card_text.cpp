@@ -195,7 +195,10 @@ class CardWriter {
           });
       if (more) continue;
       const bool exact = result.measured == result.target;
-      Indented(fmt::format("{}: {} {}, target {}{}", result.id, PrettyNumber(result.measured), result.unit,
+      // "1 round", but "1 ms".
+      const bool one = result.measured == 1 && result.unit.size() > 2 && result.unit.back() == 's';
+      const std::string unit = one ? result.unit.substr(0, result.unit.size() - 1) : result.unit;
+      Indented(fmt::format("{}: {} {}, target {}{}", result.id, PrettyNumber(result.measured), unit,
                            exact ? "" : "at most ", PrettyNumber(result.target)),
                Tone::kQuiet);
     }
@@ -205,7 +208,7 @@ class CardWriter {
     if (!options_.next.empty()) return options_.next;
     const PartScore* next = NextPart(card);
     if (!next) return card.AllPassed() ? "Everything that was asked for has passed." : "";
-    return fmt::format("Next: {}  {}", Paint(next->id, Tone::kStrong, terminal_),
+    return fmt::format("Next: {}\n      {}", Paint(next->id, Tone::kStrong, terminal_),
                        Paint("./lab hint " + next->id, Tone::kAccent, terminal_));
   }
 
