@@ -28,10 +28,10 @@ Tensors OnlyRoot(CaseContext& t, int root, const at::Tensor& value) {
 /// A tree's cost, as broadcast and reduce share it.
 void ExpectTreeCost(CaseContext& t, const Run& run, int64_t bytes) {
   const int64_t messages = t.ranks() - 1;
-  t.ExpectCost("messages in all", run.TotalCost().messages, messages, "messages");
-  t.ExpectCost("bytes in all", run.TotalCost().bytes_sent, messages * bytes, "bytes");
   t.ExpectCost("steps, when every rank sends and receives one message at a time", OneAtATimeSteps(run.outcome),
                CeilLog2(t.ranks()), "steps");
+  t.ExpectCost("messages in all", run.TotalCost().messages, messages, "messages");
+  t.ExpectCost("bytes in all", run.TotalCost().bytes_sent, messages * bytes, "bytes");
 }
 
 /// Splits of rows that are even, uneven, and with ranks that get none.
@@ -181,9 +181,9 @@ SHARDLAB_CASE(trees, scatter_cost, kCost, {4}) {
   Calls calls("scatter");
   calls.Add(Text(rows), ScatterInputs(t, 1, t.Integers({100, 5}, at::kDouble)), {{"rows", rows}, {"root", 1}});
   const Run run = t.Launch(calls.spec);
+  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes");
   t.ExpectCost("messages in all", run.TotalCost().messages, 3, "messages");
   t.ExpectCost("rounds", run.TotalCost().rounds, 1, "rounds");
-  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes");
 }
 
 SHARDLAB_CASE(trees, gather_cost, kCost, {4}) {
@@ -191,9 +191,9 @@ SHARDLAB_CASE(trees, gather_cost, kCost, {4}) {
   Calls calls("gather");
   calls.Add(Text(rows), Parts(t, t.Integers({100, 5}, at::kDouble), rows), {{"rows", rows}, {"root", 1}});
   const Run run = t.Launch(calls.spec);
+  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes");
   t.ExpectCost("messages in all", run.TotalCost().messages, 3, "messages");
   t.ExpectCost("rounds", run.TotalCost().rounds, 1, "rounds");
-  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes");
 }
 
 // All four with inputs that lie otherwise in memory, and with messages that are late
