@@ -126,13 +126,13 @@ SHARDLAB_CASE(mlp, cost, kCost, {2, 3, 4}) {
   calls.Add(Mlp(t, sizes, /*fused=*/false));
   const Run run = calls.Launch(t);
   const auto part = [&](int64_t size, int rank) { return sizes.rows * SplitRange(size, t.ranks(), rank).size(); };
-  ExpectTraffic(t, run, "backward of " + calls.call(0).what, "backward 0.0", "end 0.0", [&](int) {
-    return std::vector<Collective>{{OpKind::kAllReduce, sizes.rows * sizes.hidden},
-                                   {OpKind::kAllReduce, sizes.rows * sizes.in}};
-  });
   ExpectTraffic(t, run, "forward of " + calls.call(0).what, "forward 0.0", "backward 0.0", [&](int rank) {
     return std::vector<Collective>{{OpKind::kAllGather, part(sizes.hidden, rank)},
                                    {OpKind::kAllGather, part(sizes.out, rank)}};
+  });
+  ExpectTraffic(t, run, "backward of " + calls.call(0).what, "backward 0.0", "end 0.0", [&](int) {
+    return std::vector<Collective>{{OpKind::kAllReduce, sizes.rows * sizes.hidden},
+                                   {OpKind::kAllReduce, sizes.rows * sizes.in}};
   });
 }
 SHARDLAB_CASE(mlp, input_without_gradient, kRobustness, {2, 3}) {
@@ -147,11 +147,11 @@ SHARDLAB_CASE(fused, one_round_each_way, kCost, {2, 3, 4}) {
   LayerCalls calls(t.ranks());
   calls.Add(Mlp(t, sizes, /*fused=*/true));
   const Run run = calls.Launch(t);
-  ExpectTraffic(t, run, "backward of " + calls.call(0).what, "backward 0.0", "end 0.0", [&](int) {
-    return std::vector<Collective>{{OpKind::kAllReduce, sizes.rows * sizes.in}};
-  });
   ExpectTraffic(t, run, "forward of " + calls.call(0).what, "forward 0.0", "backward 0.0", [&](int) {
     return std::vector<Collective>{{OpKind::kAllReduce, sizes.rows * sizes.out}};
+  });
+  ExpectTraffic(t, run, "backward of " + calls.call(0).what, "backward 0.0", "end 0.0", [&](int) {
+    return std::vector<Collective>{{OpKind::kAllReduce, sizes.rows * sizes.in}};
   });
 }
 SHARDLAB_CASE(fused, no_round_back_without_input_gradient, kCost, {2, 4}) {

@@ -132,8 +132,11 @@ void ExpectSameTraining(CaseContext& t, const TrainingPlan& plan, int64_t count,
                            name, rank, steps));
     }
     for (const auto& [name, value] : reference.buffers) {
-      ExpectPart(t, run, rank, "buffer." + name, "the buffer", name, value.to(at::kDouble), scale,
-                 static_cast<double>(steps));
+      if (value.is_floating_point()) {
+        ExpectPart(t, run, rank, "buffer." + name, "the buffer", name, value, scale, static_cast<double>(steps));
+      } else {
+        t.ExpectEqual(run, rank, "buffer." + name, value, {fmt::format("the buffer `{}`", name), {}});
+      }
     }
   }
 }
@@ -183,8 +186,8 @@ SHARDLAB_CASE(train, curve_of_an_mlp, kValue, {1, 2, 4}) { ExpectSameTraining(t,
 SHARDLAB_CASE(train, curve_of_an_mlp_with_layer_norm, kValue, {2, 3, 4}) {
   ExpectSameTraining(t, Plan(t, "mlp-ln", 25), 100);
 }
-SHARDLAB_CASE(train, curve_of_a_cnn_with_batch_norm, kValue, {1, 2, 3}) {
-  ExpectSameTraining(t, Plan(t, "cnn-bn", 20), 100);
+SHARDLAB_CASE(train, curve_of_a_cnn_with_batch_norm, kValue, {2, 3}) {
+  ExpectSameTraining(t, Plan(t, "cnn-bn", 14), 100);
 }
 
 // ------------------------------------------------------------------------------------------------ gradients
