@@ -154,12 +154,18 @@ class GradeRun {
     } else {
       RunSession(selection, scoring);
     }
+    for (const Part& part : rubric.parts) {
+      for (const std::string& before : part.after) {
+        if (not_passed_.count(before)) waits_for_.emplace(rubric.FullId(part.id), rubric.FullId(before));
+      }
+    }
     card_.modules.push_back(ScoreModule(rubric, plan_, results_, scoring));
   }
 
   void RunSession(const Selection& selection, ScoreOptions& scoring) {
     const Rubric& rubric = selection.rubric;
     Progress progress(rubric.id, 0, stderr, context_.err);
+    progress.Update(0, "starting");
     grade::SessionOptions session;
     session.module = rubric.id;
     session.host_program = context_.InBuild(fmt::format("bin/host_{}_{}", rubric.id, card_.flavour));
@@ -245,6 +251,12 @@ class GradeRun {
     if (problem_) return "This machine could not run everything: ./lab doctor says what it lacks.";
     const PartScore* next = NextPart(card_);
     if (options_.solutions || !next) return "";
+    if (next->status == Status::kSkipped && waits_for_.count(next->id)) {  // on a part that was not asked for
+      std::string first = next->id;
+      while (waits_for_.count(first)) first = waits_for_.at(first);
+      return fmt::format("Next: {}, which {} builds on\n      {}", Paint(first, Tone::kStrong, context_.out), next->id,
+                         Paint("./lab grade " + first, Tone::kAccent, context_.out));
+    }
     const std::string hint = Paint("./lab hint " + next->id, Tone::kAccent, context_.out);
     const std::string id = Paint(next->id, Tone::kStrong, context_.out);
     switch (next->status) {
@@ -323,9 +335,10 @@ class GradeRun {
   std::vector<Selection> selections_;
   ScoreCard card_;
   std::vector<grade::LearningCurve> curves_;
-  int interrupted_ = 0;       // the signal
-  bool problem_ = false;      // the machine could not run a session
-  bool any_planned_ = false;  // of any module
+  std::map<std::string, std::string> waits_for_;  // full ids: a part and the first that it builds on and that failed
+  int interrupted_ = 0;                           // the signal
+  bool problem_ = false;                          // the machine could not run a session
+  bool any_planned_ = false;                      // of any module
 
   // Of the module under way:
   std::vector<PlannedCase> plan_;

@@ -145,6 +145,7 @@ TEST_F(Grading, OnePartIsGradedWithThoseBeforeItButScoredAlone) {
   ends_["demo.first"] = Status::kFailed;
   EXPECT_EQ(Run(What({"demo.second"})), 1);
   EXPECT_THAT(out_, HasSubstr("builds on demo.first, which has not passed yet"));
+  EXPECT_THAT(out_, HasSubstr("Next: demo.first, which demo.second builds on\n      ./lab grade demo.first\n"));
 }
 
 TEST_F(Grading, AFileThatDoesNotCompileIsNamedWithTheFirstErrorInIt) {
