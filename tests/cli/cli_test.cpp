@@ -1,9 +1,16 @@
 // What a person types and reads, except grading itself.
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "process.hpp"
 #include "tree.hpp"
 
 namespace {
@@ -226,6 +233,34 @@ TEST_F(Cli, BenchRunsProgramsOfItsOwnAndKeepsTheirTables) {
   EXPECT_EQ(ended.out, "toy --steps 3\n");
   EXPECT_THAT(Read("bench.json"), HasSubstr("\"toy --steps 3\""));
   EXPECT_THAT(Lab("bench tay").err, HasSubstr("did you mean 'toy'? There are edit, toy."));
+}
+
+TEST_F(Cli, BenchEditSavesAFileOfEachModuleAndBuildsItsHost) {
+  Write("build/build.ninja", "build host_demo_exercises: phony bin/host_demo_exercises\n");
+  const auto before = std::filesystem::last_write_time(In("exercises/demo/a.cpp"));
+  std::filesystem::last_write_time(In("exercises/demo/a.cpp"), before - std::chrono::hours(1));
+  const Ended ended = Lab("bench edit --json " + In("bench.json"));
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(ended.out, AllOf(HasSubstr("demo                 exercises/demo/a.cpp"), Not(HasSubstr("other"))));
+  EXPECT_GE(std::filesystem::last_write_time(In("exercises/demo/a.cpp")), before);
+  EXPECT_EQ(Read("exercises/demo/a.cpp"), "// stub of a.cpp\n");
+  EXPECT_THAT(Read("bench.json"), AllOf(HasSubstr("\"module\": \"demo\""), HasSubstr("\"seconds\": ")));
+}
+
+TEST_F(Cli, ASignalThatOnlyLabGetsReachesItsChild) {
+  const auto start = std::chrono::steady_clock::now();
+  std::thread killer([] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    kill(getpid(), SIGTERM);
+  });
+  EXPECT_EQ(shardlab::cli::RunProcess({"sleep", "30"}), 128 + SIGTERM);
+  killer.join();
+  EXPECT_EQ(shardlab::cli::SignalDuringProcess(), SIGTERM);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+}
+
+TEST_F(Cli, AProgramThatIsNotThereHasStatus127) {
+  EXPECT_EQ(shardlab::cli::RunProcess({"no-such-program-anywhere"}), 127);
 }
 
 TEST_F(Cli, DoctorNamesWhatItLooksAt) {
