@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "shardlab/autograd/conjugate_op.hpp"
@@ -102,7 +103,7 @@ TEST(ConjugateOp, RunsBackwardOnlyWhereAGradientIsNeededOrAlways) {
   op.always = true;
   Backward(Apply(op, data) * weight);
   EXPECT_EQ(calls, 1);
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   EXPECT_FALSE(Apply(op, data).requires_grad());
 }
 

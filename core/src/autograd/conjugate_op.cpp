@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
@@ -71,7 +72,7 @@ class Bridge : public torch::autograd::Function<Bridge> {
   static Tensors backward(torch::autograd::AutogradContext* context, const Tensors& gradients) {
     const auto held = c10::static_intrusive_pointer_cast<Held>(context->saved_data["held"].toCapsule());
     const std::string& name = held->op.name;
-    if (at::GradMode::is_enabled()) {
+    if (c10::GradMode::is_enabled()) {
       throw ContractError(fmt::format("{}: its backward cannot be differentiated again", name));
     }
     Tensors own;

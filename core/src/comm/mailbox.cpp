@@ -11,6 +11,7 @@
 #include <utility>
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
@@ -142,7 +143,7 @@ class Mailbox final : public Communicator {
         Finish(both, fmt::format("{} was sent and {} was to be received", Describe(from), Describe(to)));
         continue;
       }
-      const at::NoGradGuard no_grad;
+      const c10::NoGradGuard no_grad;
       to.detach().copy_(from.detach());
       Finish(both, "");
     }

@@ -1,6 +1,7 @@
 #include "shardlab/comm/operation.hpp"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -52,7 +53,7 @@ std::string Describe(const Operation& operation) {
 }
 
 void ExecuteCollective(const std::vector<const Operation*>& operations) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   const size_t ranks = operations.size();
   const Operation& first = *operations[0];
   switch (first.kind) {
