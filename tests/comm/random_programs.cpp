@@ -25,7 +25,7 @@ struct Machine {
   struct Posted {
     int rank = 0;
     Line line{Line::kWait};  // until something is posted here
-    int64_t time = 0;
+    int64_t clock = 0;
     size_t index = 0;
     bool waited = false;
     uint64_t id = 0;
@@ -47,9 +47,9 @@ struct Machine {
             posted.line.tag};
   }
 
-  void Post(int rank, int64_t time) {
+  void Post(int rank) {
     const size_t number = next[size_t(rank)];
-    Posted posted{rank, program[size_t(rank)][number], time, 0, false, 0};
+    Posted posted{rank, program[size_t(rank)][number], 0, 0, false, 0};
     const std::pair<int, size_t> self{rank, number};
     if (posted.line.kind == Line::kCollective) {
       posted.index = calls_of[{posted.line.group, rank}]++;
@@ -65,19 +65,19 @@ struct Machine {
 
   Posted& At(std::pair<int, size_t> where) { return lines[size_t(where.first)][where.second]; }
 
-  // When the operation is complete; -1: some side is missing.
-  int64_t Complete(const Posted& posted) {
-    int64_t latest = posted.time;
+  // The round of an operation: one after the sender's, or the last rank's, clock; -1: some side is missing.
+  int64_t Round(const Posted& posted) {
     if (posted.line.kind == Line::kCollective) {
       const auto& sides = calls[{posted.line.group, posted.index}];
       if (sides.size() < Members(program, posted.line.group).size()) return -1;
-      for (const auto& side : sides) latest = std::max(latest, At(side).time);
-    } else {
-      const auto& others = (posted.line.kind == Line::kSend ? recvs : sends)[KeyOf(posted)];
-      if (others.size() <= posted.index) return -1;
-      latest = std::max(latest, At(others[posted.index]).time);
+      int64_t latest = 0;
+      for (const auto& side : sides) latest = std::max(latest, At(side).clock);
+      return latest + 1;
     }
-    return latest + 1;
+    const bool send = posted.line.kind == Line::kSend;
+    const auto& others = (send ? recvs : sends)[KeyOf(posted)];
+    if (others.size() <= posted.index) return -1;
+    return (send ? posted.clock : At(others[posted.index]).clock) + 1;
   }
 };
 
@@ -193,25 +193,36 @@ Truth Simulate(const Program& program) {
   Truth truth;
   truth.stuck.resize(program.size());
   truth.rounds.resize(program.size());
-  size_t total = 0;
-  for (const auto& lines : program) total += lines.size();
-  for (int64_t now = 0; now <= static_cast<int64_t>(total) + 1; ++now) {
-    for (bool moved = true; moved;) {
-      moved = false;
-      for (size_t rank = 0; rank < program.size(); ++rank) {
-        size_t& next = machine.next[rank];
-        while (next < program[rank].size()) {
-          const Line& line = program[rank][next];
-          if (line.kind == Line::kWait) {
-            auto& waited = machine.lines[rank][static_cast<size_t>(line.waits_for)];
-            const int64_t complete = machine.Complete(waited);
-            if (complete < 0 || complete > now) break;
-            waited.waited = true;
-          } else {
-            machine.Post(static_cast<int>(rank), now);
-          }
-          ++next;
-          moved = true;
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (size_t rank = 0; rank < program.size(); ++rank) {
+      size_t& next = machine.next[rank];
+      while (next < program[rank].size()) {
+        const Line& line = program[rank][next];
+        if (line.kind == Line::kWait) {
+          auto& waited = machine.lines[rank][static_cast<size_t>(line.waits_for)];
+          if (machine.Round(waited) < 0) break;
+          waited.waited = true;
+        } else {
+          machine.Post(static_cast<int>(rank));
+        }
+        ++next;
+        moved = true;
+      }
+    }
+  }
+  // Rounds: clocks only grow, so going through all ranks until nothing changes finds them.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (size_t rank = 0; rank < program.size(); ++rank) {
+      int64_t clock = 0;
+      for (size_t i = 0; i < machine.next[rank]; ++i) {
+        const Line& line = program[rank][i];
+        if (line.kind == Line::kWait) {
+          clock = std::max(clock, machine.Round(machine.lines[rank][static_cast<size_t>(line.waits_for)]));
+        } else {
+          changed = changed || machine.lines[rank][i].clock != clock;
+          machine.lines[rank][i].clock = clock;
         }
       }
     }
@@ -221,9 +232,9 @@ Truth Simulate(const Program& program) {
     truth.deadlock = truth.deadlock || truth.stuck[rank];
     for (auto& posted : machine.lines[rank]) {
       if (posted.line.kind == Line::kWait) continue;
-      const int64_t complete = machine.Complete(posted);
-      truth.rounds[rank] = std::max(truth.rounds[rank], complete);
-      truth.leftover = truth.leftover || complete < 0 || !posted.waited;
+      const int64_t round = machine.Round(posted);
+      truth.rounds[rank] = std::max(truth.rounds[rank], round);
+      truth.leftover = truth.leftover || round < 0 || !posted.waited;
     }
   }
   truth.leftover = truth.leftover && !truth.deadlock;
@@ -273,7 +284,7 @@ std::string AskMatcher(const Program& program, const Truth& truth, std::mt19937&
       if (!blocked[rank]) {
         record.kind = RecordKind::kBlock;
         blocked[rank] = true;
-      } else if (machine.Complete(waited) >= 0) {
+      } else if (machine.Round(waited) >= 0) {
         record.kind = RecordKind::kUnblock;
         blocked[rank] = false;
         ++next;
@@ -294,7 +305,7 @@ std::string AskMatcher(const Program& program, const Truth& truth, std::mt19937&
     if (line.kind != Line::kCollective || line.op == OpKind::kBroadcast) record.peer = line.peer;
     (line.kind == Line::kRecv ? record.bytes_received : record.bytes_sent) = 4 * line.size;
     pipes[rank].push_back(record);
-    machine.Post(static_cast<int>(rank), 0);
+    machine.Post(static_cast<int>(rank));
     machine.lines[rank][next].id = record.id;
     ++next;
     return true;

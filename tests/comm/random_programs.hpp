@@ -35,13 +35,13 @@ struct Mischief {
 
 Program RandomProgram(std::mt19937& random, const Mischief& mischief);
 
-/// What happens by the rules, found by running all ranks in unit steps of time.
+/// What happens by the rules.
 struct Truth {
   std::vector<bool> stuck;      ///< ranks that never come to their end
   bool deadlock = false;        ///< any
   bool mismatch = false;        ///< two sides that meet do not fit
   bool leftover = false;        ///< everybody ends, and something is left
-  std::vector<int64_t> rounds;  ///< when each rank's last operation is complete
+  std::vector<int64_t> rounds;  ///< the round of each rank's last operation
   std::string Text() const;
 };
 

@@ -39,7 +39,7 @@ TEST(RandomPrograms, OverGloo) {
   std::mt19937 random(77);
   int deadlocks = 0;
   double slowest = 0;
-  for (int i = 0; i < 80; ++i) {
+  for (int i = 0; i < 60; ++i) {
     // Nothing that does not fit: Gloo ends the process.
     const Program program = RandomProgram(random, MischiefOf(unsigned(i) % 4));
     const Truth truth = Simulate(program);

@@ -20,8 +20,10 @@ namespace {
 //     kUnblock. From that: mismatches, deadlocks, leftovers.
 //
 // (2) What would happen on an ideal machine. Each thread's posts and waits are steps, taken in their order; a wait is
-//     passed only when every side of the operation has been posted *on this machine*, and completes one unit of time
-//     after. From that: rounds, and programs that came through only because a collective returned early.
+//     passed only when every side of the operation has been posted *on this machine*. Every thread has a clock that
+//     counts rounds: a message posted at 3 is of round 4, and whoever has waited for it, on either side, has a clock of
+//     at least
+//     4. From that: rounds, and programs that came through only because a collective returned early.
 
 struct Operation {
   Record post;
@@ -32,8 +34,8 @@ struct Operation {
   bool waited = false;
   // On the ideal machine:
   bool posted = false;
-  int64_t clock = 0;      // when it was posted
-  int64_t complete = -1;  // when it is complete; -1: not yet
+  int64_t clock = 0;      // its thread's when it was posted
+  int64_t complete = -1;  // its round, once every side has been posted; -1: not yet
 };
 
 // The messages from one rank to another with one tag.
@@ -703,7 +705,8 @@ struct Matcher::Impl {
       const auto& others = ChannelOf(op).OtherSide(op.post.op);
       if (others.size() <= op.index || !others[op.index]->posted) return;
       Operation& other = *others[op.index];
-      for (Operation* side : {&op, &other}) Complete(side, 1 + std::max(op.clock, other.clock), ready);
+      const Operation& send = op.post.op == OpKind::kSend ? op : other;
+      for (Operation* side : {&op, &other}) Complete(side, send.clock + 1, ready);
       return;
     }
     Call& call = CallOf(op);

@@ -66,10 +66,9 @@ struct RankStatistics {
   std::array<int64_t, kOpKinds> operations{};
   int64_t collectives = 0;       ///< calls of collectives, forming groups not counted
   int64_t collective_bytes = 0;  ///< bytes handed to those
-  /// When this rank's last operation completes on a machine on which every message, and every collective, takes one
-  /// unit of time from the moment that all its sides have posted it, and nothing else takes any. A ring all-reduce
-  /// takes 2(T-1): messages under way at the same time are one round; one posted after another was waited for is a
-  /// round later.
+  /// The longest chain of messages that ends at this rank, each sent after the one before had been waited for, by who
+  /// received it or by who sent it. Messages that are under way together are one round, whatever their number; a
+  /// blocking Send after another is a round more. A collective is one round after all that any of its ranks waited for.
   int64_t rounds = 0;
 };
 

@@ -65,7 +65,7 @@ struct Event {
 struct RankCost {
   int64_t messages = 0;    ///< point-to-point sends
   int64_t bytes_sent = 0;  ///< of those
-  int64_t rounds = 0;  ///< the longest chain of messages, each sent after the one before was received, that ends here
+  int64_t rounds = 0;  ///< the longest chain of messages, each sent after the one before was waited for, that ends here
   int64_t collectives = 0;       ///< calls of the communicator's own collectives
   int64_t collective_bytes = 0;  ///< bytes handed to those
 };
