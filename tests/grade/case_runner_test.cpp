@@ -85,10 +85,7 @@ class CaseRunnerTest : public ::testing::Test {
     delete folder_;
   }
 
-  void SetUp() override {
-    descriptors_ = OpenDescriptors();
-    shared_memory_ = FilesIn("/dev/shm");
-  }
+  void SetUp() override { descriptors_ = OpenDescriptors(); }
   void TearDown() override {
     EXPECT_EQ(launch::ChildrenOf(getpid()), std::vector<pid_t>{runner_->host_pid()});
     EXPECT_TRUE(launch::DescendantsOf(runner_->host_pid()).empty());
@@ -111,7 +108,6 @@ class CaseRunnerTest : public ::testing::Test {
   static CaseRunner* runner_;
   static std::string* folder_;
   size_t descriptors_ = 0;
-  std::set<std::string> shared_memory_;
 };
 
 CaseRunner* CaseRunnerTest::runner_ = nullptr;

@@ -16,7 +16,7 @@ constexpr int64_t kPrintedLimit = 64 << 10;
 HostProcess::HostProcess(const std::string& program) : program_(program) {
   auto [mine, theirs] = launch::MakeSockets(SOCK_SEQPACKET);
   socket_ = std::move(mine);
-  printed_ = launch::MakeSharedMemory("shardlab-host-printed", kPrintedLimit + 1);
+  printed_ = launch::MakeSharedMemory("shardlab-host-printed", kPrintedLimit + 4096);
   launch::ProgramSpec spec;
   spec.program = program;
   spec.arguments = {"--supervisor-fd=3"};

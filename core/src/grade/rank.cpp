@@ -250,6 +250,9 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
         MakeGlooCommunicator(c10::make_intrusive<c10d::FileStore>(spec.store, spec.size), spec.rank, spec.size, gloo);
     comm = WithTrouble(MakeAnnouncing(std::move(comm), announcer), spec);
     context = std::make_unique<Context>(std::move(comm), *announcer, std::move(params), std::move(inputs), area);
+  } catch (const CommError& error) {
+    // Perhaps another rank, quicker than this one, has crashed meanwhile.
+    End(area, RankStage::kThrewCommError, "before the body began: " + Words(error));
   } catch (const std::exception& error) {
     End(area, RankStage::kThrew, "before the body began: " + Words(error));
   }

@@ -31,7 +31,7 @@ class Referee {
  public:
   explicit Referee(const SessionOptions& options) : program_(options.referee_program) {
     auto [mine, theirs] = launch::MakeSockets(SOCK_STREAM);
-    printed_ = launch::MakeSharedMemory("shardlab-referee-printed", kPrintedLimit + 1);
+    printed_ = launch::MakeSharedMemory("shardlab-referee-printed", kPrintedLimit + 4096);
     launch::ProgramSpec spec;
     spec.program = program_;
     spec.arguments = {"--supervisor-fd=3", "--module=" + options.module, fmt::format("--seed={}", options.seed)};

@@ -1,18 +1,25 @@
 #include "shardlab/launch/run_ranks.hpp"
 
+#include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <new>
+#include <utility>
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -24,9 +31,13 @@
 
 // A rank's life, seen from the parent:
 //
-//     fork --- body --- [one letter for the kind of error, its message] --- _exit
-//                                      |                                      |
-//                       the rank's own pipe, read until it closes          waitpid
+//     fork --- body --- [a letter: returned] --- released when all have returned --- _exit
+//               |               |                                                       |
+//               |   the rank's own pipe, read until it closes                        waitpid
+//               |               |                                                       |
+//            throws --- [a letter for the kind of error, when, its message] ---------- _exit
+//
+// A rank that has returned stays until the others have too: its end closes connections that they may still need.
 
 namespace shardlab {
 namespace {
@@ -36,7 +47,7 @@ using launch::Fd;
 
 constexpr double kGraceSeconds = 1;  // for the others, after the first failure
 
-enum Letter : char { kThrew = 't', kStub = 's', kUsage = 'u', kEnvironment = 'e' };
+enum Letter : char { kReturned = 'r', kThrew = 't', kComm = 'c', kStub = 's', kUsage = 'u', kEnvironment = 'e' };
 
 std::filesystem::path MakeMeetingPlace() {
   std::string pattern = (std::filesystem::temp_directory_path() / "shardlab-ranks-XXXXXX").string();
@@ -70,12 +81,40 @@ Told Catch(const std::function<void()>& body) {
     return tell(kUsage, Brief(error));
   } catch (const EnvironmentError& error) {
     return tell(kEnvironment, Brief(error));
+  } catch (const CommError& error) {
+    return tell(kComm, "threw " + Brief(error));
   } catch (const std::exception& error) {
     return tell(kThrew, "threw " + Brief(error));
   } catch (...) {
     return tell(kThrew, "threw something that is not a std::exception");
   }
 }
+
+/// A page that parent and ranks share: whether the ranks may go.
+class Gate {
+ public:
+  Gate() {
+    void* page =
+        mmap(nullptr, sizeof(std::atomic<uint32_t>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) throw EnvironmentError(fmt::format("cannot share memory: {}", std::strerror(errno)));
+    open_ = new (page) std::atomic<uint32_t>(0);
+  }
+  ~Gate() { munmap(open_, sizeof *open_); }
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+
+  void Open() {
+    *open_ = 1;
+    syscall(SYS_futex, open_, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  }
+  /// A rank's wait; it ends with its parent at the latest.
+  void Await() {
+    while (*open_ == 0) syscall(SYS_futex, open_, FUTEX_WAIT, 0, nullptr, nullptr, 0);
+  }
+
+ private:
+  std::atomic<uint32_t>* open_;
+};
 
 void WriteAll(const Fd& pipe, const char* bytes, size_t size) {
   while (size > 0) {
@@ -87,7 +126,7 @@ void WriteAll(const Fd& pipe, const char* bytes, size_t size) {
   }
 }
 
-[[noreturn]] void BeRank(int rank, int ranks, pid_t parent, const std::string& store_path, const Fd& pipe,
+[[noreturn]] void BeRank(int rank, int ranks, pid_t parent, const std::string& store_path, const Fd& pipe, Gate& gate,
                          const RunRanksOptions& options,
                          const std::function<void(const std::shared_ptr<Communicator>&)>& body) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -102,7 +141,11 @@ void WriteAll(const Fd& pipe, const char* bytes, size_t size) {
     body(world);
   });
   std::fflush(nullptr);
-  if (told.letter != 0) {
+  if (told.letter == 0) {
+    const char returned = kReturned;
+    WriteAll(pipe, &returned, sizeof returned);
+    gate.Await();
+  } else {
     WriteAll(pipe, &told.letter, sizeof told.letter);
     WriteAll(pipe, reinterpret_cast<const char*>(&told.ns), sizeof told.ns);
     WriteAll(pipe, told.message.data(), told.message.size());
@@ -114,10 +157,14 @@ struct Rank {
   pid_t pid = -1;
   Fd pipe;
   std::string told;
+
+  bool Alive() const { return pid > 0 && pipe; }
+  bool Returned() const { return told.size() == 1 && told[0] == kReturned; }
 };
 
 struct Failure {
   RankFailure what;
+  bool echo = false;  // an error of communication, perhaps only because another rank has gone
   int64_t ns = 0;
 };
 
@@ -127,11 +174,13 @@ Failure Describe(int rank, const Rank& one, int wait_status) {
   failure.ns = launch::MonotonicNs();
   constexpr size_t kHead = sizeof(char) + sizeof failure.ns;
   if (one.told.size() < kHead) {
-    failure.what.message = launch::DescribeWaitStatus(wait_status);
+    failure.what.message =
+        launch::DescribeWaitStatus(wait_status) + (one.Returned() ? " after its body had returned" : "");
     return failure;
   }
   std::memcpy(&failure.ns, one.told.data() + 1, sizeof failure.ns);
   failure.what.message = one.told.substr(kHead);
+  failure.echo = one.told[0] == kComm;
   failure.what.not_implemented = one.told[0] == kStub;
   failure.what.usage = one.told[0] == kUsage;
   failure.what.environment = one.told[0] == kEnvironment;
@@ -152,6 +201,7 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
   }
   const std::filesystem::path meeting_place = MakeMeetingPlace();
   const std::string store_path = meeting_place / "store";
+  Gate gate;
   std::fflush(nullptr);  // else every child prints what is buffered here
 
   std::vector<Rank> all(static_cast<size_t>(ranks));
@@ -160,7 +210,7 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
   for (int rank = 0; rank < ranks && fork_error.empty(); ++rank) {
     auto [read_end, write_end] = launch::MakePipe();
     const pid_t pid = fork();
-    if (pid == 0) BeRank(rank, ranks, parent, store_path, write_end, options, body);
+    if (pid == 0) BeRank(rank, ranks, parent, store_path, write_end, gate, options, body);
     if (pid < 0) fork_error = std::strerror(errno);
     all[static_cast<size_t>(rank)].pid = pid;
     all[static_cast<size_t>(rank)].pipe = std::move(read_end);
@@ -172,7 +222,7 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
   bool ending = false;
   const auto end_all = [&] {
     for (const Rank& one : all) {
-      if (one.pid > 0 && one.pipe) kill(one.pid, SIGKILL);
+      if (one.Alive()) kill(one.pid, SIGKILL);
     }
     ending = true;
   };
@@ -183,11 +233,14 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
     std::vector<int> who;
     for (int rank = 0; rank < ranks; ++rank) {
       const Rank& one = all[static_cast<size_t>(rank)];
-      if (one.pid <= 0 || !one.pipe) continue;
+      if (!one.Alive()) continue;
       waiting.push_back({one.pipe.get(), POLLIN, 0});
       who.push_back(rank);
     }
     if (waiting.empty()) break;
+    if (std::all_of(who.begin(), who.end(), [&](int rank) { return all[static_cast<size_t>(rank)].Returned(); })) {
+      gate.Open();
+    }
     const int wait_ms = ending ? 1000 : std::min(limit.Milliseconds(), grace.Milliseconds());
     poll(waiting.data(), waiting.size(), wait_ms);
 
@@ -201,16 +254,19 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
       one.pipe.Reset();
       int wait_status = 0;
       launch::Reap(one.pid, kGraceSeconds, &wait_status);
-      if (wait_status == 0 && one.told.empty()) continue;
+      if (one.Returned() && (wait_status == 0 || ending)) continue;
       Failure failure = Describe(who[i], one, wait_status);
-      if (ending && one.told.empty()) failure.what.message = "was ended because another rank had failed";
+      if (ending && one.told.empty()) {
+        failure.what.message = "was ended because another rank had failed";
+        failure.echo = true;
+      }
       if (found.empty()) grace = Deadline(kGraceSeconds);
       found.push_back(std::move(failure));
     }
     if (ending) continue;
     if (limit.Passed()) {
       for (int rank : who) {
-        if (!all[static_cast<size_t>(rank)].pipe) continue;
+        if (!all[static_cast<size_t>(rank)].pipe || all[static_cast<size_t>(rank)].Returned()) continue;
         Failure failure;
         failure.what.rank = rank;
         failure.what.message = fmt::format("did not return within {:g} s", options.limit_s);
@@ -218,7 +274,7 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
         found.push_back(std::move(failure));
       }
       for (Rank& one : all) {
-        if (one.pid <= 0 || !one.pipe) continue;
+        if (!one.Alive()) continue;
         kill(one.pid, SIGKILL);
         launch::Reap(one.pid, kGraceSeconds);
         one.pipe.Reset();
@@ -231,7 +287,11 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
   std::filesystem::remove_all(meeting_place, ignored);
   if (!fork_error.empty()) throw EnvironmentError(fmt::format("cannot start {} ranks: {}", ranks, fork_error));
 
-  std::stable_sort(found.begin(), found.end(), [](const Failure& a, const Failure& b) { return a.ns < b.ns; });
+  // The time of a throw is that of the throw, of a crash that of its discovery: a connection that a crash has cut may
+  // be complained of earlier.
+  std::stable_sort(found.begin(), found.end(), [](const Failure& a, const Failure& b) {
+    return std::make_pair(a.echo, a.ns) < std::make_pair(b.echo, b.ns);
+  });
   std::vector<RankFailure> failures;
   for (Failure& failure : found) {
     failure.what.consequence = !failures.empty();

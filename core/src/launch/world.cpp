@@ -79,8 +79,11 @@ std::shared_ptr<Communicator> JoinWorld(const LaunchedRank& launched, double lim
   GlooOptions options;
   options.limit = std::chrono::milliseconds(static_cast<int64_t>(limit_s * 1000));
   const std::string host = Environment("MASTER_ADDR");
+  const std::string meeting_file = Environment("SHARDLAB_MEETING_FILE");
   c10::intrusive_ptr<c10d::Store> store;
-  if (!host.empty() && !Environment("MASTER_PORT").empty()) {
+  if (!meeting_file.empty()) {  // from SpawnRanks
+    store = c10::make_intrusive<c10d::FileStore>(meeting_file, launched.ranks);
+  } else if (!host.empty() && !Environment("MASTER_PORT").empty()) {
     c10d::TCPStoreOptions tcp;
     tcp.port = static_cast<std::uint16_t>(NumberIn("MASTER_PORT"));
     // torchrun's own process keeps a store there already.

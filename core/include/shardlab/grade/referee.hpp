@@ -90,7 +90,7 @@ class CaseContext {
 
   /// \name Checks. The first that fails is the case's message.
   ///@{
-  /// Same shape, same dtype, same bits.
+  /// Same shape, same dtype, same values (zeros of either sign are equal, and so are NaNs).
   virtual void ExpectEqual(const Run& run, int rank, const std::string& output, const at::Tensor& expected,
                            const Label& label = {}) = 0;
   /// The rule of equality: |g - r| <= steps * 1e-10 * max(|r|, 1e-3 * scale) in the norm of the tensor, where scale is

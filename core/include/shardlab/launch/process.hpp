@@ -70,7 +70,8 @@ std::pair<Fd, Fd> MakePipe(bool non_blocking_read = false, int capacity = 0);
 /// Two connected Unix sockets of `type` (SOCK_STREAM, SOCK_SEQPACKET), closed on exec. \throws EnvironmentError
 std::pair<Fd, Fd> MakeSockets(int type);
 
-/// Up to `limit` bytes that were written to shared memory from its start; a note is added if there was more.
+/// Up to `limit` bytes that were written to shared memory from its start; a note is added if there was more. For that
+/// the memory is a page larger than the limit: of a page that goes beyond its end nothing is written.
 std::string PrintedTo(const Fd& memory, int64_t limit);
 
 /// "SIGSEGV (invalid memory access)".
@@ -83,8 +84,8 @@ int ThreadCount();
 
 /// A program to start.
 struct ProgramSpec {
-  std::string program;  ///< its path
-  std::vector<std::string> arguments;  ///< without the program's name
+  std::string program;                             ///< its path
+  std::vector<std::string> arguments;              ///< without the program's name
   std::map<std::string, std::string> environment;  ///< on top of the caller's
   int channel = -1;                                ///< becomes the program's descriptor 3
   int output = -1;                                 ///< becomes its standard output and error; -1: the caller's

@@ -38,7 +38,8 @@ struct RunRanksOptions {
 ///
 /// When a rank fails the others have a second to notice, then they are ended. When RunRanks returns no process is left.
 ///
-/// \returns what failed, the earliest first; empty when every body returned.
+/// \returns what failed, the earliest first, and after those the errors of communication, which may be echoes; empty when
+///          every body returned.
 /// \throws ContractError for a number of ranks below 1, and when this process has more than one thread; EnvironmentError
 ///         when processes or the directory cannot be made.
 std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std::shared_ptr<Communicator>&)>& body,

@@ -23,8 +23,8 @@ struct LaunchedRank {
 /// \throws UsageError for values that are no rank and number of ranks.
 std::optional<LaunchedRank> FindLauncher();
 
-/// Connects to the other ranks, which meet at MASTER_ADDR and MASTER_PORT (torchrun sets them), or without these, on
-/// one machine, in a file that the launcher's job has to itself.
+/// Connects to the other ranks, which meet in the file that SpawnRanks made for them, or at MASTER_ADDR and MASTER_PORT
+/// (torchrun sets them), or without these, on one machine, in a file that the launcher's job has to itself.
 /// \param limit_s for meeting and for every operation later.
 /// \throws EnvironmentError when there is no place to meet, or nobody there; CommError when the others do not come.
 std::shared_ptr<Communicator> JoinWorld(const LaunchedRank& launched, double limit_s);
