@@ -171,10 +171,8 @@ class GradeRun {
     session.host_program = context_.InBuild(fmt::format("bin/host_{}_{}", rubric.id, card_.flavour));
     session.referee_program = context_.InBuild(fmt::format("bin/referee_{}", rubric.id));
     session.seed = card_.seed;
-    if (!selection.whole()) {
-      for (const std::string& part : WithPrerequisites(rubric, selection.parts)) {
-        session.parts.push_back(rubric.FullId(part));
-      }
+    for (const std::string& part : WithPrerequisites(rubric, selection.parts)) {
+      session.parts.push_back(rubric.FullId(part));
     }
     session.ranks = options_.ranks;
     session.cancel = &cancelled;

@@ -93,7 +93,7 @@ SHARDLAB_CASE(overlap, only_the_last_backward_talks, kCost, {2}) {
 }
 
 SHARDLAB_CASE(overlap, step_takes_less_than_60_percent, kCost, {2}) {
-  constexpr int64_t kLayers = 14;
+  constexpr int64_t kLayers = 20;
   RunSpec spec;
   spec.body = "overlap_time";
   spec.limit_s = 20;

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -30,7 +31,7 @@ struct Options {
   int supervisor_fd = -1;
   std::string module = "module";
   uint64_t seed = 0;
-  std::set<std::string> parts;
+  std::vector<std::string> parts;  // in the order in which they are judged; empty: all
   std::string case_filter;
   int ranks = 0;
   std::string host;
@@ -147,22 +148,16 @@ class Referee final : public ::testing::EmptyTestEventListener {
 
  private:
   void Plan() {
-    std::set<std::string> parts;
+    std::vector<std::string> parts;
     std::set<int> rank_counts;
     for (const RegisteredCase& entry : RegisteredCases()) {
       const std::string part = options_.module + "." + entry.part;
-      parts.insert(part);
-      for (const int ranks : entry.ranks) {
-        rank_counts.insert(ranks);
-        const PlannedCase planned{part, fmt::format("{}/ranks={}", entry.name, ranks), entry.kind, ranks};
-        if (!options_.parts.empty() && options_.parts.count(part) == 0) continue;
-        if (planned.id.find(options_.case_filter) == std::string::npos) continue;
-        if (options_.ranks > 0 && ranks != options_.ranks) continue;
-        const size_t index = planned_.size();
-        planned_.push_back(planned);
-        entries_.push_back(&entry);
-        ::testing::RegisterTest(part.c_str(), planned.id.c_str(), nullptr, nullptr, __FILE__, __LINE__,
-                                [this, index]() -> ::testing::Test* { return new CaseTest(*this, index); });
+      if (std::find(parts.begin(), parts.end(), part) == parts.end()) parts.push_back(part);
+      rank_counts.insert(entry.ranks.begin(), entry.ranks.end());
+    }
+    for (const std::string& part : options_.parts.empty() ? parts : options_.parts) {
+      for (const RegisteredCase& entry : RegisteredCases()) {
+        if (options_.module + "." + entry.part == part) PlanCase(part, entry);
       }
     }
     if (supervised_ != nullptr) {
@@ -171,6 +166,19 @@ class Referee final : public ::testing::EmptyTestEventListener {
                         {"cases", planned_},
                         {"parts", parts},
                         {"rank_counts", rank_counts}});
+    }
+  }
+
+  void PlanCase(const std::string& part, const RegisteredCase& entry) {
+    for (const int ranks : entry.ranks) {
+      const PlannedCase planned{part, fmt::format("{}/ranks={}", entry.name, ranks), entry.kind, ranks};
+      if (planned.id.find(options_.case_filter) == std::string::npos) continue;
+      if (options_.ranks > 0 && ranks != options_.ranks) continue;
+      const size_t index = planned_.size();
+      planned_.push_back(planned);
+      entries_.push_back(&entry);
+      ::testing::RegisterTest(part.c_str(), planned.id.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                              [this, index]() -> ::testing::Test* { return new CaseTest(*this, index); });
     }
   }
 
@@ -199,7 +207,7 @@ int RefereeMain(int argc, char** argv) {
       options.seed = std::strtoull(value.c_str(), nullptr, 10);
       seed_given = true;
     } else if (Take(argv[i], "--part=", &value)) {
-      options.parts.insert(value);
+      options.parts.push_back(value);
     } else if (Take(argv[i], "--case=", &value)) {
       options.case_filter = value;
     } else if (Take(argv[i], "--ranks=", &value)) {

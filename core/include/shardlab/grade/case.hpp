@@ -80,6 +80,14 @@ struct CaseOutcome {
   double seconds = 0;               ///< wall-clock time
 };
 
+/// A case that the referee means to judge, for one number of ranks.
+struct PlannedCase {
+  std::string part;          ///< "communication.ring"
+  std::string id;            ///< "all_gather_values/ranks=3"
+  Kind kind = Kind::kValue;  ///< what it checks
+  int ranks = 1;             ///< how many processes
+};
+
 /// What the referee says of one case. The score is computed from these, against the list of planned cases.
 struct CaseResult {
   std::string part;                  ///< "communication.ring"

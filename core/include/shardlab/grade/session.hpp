@@ -16,14 +16,6 @@
 
 namespace shardlab::grade {
 
-/// A case that the referee means to judge, for one number of ranks.
-struct PlannedCase {
-  std::string part;          ///< "communication.ring"
-  std::string id;            ///< "all_gather_values/ranks=3"
-  Kind kind = Kind::kValue;  ///< what it checks
-  int ranks = 1;             ///< how many processes
-};
-
 /// A learning curve over its reference; the three series have the same length, one value a step.
 struct LearningCurve {
   std::string part;               ///< as in PlannedCase
@@ -40,7 +32,7 @@ struct SessionOptions {
   std::string host_program;        ///< path of host_<module>_<flavour>
   std::string referee_program;     ///< path of referee_<module>
   uint64_t seed = 0;               ///< all inputs of all cases follow from it
-  std::vector<std::string> parts;  ///< only these ("communication.ring"); empty: all
+  std::vector<std::string> parts;  ///< only these ("communication.ring"), in this order; empty: all
   std::string case_filter;         ///< only cases whose id contains this; empty: all
   int ranks = 0;                   ///< only cases on so many ranks; 0: all
   double startup_limit_s = 60;     ///< for a program to start and say so

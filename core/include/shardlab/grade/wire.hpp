@@ -85,11 +85,11 @@ void from_json(const nlohmann::json& json, LearningCurve& curve);
 /// The first bytes of what a rank writes for the supervisor, in shared memory; frames follow at kOutputHeaderBytes. The
 /// rank, which the student's code shares, may write anything here.
 struct OutputHeader {
-  uint64_t nonce = 0;      ///< of the case, written by the rank once it runs
-  uint32_t state = 0;      ///< a RankStage
-  uint32_t exit_code = 0;  ///< of kExited
-  int64_t ended_ns = 0;    ///< MonotonicNs when the state became final
-  uint64_t used = 0;       ///< bytes of frames
+  uint64_t nonce = 0;           ///< of the case, written by the rank once it runs
+  uint32_t state = 0;           ///< a RankStage
+  uint32_t exit_code = 0;       ///< of kExited
+  int64_t ended_ns = 0;         ///< MonotonicNs when the state became final
+  uint64_t used = 0;            ///< bytes of frames
   uint32_t message_length = 0;  ///< bytes of `message` that count
   char message[4000] = "";      ///< what the body threw
 };

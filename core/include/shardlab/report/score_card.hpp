@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "shardlab/grade/case.hpp"
-#include "shardlab/grade/session.hpp"
+#include "shardlab/grade/case.hpp"
 #include "shardlab/report/rubric.hpp"
 
 /// \file
