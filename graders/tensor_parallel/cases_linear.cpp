@@ -81,6 +81,7 @@ LayerCall Row(CaseContext& t, const Sizes& sizes, bool bias = true) {
            fmt::format("the bias was added {} times, once by every rank before the sum; it belongs behind "
                        "the sum",
                        ranks)});
+      suspects.push_back({whole + bias_O * (ranks + 1), "the bias was added before the sum and behind it"});
       suspects.push_back({whole / ranks + bias_O, "the ranks' summands were averaged; the product is their sum"});
     } else {
       suspects.push_back({whole / ranks, "the ranks' summands were averaged; the product is their sum"});

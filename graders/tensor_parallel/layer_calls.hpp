@@ -65,6 +65,8 @@ struct LayerCall {
   /// What y and dx of a rank (first step) may be when they are wrong; may be empty.
   std::function<std::vector<Suspect>(int rank)> y_suspects;
   std::function<std::vector<Suspect>(int rank)> dx_suspects;
+  /// What a buffer (the full one) may be after all steps when it is wrong; may be empty.
+  std::function<std::vector<Suspect>(const std::string& name)> buffer_suspects = nullptr;
 };
 
 /// Several layers in one run.
@@ -100,6 +102,7 @@ class LayerCalls {
     std::vector<Weight> buffers;
   };
 
+  void ExpectBuffers(CaseContext& t, const Run& run, size_t call) const;
   void Compare(CaseContext& t, const Run& run, int rank, const std::string& output, const std::string& what,
                const at::Tensor& full, const Placement& placement, bool exact, double scale,
                const std::function<std::vector<Suspect>(int)>& suspects) const;
