@@ -1,11 +1,13 @@
+#include <algorithm>
 #include <cmath>
-#include <map>
 
 #include <fmt/format.h>
 #include <torch/torch.h>
 
 #include "layer_calls.hpp"
+#include "shardlab/base/errors.hpp"
 #include "shardlab/base/split.hpp"
+#include "shardlab/cifar/files.hpp"
 #include "shardlab/cifar/synthetic.hpp"
 #include "training.hpp"
 
@@ -17,19 +19,43 @@ namespace {
 struct Images {
   at::Tensor images;  // uint8 [N, 3, 32, 32]
   at::Tensor labels;  // int64 [N]
+  std::string source;
 };
 
+// CIFAR-10's first file where all its files are in ./data; otherwise nothing.
+const cifar::Dataset& RealImages() {
+  static const cifar::Dataset images = [] {
+    const cifar::Layout& layout = cifar::Cifar10();
+    const cifar::Presence presence = cifar::FindFiles(layout, "data");
+    if (!presence.missing.empty()) return cifar::Dataset();
+    try {
+      return cifar::ReadFile(layout, layout.files.front(), presence.folder + "/" + layout.files.front().name);
+    } catch (const UsageError&) {
+      return cifar::Dataset();  // a broken data file is no fault of the layers; `lab data` says what is wrong with it
+    }
+  }();
+  return images;
+}
+
 Images Draw(CaseContext& t, int64_t count) {
-  cifar::SyntheticOptions options;
-  options.train = count;
-  options.test = 1;
-  options.seed = t.seed();
-  const cifar::Dataset data = cifar::MakeSynthetic(options).train;
+  cifar::Dataset synthetic;
+  const cifar::Dataset* data = &RealImages();
+  int64_t begin = 0;
+  if (data->size() >= count) {
+    begin = static_cast<int64_t>(t.seed() % static_cast<uint64_t>(data->size() - count + 1));
+  } else {
+    cifar::SyntheticOptions options;
+    options.train = count;
+    options.test = 1;
+    options.seed = t.seed();
+    synthetic = cifar::MakeSynthetic(options).train;
+    data = &synthetic;
+  }
   const at::Tensor images = at::empty({count, 3, 32, 32}, at::kByte);
-  std::copy(data.images.begin(), data.images.end(), images.data_ptr<uint8_t>());
+  std::copy_n(data->image(begin), count * cifar::kImageBytes, images.data_ptr<uint8_t>());
   const at::Tensor labels = at::empty({count}, at::kLong);
-  std::copy(data.labels.begin(), data.labels.end(), labels.data_ptr<int64_t>());
-  return {images, labels};
+  std::copy_n(data->labels.begin() + begin, count, labels.data_ptr<int64_t>());
+  return {images, labels, data->name};
 }
 
 TrainingPlan Plan(CaseContext& t, const std::string& model, int64_t steps) {
@@ -107,7 +133,9 @@ void ExpectSameTraining(CaseContext& t, const TrainingPlan& plan, int64_t count,
              fmt::format("rank {} hands back no loss for every step", rank));
     const auto* values = losses.data_ptr<double>();
     const std::vector<double> curve(values, values + steps);
-    if (rank == 0) t.Curve(fmt::format("{} on {} ranks", plan.model, t.ranks()), curve, reference.losses, tolerance);
+    if (rank == 0)
+      t.Curve(fmt::format("{} on {} rank{}, {}", plan.model, t.ranks(), t.ranks() == 1 ? "" : "s", data.source), curve,
+              reference.losses, tolerance);
     for (size_t step = 0; step < steps; ++step) {
       const double difference = std::abs(curve[step] - reference.losses[step]);
       if (difference <= tolerance[step]) continue;
