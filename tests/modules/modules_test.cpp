@@ -47,7 +47,8 @@ std::set<std::string> SourcesIn(const fs::path& folder) {
   return names;
 }
 
-// Symbols that a shared object defines for others, demangled.
+// Symbols that a shared object defines for others, demangled. Left out: weak ones (templates and inline functions of
+// libraries, which have one address in the whole program) and the linker's own.
 std::set<std::string> ExportedSymbols(const fs::path& library) {
   EXPECT_TRUE(fs::exists(library)) << library;
   const std::string command = "nm -D -C --defined-only '" + library.string() + "'";
@@ -57,8 +58,10 @@ std::set<std::string> ExportedSymbols(const fs::path& library) {
   while (pipe && fgets(line.data(), line.size(), pipe.get())) {
     std::string text(line.data());
     while (!text.empty() && text.back() == '\n') text.pop_back();
-    const auto name = text.find(' ', text.find(' ') + 1);  // "address type name"
-    if (name != std::string::npos) symbols.insert(text.substr(name + 1));
+    const auto type = text.find(' ') + 1;  // "address type name"
+    if (text.size() < type + 3 || std::string("TDBR").find(text[type]) == std::string::npos) continue;
+    const std::string name = text.substr(type + 2);
+    if (name != "__bss_start" && name != "_edata" && name != "_end") symbols.insert(name);
   }
   return symbols;
 }
