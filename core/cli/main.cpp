@@ -41,6 +41,7 @@ int Run(int count, char** arguments) {
       "Without a subcommand: the board, with every module and part, points, and what to do next.\n"
       "Exit status: 0 all that was asked for passed, 1 something did not, 2 wrong usage, 3 this machine cannot do it.");
   app.allow_extras();
+  app.require_subcommand(0, 1);  // so that the `data` of `bench data` is not taken for a second command
 
   GradeOptions grade;
   CLI::App* grade_app = app.add_subcommand("grade", "grade your files, or the solutions");

@@ -2,8 +2,10 @@
 #include <omp.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <limits>
 #include <string>
 #include <thread>
 #include <vector>
@@ -178,28 +180,36 @@ SHARDLAB_BODY(overlap_time) {
   };
   auto average = MakeOverlappedAverage(ctx.shared_comm(), weights, 4 * 8);
 
-  ctx.comm().Barrier();
-  double start = Seconds();
-  average->Begin(false);  // the hooks stay quiet
-  loss().backward();
-  for (int64_t i = layers - 1; i >= 0; --i) {
-    at::Tensor gradient = weights[i].grad().clone();
-    ctx.comm().AllReduce(gradient);
-    weights[i].mutable_grad() = gradient.div_(ctx.size());
-  }
-  ctx.Number("without_s", Seconds() - start);
-  ctx.Output("without", at::stack(gradients()));
-  for (const at::Tensor& weight : weights) weight.mutable_grad() = at::Tensor();
+  // In turn, and the best of each: another program on the machine delays a step now and then, never speeds it up.
+  double with = std::numeric_limits<double>::infinity();
+  double without = with;
+  for (int64_t repeat = 0; repeat < ctx.Param<int64_t>("repeats"); ++repeat) {
+    for (const at::Tensor& weight : weights) weight.mutable_grad() = at::Tensor();
+    ctx.comm().Barrier();
+    double start = Seconds();
+    average->Begin(false);  // the hooks stay quiet
+    loss().backward();
+    for (int64_t i = layers - 1; i >= 0; --i) {
+      at::Tensor gradient = weights[i].grad().clone();
+      ctx.comm().AllReduce(gradient);
+      weights[i].mutable_grad() = gradient.div_(ctx.size());
+    }
+    without = std::min(without, Seconds() - start);
+    if (repeat == 0) ctx.Output("without", at::stack(gradients()));
+    for (const at::Tensor& weight : weights) weight.mutable_grad() = at::Tensor();
 
-  ctx.comm().Barrier();
-  ctx.Mark("with overlap");
-  start = Seconds();
-  average->Begin(true);
-  loss().backward();
-  ctx.Mark("backward returned");
-  average->Finish();
-  ctx.Number("with_s", Seconds() - start);
-  ctx.Output("with", at::stack(gradients()));
+    ctx.comm().Barrier();
+    ctx.Mark("with overlap");
+    start = Seconds();
+    average->Begin(true);
+    loss().backward();
+    ctx.Mark("backward returned");
+    average->Finish();
+    with = std::min(with, Seconds() - start);
+    if (repeat == 0) ctx.Output("with", at::stack(gradients()));
+  }
+  ctx.Number("without_s", without);
+  ctx.Number("with_s", with);
 }
 
 /// Backwards that use the parameters in an order of the rank's own, or leave one out: c<b>_<i> is the gradient that

@@ -226,13 +226,17 @@ TEST_F(Cli, DocsSaysWhereTheSiteIs) {
 }
 
 TEST_F(Cli, BenchRunsProgramsOfItsOwnAndKeepsTheirTables) {
-  Write("build/build.ninja", "build bench_toy: phony bin/bench_toy\nbuild lib.so: phony lib/lib.so\n");
+  Write(
+      "build/build.ninja",
+      "build bench_data: phony bin/bench_data\nbuild bench_toy: phony bin/bench_toy\nbuild lib.so: phony lib/lib.so\n");
   Write("build/bin/bench_toy", "#!/bin/sh\necho toy \"$@\"\n", true);
+  Write("build/bin/bench_data", "#!/bin/sh\necho figures of data\n", true);
+  EXPECT_THAT(Lab("bench data").out, HasSubstr("figures of data")) << "a command's name is a bench's name too";
   const Ended ended = Lab("bench toy --steps 3 --json " + In("bench.json"));
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(ended.out, "toy --steps 3\n");
   EXPECT_THAT(Read("bench.json"), HasSubstr("\"toy --steps 3\""));
-  EXPECT_THAT(Lab("bench tay").err, HasSubstr("did you mean 'toy'? There are edit, toy."));
+  EXPECT_THAT(Lab("bench tay").err, HasSubstr("did you mean 'toy'? There are edit, data, toy."));
 }
 
 TEST_F(Cli, BenchEditSavesAFileOfEachModuleAndBuildsItsHost) {

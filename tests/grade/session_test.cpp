@@ -127,7 +127,7 @@ TEST_F(SessionTest, SaysWhatThereIsWhenNothingFits) {
     RunGradeSession(options);
     FAIL() << "nothing was thrown";
   } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("tests.bad, tests.good"), HasSubstr("1, 2, 3 ranks")));
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("tests.good, tests.bad"), HasSubstr("1, 2, 3 ranks")));
   }
 }
 
