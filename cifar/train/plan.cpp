@@ -63,7 +63,7 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
       ->check(CLI::IsMember({"sgd", "adam"}))
       ->capture_default_str();
   const CLI::Option* rate =
-      app.add_option("--lr", plan->learning_rate, "learning rate (0.05 with sgd, 0.001 with adam)")
+      app.add_option("--lr", plan->learning_rate, "learning rate (0.02 with sgd, 0.001 with adam)")
           ->check(CLI::PositiveNumber);
   app.add_option("--batch", plan->batch, "images a step, on all ranks together")
       ->check(CLI::PositiveNumber)

@@ -19,7 +19,7 @@ struct Plan {
   std::string mesh = "data=1";    ///< as it was written
   std::vector<MeshAxis> axes;     ///< the mesh, with a data and a tensor axis (of size 1 where none was named)
   std::string optimizer = "sgd";  ///< sgd, adam
-  double learning_rate = 0.05;
+  double learning_rate = 0.02;
   double momentum = 0.9;  ///< of sgd
   int64_t batch = 64;     ///< images a step, on all ranks together
   int64_t steps = 200;

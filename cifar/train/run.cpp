@@ -191,6 +191,7 @@ void TrainRank(const Plan& plan, std::shared_ptr<Communicator> world) {
   Task task;
   task.plan = plan;
   task.train = std::make_shared<const cifar::Dataset>(std::move(splits.train));
+  task.plan.data = task.train->name;  // what "auto" turned out to be
   task.normalization = cifar::Measure(*task.train);
   task.model_options = OptionsOf(plan, *task.train);
   task.test = cifar::WholeSet(splits.test, task.normalization, task.model_options.dtype);
@@ -207,13 +208,13 @@ void TrainRank(const Plan& plan, std::shared_ptr<Communicator> world) {
   if (plan.compare) {
     const Figures single = TrainInOneProcess(task);
     PrintFigures("one process", single);
-    Compare(plan, on_mesh, single);
+    Compare(task.plan, on_mesh, single);
   } else if (!plan.chart.empty()) {
     ChartSeries series;
     series.name = plan.model;
     series.y = on_mesh.losses;
     ChartOptions options;
-    options.title = fmt::format("{} on {}, {}", plan.model, plan.mesh, plan.data);
+    options.title = fmt::format("{} on {}, {}", plan.model, plan.mesh, task.plan.data);
     WriteFileSafely(plan.chart, LineChartSvg({series}, options));
     fmt::print("curve: {}\n", plan.chart);
   }
