@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <limits>
 #include <thread>
 
 #include <ATen/ATen.h>
@@ -382,37 +384,47 @@ TEST(AnnouncementReader, RefusesNonsense) {
   close(ends[1]);
 }
 
-// What announcing costs a round trip of two messages. Shown, and held against a generous bound.
+// Microseconds of a round trip of two messages between two processes.
+double RoundTrip(bool announced) {
+  const int trips = 100;
+  int ends[2];
+  EXPECT_EQ(pipe(ends), 0);
+  const ForkedRun run = ForkRanks(
+      2,
+      [&](Communicator& comm) {
+        const at::Tensor x = at::ones({256});
+        const int other = 1 - comm.rank();
+        comm.Barrier();
+        const auto start = std::chrono::steady_clock::now();
+        for (int k = 0; k < trips; ++k) {
+          if (comm.rank() == 0) comm.Send(x, other);
+          comm.Recv(x, other);
+          if (comm.rank() == 1) comm.Send(x, other);
+        }
+        const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
+        const double each = took.count() / trips;
+        if (comm.rank() == 0 && write(ends[1], &each, sizeof each) < 0) throw std::runtime_error("write");
+      },
+      announced);
+  EXPECT_TRUE(run.ok) << run.AllErrors();
+  close(ends[1]);
+  double microseconds = 0;
+  EXPECT_EQ(read(ends[0], &microseconds, sizeof microseconds), ssize_t(sizeof microseconds));
+  close(ends[0]);
+  return microseconds;
+}
+
+// What announcing costs, in turn and the best of each: other programs on the machine only ever make a run slower. The
+// figures are shown; the bound is a ratio that no measurement came near.
 TEST(Announcing, CostsLittle) {
-  const int trips = 500;
-  double microseconds[2];
-  for (const bool announced : {false, true}) {
-    int ends[2];
-    ASSERT_EQ(pipe(ends), 0);
-    const ForkedRun run = ForkRanks(
-        2,
-        [&](Communicator& comm) {
-          const at::Tensor x = at::ones({256});
-          const int other = 1 - comm.rank();
-          comm.Barrier();
-          const auto start = std::chrono::steady_clock::now();
-          for (int k = 0; k < trips; ++k) {
-            if (comm.rank() == 0) comm.Send(x, other);
-            comm.Recv(x, other);
-            if (comm.rank() == 1) comm.Send(x, other);
-          }
-          const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
-          const double each = took.count() / trips;
-          if (comm.rank() == 0 && write(ends[1], &each, sizeof each) < 0) throw std::runtime_error("write");
-        },
-        announced);
-    EXPECT_TRUE(run.ok) << run.AllErrors();
-    ASSERT_EQ(read(ends[0], &microseconds[announced], sizeof(double)), ssize_t(sizeof(double)));
-    close(ends[0]);
-    close(ends[1]);
+  double plain = std::numeric_limits<double>::infinity();
+  double announced = plain;
+  for (int repeat = 0; repeat < 9; ++repeat) {
+    plain = std::min(plain, RoundTrip(false));
+    announced = std::min(announced, RoundTrip(true));
   }
-  fmt::print("a round trip takes {:.0f} us, announced {:.0f} us\n", microseconds[0], microseconds[1]);
-  EXPECT_LT(microseconds[1], 5 * microseconds[0] + 200);
+  fmt::print("a round trip takes {:.0f} us, announced {:.0f} us\n", plain, announced);
+  EXPECT_LT(announced, 8 * plain);
 }
 
 }  // namespace
