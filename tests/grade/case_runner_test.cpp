@@ -154,8 +154,8 @@ TEST_F(CaseRunnerTest, NamesTheRankThatThrows) {
 TEST_F(CaseRunnerTest, CutsLibTorchsBacktrace) {
   const CaseOutcome outcome = Run("throws_torch_error", 2);
   EXPECT_EQ(outcome.status, Status::kFailed);
-  EXPECT_THAT(outcome.message, AllOf(HasSubstr("every rank threw"), HasSubstr("must match the size"),
-                                     Not(HasSubstr("Exception raised"))));
+  EXPECT_THAT(outcome.message,
+              AllOf(HasSubstr("threw"), HasSubstr("must match the size"), Not(HasSubstr("Exception raised"))));
 }
 
 TEST_F(CaseRunnerTest, GivesTheTaskOfAStub) {
