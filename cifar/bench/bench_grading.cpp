@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "shardlab/base/errors.hpp"
@@ -90,8 +90,12 @@ int main(int argc, char** argv) {
       const double rate = row.value_s > 0 ? static_cast<double>(row.value_cases) / row.value_s : 0;
       fmt::print("{:<18}{:>8}{:>9}{:>14.2f}{:>22.1f}{:>12.1f}\n", row.module, row.cases, row.passed, row.start_s, rate,
                  row.total_s);
-      figures.push_back({{"module", row.module}, {"cases", row.cases}, {"passed", row.passed},
-                         {"first_case_s", row.start_s}, {"value_cases_per_s", rate}, {"total_s", row.total_s}});
+      figures.push_back({{"module", row.module},
+                         {"cases", row.cases},
+                         {"passed", row.passed},
+                         {"first_case_s", row.start_s},
+                         {"value_cases_per_s", rate},
+                         {"total_s", row.total_s}});
       total_s += row.total_s;
       all_passed = all_passed && row.passed == row.cases;
     }

@@ -39,7 +39,9 @@ std::vector<Include> IncludesBelow(const fs::path& folder) {
   return includes;
 }
 
-bool StartsWith(const std::string& text, const std::string& prefix) { return text.compare(0, prefix.size(), prefix) == 0; }
+bool StartsWith(const std::string& text, const std::string& prefix) {
+  return text.compare(0, prefix.size(), prefix) == 0;
+}
 
 // "comm" for "shardlab/comm/matcher.hpp", "" for what is not ours.
 std::string LayerOf(const std::string& target) {
@@ -79,7 +81,8 @@ TEST(Layering, CoreFoldersIncludeOnlyWhatLiesBelowThem) {
     if (from.empty() || to.empty() || from == to) continue;
     ++seen;
     const auto rule = kMayInclude.find(from);
-    ASSERT_NE(rule, kMayInclude.end()) << include.file << ": say in this test what the folder " << from << " may include";
+    ASSERT_NE(rule, kMayInclude.end()) << include.file << ": say in this test what the folder " << from
+                                       << " may include";
     EXPECT_TRUE(rule->second.count(to)) << include.file << " includes " << include.target << ": " << from
                                         << " must not know " << to;
   }
@@ -108,7 +111,8 @@ TEST(Layering, NothingIncludesExercisesSolutionsOrGraders) {
 TEST(Layering, StudentsAndSolutionsKnowNothingOfGradingOrReports) {
   for (const fs::path folder : {"exercises", "solutions"}) {
     for (const auto& include : IncludesBelow(folder)) {
-      for (const std::string forbidden : {"shardlab/grade/", "shardlab/report/", "shardlab/launch/", "shardlab/cifar/"}) {
+      for (const std::string forbidden :
+           {"shardlab/grade/", "shardlab/report/", "shardlab/launch/", "shardlab/cifar/"}) {
         EXPECT_FALSE(StartsWith(include.target, forbidden)) << include.file << " includes " << include.target;
       }
     }

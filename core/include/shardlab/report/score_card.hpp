@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "shardlab/grade/case.hpp"
-#include "shardlab/grade/case.hpp"
 #include "shardlab/report/rubric.hpp"
 
 /// \file
