@@ -240,7 +240,8 @@ Message ToMessage(const CaseOutcome& outcome) {
                              outcome.events.size() * sizeof(Event));
   message.header = {{"type", "outcome"},          {"status", static_cast<int>(outcome.status)},
                     {"message", outcome.message}, {"seconds", outcome.seconds},
-                    {"ranks", std::move(ranks)},  {"costs", std::move(costs)}};
+                    {"ranks", std::move(ranks)},  {"costs", std::move(costs)},
+                    {"waits", outcome.waits}};
   return message;
 }
 
@@ -262,6 +263,7 @@ CaseOutcome OutcomeFrom(const Message& message) {
   for (const json& from : header.at("costs")) {
     outcome.costs.push_back({from.at(0), from.at(1), from.at(2), from.at(3), from.at(4)});
   }
+  header.at("waits").get_to(outcome.waits);
   const std::string& events = message.blobs.at(outcome.ranks.size());
   outcome.events.resize(events.size() / sizeof(Event));
   memcpy(static_cast<void*>(outcome.events.data()), events.data(), outcome.events.size() * sizeof(Event));
@@ -298,7 +300,8 @@ void to_json(json& value, const CaseResult& result) {
            {"measured", Number(result.measured)},
            {"target", Number(result.target)},
            {"unit", result.unit},
-           {"seconds", result.seconds}};
+           {"seconds", result.seconds},
+           {"evidence", result.evidence}};
 }
 
 void from_json(const json& value, CaseResult& result) {
@@ -312,6 +315,23 @@ void from_json(const json& value, CaseResult& result) {
   result.target = NumberFrom(value.at("target"));
   value.at("unit").get_to(result.unit);
   result.seconds = NumberFrom(value.at("seconds"));
+  value.at("evidence").get_to(result.evidence);
+}
+
+void to_json(json& value, const Waiting& wait) {
+  value = {{"rank", wait.rank},
+           {"waits_for", wait.waits_for},
+           {"operation", wait.operation},
+           {"where", wait.where},
+           {"in_cycle", wait.in_cycle}};
+}
+
+void from_json(const json& value, Waiting& wait) {
+  value.at("rank").get_to(wait.rank);
+  value.at("waits_for").get_to(wait.waits_for);
+  value.at("operation").get_to(wait.operation);
+  value.at("where").get_to(wait.where);
+  value.at("in_cycle").get_to(wait.in_cycle);
 }
 
 void to_json(json& value, const PlannedCase& planned) {

@@ -70,6 +70,15 @@ struct RankCost {
   int64_t collective_bytes = 0;  ///< bytes handed to those
 };
 
+/// A rank that waits, in a deadlock: an arrow of the wait-for graph.
+struct Waiting {
+  int rank = 0;                ///< who waits
+  std::vector<int> waits_for;  ///< for whom; empty: for nobody that could still come
+  std::string operation;       ///< "waits in recv from 0, tag 3, float64 [4]"
+  std::string where;           ///< the student's line, "ring.cpp:12"; empty: not known
+  bool in_cycle = false;       ///< whether this arrow is part of the cycle that the message names
+};
+
 /// What became of a case.
 struct CaseOutcome {
   Status status = Status::kPassed;  ///< passed: every rank's body returned and every message matched
@@ -77,6 +86,7 @@ struct CaseOutcome {
   std::vector<RankOutcome> ranks;   ///< one a rank
   std::vector<RankCost> costs;      ///< one a rank
   std::vector<Event> events;        ///< posts, unblocks and marks, by time
+  std::vector<Waiting> waits;       ///< of a deadlock, one a rank that waits
   double seconds = 0;               ///< wall-clock time
 };
 
@@ -100,6 +110,16 @@ struct CaseResult {
   double target = 0;                 ///< what it has to be, or to stay below
   std::string unit;                  ///< "rounds", "bytes", ...
   double seconds = 0;                ///< wall-clock time
+  /// What `message` says, as data for pictures and tables; every key may be missing.
+  ///
+  /// "tensor": the wrong tensor: {"what", "rank", "shape", "offset" (of the shard in the full tensor, or []), "index",
+  ///     "full_index", "expected", "got", "ratio" (or null), "wrong" (how many), "of", "where" (how they cluster), and
+  ///     for small tensors "cells": {"got": [...], "expected": [...], "wrong": [true, ...]}, row-major}
+  /// "diagnosis": the sentence of the hypothesis that was tested and fits
+  /// "figures": [{"what", "measured", "target", "unit", "met"}], all of them, on success and on failure
+  /// "waits": [{"rank", "waits_for": [...], "operation", "where", "in_cycle"}], see Waiting
+  /// "stacks": [{"rank", "why" ("SIGSEGV", "still running", ...), "frames": [{"function", "where"}]}]
+  nlohmann::json evidence = nlohmann::json::object();
 };
 
 }  // namespace shardlab::grade

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -51,10 +52,18 @@ struct RunSpec {
   FaultSpec faults = {};                                       ///< trouble to make on purpose
 };
 
+/// A mistake that students make, and what the tensor would be with it. It is a hypothesis: its meaning is said only
+/// when what came equals `value` to 1e-9 of its norm and `value` is not the right one.
+struct Hypothesis {
+  std::string meaning;                ///< "the bias was added 4 times, once by every rank before the sum"
+  std::function<at::Tensor()> value;  ///< computes it; called only when the tensor is wrong. Undefined: does not apply
+};
+
 /// What a tensor is, for a person: where it stands in the model and how a rank's part lies in the whole.
 struct Label {
-  std::string what = "";             ///< "gradient of layer1.weight"
-  std::vector<int64_t> offset = {};  ///< index of the part's first element in the full tensor; empty: the whole
+  std::string what = "";                    ///< "gradient of layer1.weight"
+  std::vector<int64_t> offset = {};         ///< index of the part's first element in the full tensor; empty: the whole
+  std::vector<Hypothesis> hypotheses = {};  ///< tested in this order when the tensor is wrong, before the general ones
 };
 
 /// One case under way.

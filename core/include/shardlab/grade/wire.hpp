@@ -77,6 +77,8 @@ void to_json(nlohmann::json& json, const FaultSpec& faults);
 void from_json(const nlohmann::json& json, FaultSpec& faults);
 void to_json(nlohmann::json& json, const CaseResult& result);
 void from_json(const nlohmann::json& json, CaseResult& result);
+void to_json(nlohmann::json& json, const Waiting& wait);
+void from_json(const nlohmann::json& json, Waiting& wait);
 void to_json(nlohmann::json& json, const PlannedCase& planned);
 void from_json(const nlohmann::json& json, PlannedCase& planned);
 void to_json(nlohmann::json& json, const LearningCurve& curve);
