@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,62 @@ Row Grade(const std::string& module, const std::filesystem::path& build, uint64_
   return row;
 }
 
+struct Overhead {
+  size_t cases = 0;
+  double with_s = 0;  // the cases' medians, added up
+  double without_s = 0;
+  double low = 0;  // the ratio of the quickest and of the slowest pair of runs
+  double high = 0;
+  double Share() const { return with_s / without_s - 1; }
+};
+
+double Median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// What announcing and watching every operation costs: the same value cases with the same inputs, in turn with it and
+// without, so that what else the machine does meets both alike.
+Overhead MeasureOverhead(const std::string& module, const std::filesystem::path& build, uint64_t seed, int runs) {
+  SessionOptions options;
+  options.module = module;
+  options.host_program = build / "bin" / ("host_" + module + "_solutions");
+  options.referee_program = build / "bin" / ("referee_" + module);
+  options.seed = seed;
+  options.ranks = 4;
+  options.skip = [](const PlannedCase& planned) {
+    return planned.kind == Kind::kValue ? "" : "only value cases are timed";
+  };
+  std::map<std::string, std::vector<double>> seconds[2];
+  std::vector<double> ratios;
+  for (int run = 0; run < runs; ++run) {
+    double total[2] = {0, 0};
+    for (const int turn : {run % 2, 1 - run % 2}) {
+      options.observed = turn == 1;
+      for (const CaseResult& result : shardlab::grade::RunGradeSession(options).results) {
+        if (result.kind != Kind::kValue) continue;
+        if (result.status != Status::kPassed) {
+          throw shardlab::EnvironmentError(
+              fmt::format("{} {} did not pass, so its time means nothing: {}", result.part, result.id, result.message));
+        }
+        seconds[turn][result.part + " " + result.id].push_back(result.seconds);
+        total[turn] += result.seconds;
+      }
+    }
+    ratios.push_back(total[1] / total[0]);
+  }
+  Overhead overhead;
+  overhead.cases = seconds[0].size();
+  for (const auto& [id, times] : seconds[0]) {
+    overhead.without_s += Median(times);
+    overhead.with_s += Median(seconds[1][id]);
+  }
+  overhead.low = *std::min_element(ratios.begin(), ratios.end()) - 1;
+  overhead.high = *std::max_element(ratios.begin(), ratios.end()) - 1;
+  return overhead;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -72,9 +129,12 @@ int main(int argc, char** argv) {
   std::string build = std::getenv("LAB_BUILD") ? std::getenv("LAB_BUILD") : "build";
   std::string json_path;
   uint64_t seed = 1;
+  int runs = 5;
   app.add_option("--root", root, "the project's folder");
   app.add_option("--build", build, "its build folder");
   app.add_option("--seed", seed, "what all inputs follow from");
+  app.add_option("--runs", runs, "how often the cases are timed with announcements and without")
+      ->check(CLI::Range(1, 99));
   app.add_option("--json", json_path, "write the figures to this file, too");
   CLI11_PARSE(app, argc, argv);
   try {
@@ -100,7 +160,19 @@ int main(int argc, char** argv) {
       all_passed = all_passed && row.passed == row.cases;
     }
     fmt::print("{:<18}{:>65.1f}\n", "together", total_s);
+
+    const Overhead overhead = MeasureOverhead("communication", build, seed, runs);
+    fmt::print("\n{} value cases of communication on 4 ranks, medians of {} runs in turn:\n", overhead.cases, runs);
+    fmt::print("  every operation announced, matched and watched  {:.2f} s\n", overhead.with_s);
+    fmt::print("  without                                         {:.2f} s\n", overhead.without_s);
+    fmt::print("  explaining costs {:.0f} % (single runs: {:.0f} to {:.0f} %; the goal is at most 25 %)\n",
+               100 * overhead.Share(), 100 * overhead.low, 100 * overhead.high);
     if (!json_path.empty()) {
+      figures.push_back({{"module", "communication"},
+                         {"overhead_cases", overhead.cases},
+                         {"observed_s", overhead.with_s},
+                         {"unobserved_s", overhead.without_s},
+                         {"overhead", overhead.Share()}});
       std::FILE* file = std::fopen(json_path.c_str(), "w");
       const std::string text = figures.dump(2) + "\n";
       const bool written = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();

@@ -334,6 +334,7 @@ bool Supervision::Run(CaseOutcome* outcome) {
                        {"nonce", nonce_},
                        {"limit_s", request_.limit_s},
                        {"point_to_point_only", request_.point_to_point_only},
+                       {"observed", request_.observed},
                        {"faults", request_.faults}};
   bool host_alive = host_.StartCase(packet, files_);
   bool host_done = false;

@@ -132,6 +132,7 @@ void Host::RunCase(const json& packet) {
   spec.nonce = packet.at("nonce").get<uint64_t>();
   spec.limit_s = packet.at("limit_s").get<double>();
   spec.point_to_point_only = packet.at("point_to_point_only").get<bool>();
+  spec.observed = packet.at("observed").get<bool>();
   spec.faults = packet.at("faults").get<FaultSpec>();
   std::vector<Given> given;
   for (int rank = 0; rank < spec.size; ++rank) {

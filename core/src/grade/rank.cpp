@@ -248,7 +248,8 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
     gloo.limit = std::chrono::milliseconds(static_cast<int64_t>((spec.limit_s + 5) * 1000));
     auto comm =
         MakeGlooCommunicator(c10::make_intrusive<c10d::FileStore>(spec.store, spec.size), spec.rank, spec.size, gloo);
-    comm = WithTrouble(MakeAnnouncing(std::move(comm), announcer), spec);
+    if (spec.observed) comm = MakeAnnouncing(std::move(comm), announcer);
+    comm = WithTrouble(std::move(comm), spec);
     context = std::make_unique<Context>(std::move(comm), *announcer, std::move(params), std::move(inputs), area);
   } catch (const CommError& error) {
     // Perhaps another rank, quicker than this one, has crashed meanwhile.

@@ -24,6 +24,7 @@ struct RankSpec {
   uint64_t nonce = 0;
   double limit_s = 10;
   bool point_to_point_only = false;
+  bool observed = true;
   FaultSpec faults;
   std::string store;                          ///< path of the FileStore through which the ranks meet
   std::atomic<uint32_t>* returned = nullptr;  ///< shared by the ranks: how many bodies have returned

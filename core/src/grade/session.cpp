@@ -170,7 +170,9 @@ void Session::Handle(const Message& message) {
   if (type == "run") {
     Message answer;
     try {
-      const CaseOutcome outcome = runner_.Run(RequestFrom(message), options_.cancel);
+      CaseRequest request = RequestFrom(message);
+      request.observed = options_.observed;
+      const CaseOutcome outcome = runner_.Run(request, options_.cancel);
       if (Cancelled()) return;
       answer = ToMessage(outcome);
     } catch (const ContractError& error) {

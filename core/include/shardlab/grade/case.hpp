@@ -45,6 +45,7 @@ struct CaseRequest {
   int threads = 1;                                   ///< OpenMP threads a rank
   bool point_to_point_only = false;                  ///< the communicator refuses collectives
   FaultSpec faults;                                  ///< trouble to make on purpose
+  bool observed = true;  ///< operations are announced; false only to measure what that costs: no deadlock is seen
 };
 
 /// How one rank ended.

@@ -35,6 +35,7 @@ struct SessionOptions {
   std::vector<std::string> parts;  ///< only these ("communication.ring"), in this order; empty: all
   std::string case_filter;         ///< only cases whose id contains this; empty: all
   int ranks = 0;                   ///< only cases on so many ranks; 0: all
+  bool observed = true;            ///< see CaseRequest::observed
   double startup_limit_s = 60;     ///< for a program to start and say so
   double case_limit_s = 120;       ///< for the referee between two messages, the time of its runs not counted
 
