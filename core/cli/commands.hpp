@@ -51,6 +51,8 @@ int Data(const Context& context, const std::vector<std::string>& arguments);
 int Bench(const Context& context, std::vector<std::string> arguments);
 /// `lab test [FILTER]`: builds everything and runs ctest.
 int Test(const Context& context, const std::string& filter);
+/// `lab test mutants ...`: becomes the program `mutants`, which tests the graders with wrong and with right solutions.
+int TestMutants(const Context& context, const std::vector<std::string>& arguments);
 /// `lab docs`: the Doxygen site.
 int Docs(const Context& context);
 /// `lab doctor`: what this machine has and lacks.

@@ -89,6 +89,10 @@ int Run(int count, char** arguments) {
   CLI::App* test_app = app.add_subcommand("test", "build everything and run the project's tests");
   test_app->allow_extras();
   test_app->add_option("filter", filter, "only tests whose name matches this regular expression")->type_name("");
+  CLI::App* mutants_app = test_app->add_subcommand(
+      "mutants", "test the graders with wrong and with other right solutions (lab test mutants --help)");
+  mutants_app->prefix_command();
+  mutants_app->set_help_flag();
   CLI::App* docs_app = app.add_subcommand("docs", "build the documentation and say where it is");
   docs_app->allow_extras();
   CLI::App* doctor_app = app.add_subcommand("doctor", "what this machine has and lacks");
@@ -123,6 +127,7 @@ int Run(int count, char** arguments) {
   if (*schedule_app) return DrawSchedule(context, schedule_app->remaining());
   if (*data_app) return Data(context, data_app->remaining());
   if (*bench_app) return Bench(context, bench_app->remaining());
+  if (*mutants_app) return TestMutants(context, mutants_app->remaining());
   if (*test_app) return Test(context, filter);
   if (*docs_app) return Docs(context);
   if (*doctor_app) return Doctor(context);

@@ -56,6 +56,12 @@ int Test(const Context& context, const std::string& filter) {
   return status == 0 ? kAllPassed : kNotPassed;
 }
 
+int TestMutants(const Context& context, const std::vector<std::string>& arguments) {
+  if (!context.HasSolutions()) throw UsageError("there are no solutions in this tree, so there is nothing to mutate");
+  Build(context, {"mutants"});
+  BecomeProgram(context.InBuild("bin/mutants"), arguments);
+}
+
 int Docs(const Context& context) {
   Build(context, {"docs"});
   const std::string index = context.InBuild("docs/index.html");

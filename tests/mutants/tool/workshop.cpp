@@ -1,0 +1,167 @@
+#include "workshop.hpp"
+
+#include <filesystem>
+#include <sstream>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "process.hpp"
+#include "shardlab/base/errors.hpp"
+#include "shardlab/report/files.hpp"
+
+namespace shardlab::mutants {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kCompileLimit = "300";  // seconds
+
+/// What a command said, and how it ended.
+struct Said {
+  int status = 0;
+  std::vector<std::string> lines;
+};
+
+Said Shell(const std::string& folder, const std::string& command) {
+  Said said;
+  cli::ProcessOptions options;
+  options.on_line = [&](const std::string& line) { said.lines.push_back(line); };
+  options.environment = {{"LC_ALL", "C"}};
+  said.status =
+      cli::RunProcess({"timeout", "-k", "5", kCompileLimit, "sh", "-c", "cd \"$0\" && " + command, folder}, options);
+  return said;
+}
+
+std::string FirstError(const Said& said) {
+  for (const std::string& line : said.lines) {
+    if (line.find("error:") != std::string::npos) return line;
+  }
+  return said.lines.empty() ? fmt::format("exit status {}", said.status) : said.lines.front();
+}
+
+void Replace(std::string* text, const std::string& what, const std::string& with) {
+  const size_t at = text->find(what);
+  if (at == std::string::npos) {
+    throw EnvironmentError(fmt::format("the link command of this build does not name {}: {}", what, *text));
+  }
+  text->replace(at, what.size(), with);
+}
+
+/// The word behind `option`, or "".
+std::string WordAfter(const std::string& command, const std::string& option) {
+  std::istringstream words(command);
+  for (std::string word; words >> word;) {
+    if (word == option && words >> word) return word;
+  }
+  return "";
+}
+
+/// The files that a compiler wrote down in a rule for make.
+std::vector<std::string> Dependencies(const std::string& path) {
+  std::vector<std::string> files;
+  std::istringstream words(ReadFile(path));
+  std::string word;
+  words >> word;  // the target
+  while (words >> word) {
+    if (word != "\\") files.push_back(word);
+  }
+  return files;
+}
+
+/// Whether `object` is younger than all that it was made of.
+bool IsFresh(const std::string& object, const std::string& included) {
+  std::error_code error;
+  const auto made = fs::last_write_time(object, error);
+  if (error || !fs::exists(object + ".d", error)) return false;
+  std::vector<std::string> sources = Dependencies(object + ".d");
+  if (!included.empty()) sources.push_back(included + ".gch");
+  for (const std::string& source : sources) {
+    const auto changed = fs::last_write_time(source, error);
+    if (error && source == included + ".gch") continue;  // a build without precompiled headers
+    if (error || changed > made) return false;
+  }
+  return true;
+}
+
+std::string ReadIfThere(const std::string& path) {
+  std::error_code error;
+  return fs::is_regular_file(path, error) ? ReadFile(path) : "";
+}
+
+}  // namespace
+
+Workshop::Workshop(const cli::Context& context, const std::string& module) : context_(context), module_(module) {
+  const std::string folder = context.InRoot("solutions/" + module) + "/";
+  const auto commands = nlohmann::json::parse(ReadFile(context.InBuild("compile_commands.json")), nullptr, false);
+  if (!commands.is_array()) {
+    throw EnvironmentError(fmt::format("{}/compile_commands.json cannot be read: delete {} and run ./lab again",
+                                       context.build, context.build));
+  }
+  for (const auto& entry : commands) {
+    const std::string file = entry.value("file", "");
+    if (file.compare(0, folder.size(), folder) != 0) continue;
+    Command command;
+    command.text = entry.value("command", "");
+    command.object = WordAfter(command.text, "-o");
+    command.included = WordAfter(command.text, "-include");
+    const size_t end = command.text.rfind(" -o ");
+    if (end == std::string::npos || command.object.empty()) continue;
+    command.text.resize(end);
+    // A replaced file finds what stands beside the solution's file.
+    command.text += " -iquote '" + folder + "'";
+    compile_[file.substr(folder.size())] = command;
+  }
+  const std::string library = fmt::format("lib/lib{}_solutions.so", module);
+  const Said said = Shell(context.build, "ninja -t commands -s " + library);
+  if (said.status != 0 || said.lines.empty() || compile_.empty()) {
+    throw EnvironmentError(
+        fmt::format("the build in {} does not say how it makes {}: run ./lab test mutants, which "
+                    "configures and builds it",
+                    context.build, library));
+  }
+  link_ = said.lines.back();
+}
+
+std::string Workshop::Folder(const std::string& name) const {
+  return context_.InBuild(fmt::format("mutants/{}/{}", module_, name));
+}
+
+void Workshop::Compile(const std::string& source, const std::string& object, const Command& command) const {
+  const std::string text = fmt::format("{} -MD -MF '{}.d' -o '{}' -c '{}'", command.text, object, object, source);
+  if (ReadIfThere(object + ".command") == text && IsFresh(object, command.included)) return;
+  std::error_code error;
+  fs::remove(object, error);
+  const Said said = Shell(context_.build, text);
+  if (said.status == 124 || said.status == 137) {
+    throw EnvironmentError(fmt::format("the compiler did not come to an end within {} s", kCompileLimit));
+  }
+  if (said.status != 0) throw UsageError("does not compile: " + FirstError(said));
+  WriteFileSafely(object + ".command", text);
+}
+
+std::string Workshop::Build(const std::string& name, const std::map<std::string, std::string>& files) const {
+  const std::string folder = Folder(name);
+  fs::create_directories(folder);
+  const std::string library = fmt::format("lib{}_solutions.so", module_);
+  std::string link = link_;
+  Replace(&link, " -o lib/" + library + " ", fmt::format(" -o '{}/{}' ", folder, library));
+  for (const auto& [file, source] : files) {
+    const auto command = compile_.find(file);
+    if (command == compile_.end()) {
+      throw EnvironmentError(
+          fmt::format("this build does not compile solutions/{}/{}: is it in the SOURCES of "
+                      "graders/{}/CMakeLists.txt?",
+                      module_, file, module_));
+    }
+    const std::string object = fmt::format("{}/{}.o", folder, file);
+    Compile(source, object, command->second);
+    Replace(&link, " " + command->second.object + " ", fmt::format(" '{}' ", object));
+  }
+  const Said said = Shell(context_.build, link);
+  if (said.status != 0) throw UsageError("does not link: " + FirstError(said));
+  return folder;
+}
+
+}  // namespace shardlab::mutants
