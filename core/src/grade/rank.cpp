@@ -22,7 +22,7 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <torch/csrc/distributed/c10d/FileStore.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/comm/announcing.hpp"
@@ -246,8 +246,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
     announcer = std::make_shared<Announcer>(announcements);
     GlooOptions gloo;
     gloo.limit = std::chrono::milliseconds(static_cast<int64_t>((spec.limit_s + 5) * 1000));
-    auto comm =
-        MakeGlooCommunicator(c10::make_intrusive<c10d::FileStore>(spec.store, spec.size), spec.rank, spec.size, gloo);
+    auto comm = MakeGlooCommunicator(spec.store->Store(), spec.rank, spec.size, gloo);
     if (spec.observed) comm = MakeAnnouncing(std::move(comm), announcer);
     comm = WithTrouble(std::move(comm), spec);
     context = std::make_unique<Context>(std::move(comm), *announcer, std::move(params), std::move(inputs), area);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "shardlab/comm/memory_store.hpp"
 #include "shardlab/grade/body.hpp"
 #include "shardlab/grade/case.hpp"
 #include "shardlab/launch/process.hpp"
@@ -26,7 +27,7 @@ struct RankSpec {
   bool point_to_point_only = false;
   bool observed = true;
   FaultSpec faults;
-  std::string store;                          ///< path of the FileStore through which the ranks meet
+  const StoreMemory* store = nullptr;         ///< through which the ranks find each other
   std::atomic<uint32_t>* returned = nullptr;  ///< shared by the ranks: how many bodies have returned
 };
 

@@ -17,16 +17,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <filesystem>
 #include <new>
 #include <utility>
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <torch/csrc/distributed/c10d/FileStore.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/comm/gloo.hpp"
+#include "shardlab/comm/memory_store.hpp"
 #include "shardlab/launch/process.hpp"
 
 // A rank's life, seen from the parent:
@@ -48,15 +48,6 @@ using launch::Fd;
 constexpr double kGraceSeconds = 1;  // for the others, after the first failure
 
 enum Letter : char { kReturned = 'r', kThrew = 't', kComm = 'c', kStub = 's', kUsage = 'u', kEnvironment = 'e' };
-
-std::filesystem::path MakeMeetingPlace() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "shardlab-ranks-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) {
-    throw EnvironmentError(fmt::format("cannot make a directory in {}: {}",
-                                       std::filesystem::temp_directory_path().string(), std::strerror(errno)));
-  }
-  return pattern;
-}
 
 // What a child tells of the exception that ended its body. `ns` is when: the others lose their connections to a rank
 // that fails, and may be heard first.
@@ -126,7 +117,7 @@ void WriteAll(const Fd& pipe, const char* bytes, size_t size) {
   }
 }
 
-[[noreturn]] void BeRank(int rank, int ranks, pid_t parent, const std::string& store_path, const Fd& pipe, Gate& gate,
+[[noreturn]] void BeRank(int rank, int ranks, pid_t parent, const StoreMemory& store, const Fd& pipe, Gate& gate,
                          const RunRanksOptions& options,
                          const std::function<void(const std::shared_ptr<Communicator>&)>& body) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -137,7 +128,7 @@ void WriteAll(const Fd& pipe, const char* bytes, size_t size) {
     at::set_num_threads(options.threads);
     GlooOptions gloo;
     gloo.limit = std::chrono::milliseconds(static_cast<int64_t>(options.operation_limit_s * 1000));
-    world = MakeGlooCommunicator(c10::make_intrusive<c10d::FileStore>(store_path, ranks), rank, ranks, gloo);
+    world = MakeGlooCommunicator(store.Store(), rank, ranks, gloo);
     body(world);
   });
   std::fflush(nullptr);
@@ -199,8 +190,7 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
                     "with OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1",
                     threads));
   }
-  const std::filesystem::path meeting_place = MakeMeetingPlace();
-  const std::string store_path = meeting_place / "store";
+  const StoreMemory store;
   Gate gate;
   std::fflush(nullptr);  // else every child prints what is buffered here
 
@@ -210,7 +200,7 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
   for (int rank = 0; rank < ranks && fork_error.empty(); ++rank) {
     auto [read_end, write_end] = launch::MakePipe();
     const pid_t pid = fork();
-    if (pid == 0) BeRank(rank, ranks, parent, store_path, write_end, gate, options, body);
+    if (pid == 0) BeRank(rank, ranks, parent, store, write_end, gate, options, body);
     if (pid < 0) fork_error = std::strerror(errno);
     all[static_cast<size_t>(rank)].pid = pid;
     all[static_cast<size_t>(rank)].pipe = std::move(read_end);
@@ -283,8 +273,6 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
       end_all();
     }
   }
-  std::error_code ignored;  // a file that cannot be removed is no reason to lose the result
-  std::filesystem::remove_all(meeting_place, ignored);
   if (!fork_error.empty()) throw EnvironmentError(fmt::format("cannot start {} ranks: {}", ranks, fork_error));
 
   // The time of a throw is that of the throw, of a crash that of its discovery: a connection that a crash has cut may
