@@ -24,6 +24,7 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/comm/record.hpp"
 #include "shardlab/grade/case_runner.hpp"
+#include "shardlab/grade/wire.hpp"
 #include "shardlab/launch/process.hpp"
 
 namespace shardlab::grade {
@@ -292,14 +293,14 @@ TEST_F(CaseRunnerTest, SurvivesABodyThatClosesItsDescriptors) {
 
 TEST_F(CaseRunnerTest, DoesNotBelieveADamagedHeader) {
   CaseRequest request = Request("garbage_output", 2);
-  request.params["bytes"] = 4096;
+  request.params["bytes"] = kStackAreaOffset;
   const CaseOutcome outcome = runner_->Run(request);
   EXPECT_EQ(outcome.status, Status::kCrashed);
 }
 
 TEST_F(CaseRunnerTest, DoesNotBelieveDamagedTensors) {
   CaseRequest request = Request("garbage_output", 2);
-  request.params["offset"] = 4096;
+  request.params["offset"] = kOutputHeaderBytes;
   const CaseOutcome outcome = runner_->Run(request);
   EXPECT_EQ(outcome.status, Status::kCrashed);
   EXPECT_THAT(outcome.message, HasSubstr("what it handed back is damaged"));

@@ -85,6 +85,8 @@ SHARDLAB_CASE(bad, prints_and_is_wrong, kValue, {1}) {
   t.Expect(false, "the sum of the parts must be the whole");
 }
 
+SHARDLAB_CASE(bad, deadlock, kRobustness, {2}) { t.Launch({.body = "deadlock"}); }
+
 SHARDLAB_CASE(bad, checks_nothing, kValue, {1}) { t.Launch({.body = "nothing"}); }
 
 SHARDLAB_CASE(bad, no_such_body, kValue, {1}) { t.Launch({.body = "nosuch"}); }

@@ -104,6 +104,16 @@ TEST_F(SessionTest, ShowsWhatIsWrong) {
   EXPECT_THAT(results["grader_throws/ranks=1"].message, HasSubstr("could not judge this: no such layer"));
 }
 
+TEST_F(SessionTest, HandsOnTheGraphOfADeadlock) {
+  auto results = ById(RunGradeSession(Options({"tests.bad"})));
+  const nlohmann::json waits = results["deadlock/ranks=2"].evidence.value("waits", nlohmann::json::array());
+  ASSERT_EQ(waits.size(), 2u);
+  EXPECT_EQ(waits[0]["rank"], 0);
+  EXPECT_EQ(waits[0]["waits_for"], std::vector<int>{1});
+  EXPECT_EQ(waits[0]["in_cycle"], true);
+  EXPECT_EQ(results["missing/ranks=1"].evidence.count("waits"), 0u);
+}
+
 TEST_F(SessionTest, GoesOnAfterTheHostDied) {
   auto results = ById(RunGradeSession(Options({"tests.stub"})));
   EXPECT_EQ(results["not_implemented/ranks=2"].status, Status::kNotImplemented);

@@ -197,6 +197,16 @@ struct Matcher::Impl {
       case RecordKind::kReturn:
         rank.kind = RankState::Kind::kReturned;
         break;
+      case RecordKind::kDropped:
+        if (const Operation* op = Find(rank, record.id)) {
+          if (!op->waited) {
+            Complain(VerdictKind::kMisuse,
+                     fmt::format("rank {} threw away what {} returned, without waiting for it: what was not waited for "
+                                 "may never travel; keep the Work and call Wait on it, once",
+                                 number, CallText(*op)));
+          }
+        }
+        break;
     }
   }
 
@@ -317,12 +327,24 @@ struct Matcher::Impl {
     return group == groups.end() || record.group == 0 ? "" : fmt::format(" of group '{}'", group->second.name);
   }
 
-  void Mismatch(const std::string& sentence) {
+  void Mismatch(const std::string& sentence) { Complain(VerdictKind::kMismatch, sentence); }
+
+  void Complain(VerdictKind kind, const std::string& sentence) {
     if (mismatch) return;
     mismatch.emplace();
-    mismatch->kind = VerdictKind::kMismatch;
+    mismatch->kind = kind;
     mismatch->sentence = sentence;
     mismatch->ranks = States();
+  }
+
+  // "ISend to rank 1, tag 5 (ring.cpp:12)".
+  static std::string CallText(const Operation& op) {
+    const Record& post = op.post;
+    std::string text = fmt::format("I{}", Name(post.op));
+    if (!IsCollective(post.op)) {
+      text += fmt::format(" {} rank {}, tag {}", post.op == OpKind::kSend ? "to" : "from", post.peer, post.tag);
+    }
+    return text + At(post);
   }
 
   void CompareMessage(const Operation& send, const Operation& recv) {
@@ -463,6 +485,11 @@ struct Matcher::Impl {
     }
   }
 
+  std::string GroupNameOf(const Operation& op) const {
+    const auto group = groups.find(op.post.group);
+    return group == groups.end() ? "" : group->second.name;
+  }
+
   // A message between the same two ranks that found no partner, because its tag or group is another.
   const Operation* NearMiss(const Operation& op) const {
     if (IsCollective(op.post.op)) return nullptr;
@@ -574,6 +601,15 @@ struct Matcher::Impl {
     }
     verdict.kind = VerdictKind::kDeadlock;
     verdict.ranks = States();
+    const bool ends = !path.empty() && ranks[static_cast<size_t>(r)].ended();
+    for (const auto& [waiting, number] : stuck) {
+      const Thread& thread = ranks[static_cast<size_t>(waiting)].threads.at(number);
+      if (thread.blocked == nullptr || thread.joining >= 0 || !RankStuck(stuck, waiting)) continue;
+      const bool in_path = std::any_of(path.begin(), path.end(),
+                                       [&, blocked = thread.blocked](const Edge& edge) { return edge.op == blocked; });
+      verdict.waits.push_back({waiting, thread.blocked->post, GroupNameOf(*thread.blocked),
+                               MissingRanks(*thread.blocked), in_path && !ends});
+    }
     if (path.empty()) {
       verdict.sentence = fmt::format("rank {} waits for a helper thread that never ends", first);
     } else if (ranks[static_cast<size_t>(r)].ended()) {

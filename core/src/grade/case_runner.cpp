@@ -57,6 +57,19 @@ std::string LastLines(const std::string& text, int lines) {
   return text.substr(begin, end - begin);
 }
 
+/// The wait-for graph of a deadlock.
+std::vector<Waiting> WaitsOf(const Verdict& verdict) {
+  std::vector<Waiting> waits;
+  for (const WaitFor& wait : verdict.waits) {
+    Record bare = wait.operation;
+    bare.line = 0;  // has a member of its own
+    waits.push_back({wait.rank, wait.missing, Describe(bare, wait.group),
+                     wait.operation.line > 0 ? fmt::format("{}:{}", wait.operation.name, wait.operation.line) : "",
+                     wait.in_cycle});
+  }
+  return waits;
+}
+
 /// One case under way.
 class Supervision {
  public:
@@ -107,6 +120,7 @@ class Supervision {
   std::vector<Ended> ended_;
   std::vector<Record> last_posts_;
   std::optional<Conclusion> bad_announcement_;
+  std::vector<Waiting> waits_;
   int64_t first_failure_ns_ = 0;
   int64_t deadlock_since_ns_ = 0;
   Deadline deadline_{0};
@@ -252,7 +266,9 @@ std::string Supervision::StatesText() const {
 std::optional<Supervision::Conclusion> Supervision::Decide() {
   const bool all_ended = AllEnded();
   const Verdict verdict = all_ended ? matcher_.Finish() : matcher_.Check();
-  if (verdict.kind == VerdictKind::kMismatch) return Conclusion{Status::kFailed, verdict.Text()};
+  if (verdict.kind == VerdictKind::kMismatch || verdict.kind == VerdictKind::kMisuse) {
+    return Conclusion{Status::kFailed, verdict.Text()};
+  }
   if (first_failure_ns_ != 0) {
     const bool waited = static_cast<double>(launch::MonotonicNs() - first_failure_ns_) > kGraceSeconds * 1e9;
     if (waited || all_ended) return RootFailure();
@@ -265,7 +281,10 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
     // cause.
     const int64_t now_ns = launch::MonotonicNs();
     if (deadlock_since_ns_ == 0) deadlock_since_ns_ = now_ns;
-    if (now_ns - deadlock_since_ns_ > kDrainMs * 1'000'000 / 2) return Conclusion{Status::kDeadlock, verdict.Text()};
+    if (now_ns - deadlock_since_ns_ > kDrainMs * 1'000'000 / 2) {
+      waits_ = WaitsOf(verdict);
+      return Conclusion{Status::kDeadlock, verdict.Text()};
+    }
   } else {
     deadlock_since_ns_ = 0;
   }
@@ -391,6 +410,7 @@ bool Supervision::Run(CaseOutcome* outcome) {
   }
   outcome->status = conclusion->status;
   outcome->message = conclusion->message;
+  outcome->waits = waits_;
   ReadOutputs(outcome);
   for (int rank = 0; rank < request_.ranks; ++rank) {
     const RankStatistics figures = matcher_.Statistics(rank);

@@ -88,6 +88,7 @@ class Session {
   SessionResult result_;
   std::vector<bool> judged_;
   int current_ = -1;
+  json evidence_ = json::object();  // what the runner saw of the current case
 };
 
 std::optional<Message> Session::Next(double limit_s) {
@@ -138,6 +139,8 @@ void Session::Finish(CaseResult result) {
   result.part = result_.planned[index].part;
   result.id = result_.planned[index].id;
   result.kind = result_.planned[index].kind;
+  // A case may want a run to go wrong: then there is nothing to show.
+  if (result.status != Status::kPassed) result.evidence.update(evidence_);
   result_.results[index] = result;
   judged_[index] = true;
   current_ = -1;
@@ -152,6 +155,7 @@ void Session::Handle(const Message& message) {
       referee_.Blame(fmt::format("started case {}, which is not left to be judged", index));
     }
     current_ = index;
+    evidence_ = json::object();
     const PlannedCase& planned = result_.planned[static_cast<size_t>(index)];
     const std::string reason = options_.skip ? options_.skip(planned) : "";
     if (reason.empty()) {
@@ -174,6 +178,9 @@ void Session::Handle(const Message& message) {
       request.observed = options_.observed;
       const CaseOutcome outcome = runner_.Run(request, options_.cancel);
       if (Cancelled()) return;
+      // A case may run several times; what went wrong last is what its message is about.
+      if (!outcome.waits.empty()) evidence_["waits"] = outcome.waits;
+      if (!outcome.stacks.empty()) evidence_["stacks"] = outcome.stacks;
       answer = ToMessage(outcome);
     } catch (const ContractError& error) {
       answer.header = {{"type", "refused"}, {"why", error.what()}};

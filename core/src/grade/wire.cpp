@@ -204,7 +204,8 @@ Message ToMessage(const CaseRequest& request) {
                     {"output_limit_bytes", request.output_limit_bytes},
                     {"threads", request.threads},
                     {"point_to_point_only", request.point_to_point_only},
-                    {"faults", request.faults}};
+                    {"faults", request.faults},
+                    {"limits", request.limits}};
   for (const Frames& frames : request.inputs) message.blobs.push_back(EncodeFrames(frames));
   return message;
 }
@@ -220,6 +221,7 @@ CaseRequest RequestFrom(const Message& message) {
   request.threads = header.at("threads").get<int>();
   request.point_to_point_only = header.at("point_to_point_only").get<bool>();
   request.faults = header.at("faults").get<FaultSpec>();
+  request.limits = header.at("limits").get<Limits>();
   for (const std::string& blob : message.blobs) request.inputs.push_back(DecodeFrames(blob.data(), blob.size()));
   return request;
 }
@@ -241,7 +243,7 @@ Message ToMessage(const CaseOutcome& outcome) {
   message.header = {{"type", "outcome"},          {"status", static_cast<int>(outcome.status)},
                     {"message", outcome.message}, {"seconds", outcome.seconds},
                     {"ranks", std::move(ranks)},  {"costs", std::move(costs)},
-                    {"waits", outcome.waits}};
+                    {"waits", outcome.waits},     {"stacks", outcome.stacks}};
   return message;
 }
 
@@ -264,6 +266,7 @@ CaseOutcome OutcomeFrom(const Message& message) {
     outcome.costs.push_back({from.at(0), from.at(1), from.at(2), from.at(3), from.at(4)});
   }
   header.at("waits").get_to(outcome.waits);
+  header.at("stacks").get_to(outcome.stacks);
   const std::string& events = message.blobs.at(outcome.ranks.size());
   outcome.events.resize(events.size() / sizeof(Event));
   memcpy(static_cast<void*>(outcome.events.data()), events.data(), outcome.events.size() * sizeof(Event));
@@ -332,6 +335,37 @@ void from_json(const json& value, Waiting& wait) {
   value.at("operation").get_to(wait.operation);
   value.at("where").get_to(wait.where);
   value.at("in_cycle").get_to(wait.in_cycle);
+}
+
+void to_json(json& value, const RankStack& stack) {
+  json frames = json::array();
+  for (const StackFrame& frame : stack.frames) {
+    frames.push_back({{"function", frame.function}, {"where", frame.where}});
+  }
+  value = {{"rank", stack.rank}, {"why", stack.why}, {"frames", std::move(frames)}};
+}
+
+void from_json(const json& value, RankStack& stack) {
+  value.at("rank").get_to(stack.rank);
+  value.at("why").get_to(stack.why);
+  stack.frames.clear();
+  for (const json& frame : value.at("frames")) {
+    stack.frames.push_back({frame.at("function").get<std::string>(), frame.at("where").get<std::string>()});
+  }
+}
+
+void to_json(json& value, const Limits& limits) {
+  value = {{"memory_bytes", limits.memory_bytes},
+           {"file_bytes", limits.file_bytes},
+           {"open_files", limits.open_files},
+           {"processes", limits.processes}};
+}
+
+void from_json(const json& value, Limits& limits) {
+  value.at("memory_bytes").get_to(limits.memory_bytes);
+  value.at("file_bytes").get_to(limits.file_bytes);
+  value.at("open_files").get_to(limits.open_files);
+  value.at("processes").get_to(limits.processes);
 }
 
 void to_json(json& value, const PlannedCase& planned) {

@@ -18,6 +18,7 @@ enum class VerdictKind : uint8_t {
   kNone,      ///< nothing wrong so far
   kDeadlock,  ///< ranks that can never go on
   kMismatch,  ///< two sides of one operation that do not fit: shape, dtype, bytes, order, root
+  kMisuse,    ///< a tensor changed while it was under way, work that was thrown away and never waited for
   kUnsafe,    ///< the run came through, but only because a collective returned before all ranks had called it
   kLeftover   ///< a message nobody received, a collective that some rank never called, work nobody waited for
 };
@@ -42,6 +43,15 @@ struct RankState {
   std::string how;
 };
 
+/// An arrow, or several, of the wait-for graph: what one thread of a rank waits for.
+struct WaitFor {
+  int rank = 0;              ///< who waits
+  Record operation;          ///< in what
+  std::string group;         ///< the name of the operation's group
+  std::vector<int> missing;  ///< the ranks that have not posted their side
+  bool in_cycle = false;     ///< whether this is part of the cycle that the sentence names
+};
+
 /// A verdict, as data and as text.
 struct Verdict {
   VerdictKind kind = VerdictKind::kNone;  ///< what was found
@@ -49,6 +59,8 @@ struct Verdict {
   std::string sentence;
   /// One for each rank.
   std::vector<RankState> ranks;
+  /// Of a deadlock: what every rank that can never go on waits for.
+  std::vector<WaitFor> waits;
 
   /// Whether anything is wrong.
   explicit operator bool() const { return kind != VerdictKind::kNone; }

@@ -44,11 +44,12 @@ enum class RecordKind : uint8_t {
   kThreadEnd,    ///< it is done, until the next kThreadStart
   kJoin,         ///< this thread is about to wait for helper thread `peer` of the same rank to be done
   kMark,         ///< a moment that a case wants to see in the order of events; `name` says which
-  kReturn        ///< the rank's body returned
+  kReturn,       ///< the rank's body returned
+  kDropped       ///< what operation `id` returned was destroyed, and nobody had waited for it
 };
 
 /// One announcement. Plain data, smaller than PIPE_BUF, so that a write of it is never torn. Only the first `size`
-/// bytes travel: of a block or an unblock those up to `id`; of a collective with a tensor a rank (all-gather,
+/// bytes travel: of a block or an unblock those up to `checksum`; of a collective with a tensor a rank (all-gather,
 /// reduce-scatter, all-to-all) the record and a RecordPart for each rank of the group.
 struct Record {
   uint16_t size = 0;                    ///< bytes as written, parts included
@@ -59,9 +60,11 @@ struct Record {
   uint8_t reduce = 0;                   ///< ReduceOp
   int64_t time_ns = 0;                  ///< CLOCK_MONOTONIC
   uint64_t id = 0;                      ///< numbers this rank's operations: 1, 2, ...
-  int32_t peer = -1;                    ///< world rank of the other side, or of the root
-  int32_t tag = 0;                      ///< of a point-to-point message
-  uint32_t line = 0;                    ///< of the caller
+  /// Of the message's bytes: when a send is posted, when it is complete, and of what was received. 0: not known.
+  uint64_t checksum = 0;
+  int32_t peer = -1;           ///< world rank of the other side, or of the root
+  int32_t tag = 0;             ///< of a point-to-point message
+  uint32_t line = 0;           ///< of the caller
   int32_t dims = 0;            ///< number of dimensions of the (first) tensor; at most 6 of them are in `shape`
   int32_t group_rank = 0;      ///< this rank's number in the group
   uint64_t group = 0;          ///< the group's id

@@ -34,6 +34,14 @@ struct FaultSpec {
   uint64_t seed = 0;              ///< of the random times
 };
 
+/// What each rank of a case may use. Hitting a limit ends the case, in the words of that limit.
+struct Limits {
+  int64_t memory_bytes = int64_t{4} << 30;  ///< of tensors, by LibTorch's allocator; 1 GiB more for everything else
+  int64_t file_bytes = int64_t{64} << 20;   ///< size of a file that it writes
+  int open_files = 1024;                    ///< descriptors at once
+  int processes = 64;                       ///< processes and threads at once, of the whole case, for each rank
+};
+
 /// One run of a body.
 struct CaseRequest {
   std::string body;                                  ///< registered with SHARDLAB_BODY
@@ -45,6 +53,7 @@ struct CaseRequest {
   int threads = 1;                                   ///< OpenMP threads a rank
   bool point_to_point_only = false;                  ///< the communicator refuses collectives
   FaultSpec faults;                                  ///< trouble to make on purpose
+  Limits limits;                                     ///< on what a rank may use
   bool observed = true;  ///< operations are announced; false only to measure what that costs: no deadlock is seen
 };
 
@@ -74,10 +83,23 @@ struct RankCost {
 /// A rank that waits, in a deadlock: an arrow of the wait-for graph.
 struct Waiting {
   int rank = 0;                ///< who waits
-  std::vector<int> waits_for;  ///< for whom; empty: for nobody that could still come
-  std::string operation;       ///< "waits in recv from 0, tag 3, float64 [4]"
+  std::vector<int> waits_for;  ///< whose call is missing; ranks that have returned or died among them
+  std::string operation;       ///< "Recv from rank 0, tag 3, float64 [4]"
   std::string where;           ///< the student's line, "ring.cpp:12"; empty: not known
   bool in_cycle = false;       ///< whether this arrow is part of the cycle that the message names
+};
+
+/// One call on a stack.
+struct StackFrame {
+  std::string function;  ///< "shardlab::RingAllGather"; empty: not known
+  std::string where;     ///< "ring_all_gather.cpp:31"; empty: not known
+};
+
+/// Where a rank was when it was ended, or when it threw or crashed.
+struct RankStack {
+  int rank = 0;                    ///< whose
+  std::string why;                 ///< "SIGSEGV", "exception", "still running"
+  std::vector<StackFrame> frames;  ///< of the student's code, the innermost first; else of the body's
 };
 
 /// What became of a case.
@@ -88,6 +110,7 @@ struct CaseOutcome {
   std::vector<RankCost> costs;      ///< one a rank
   std::vector<Event> events;        ///< posts, unblocks and marks, by time
   std::vector<Waiting> waits;       ///< of a deadlock, one a rank that waits
+  std::vector<RankStack> stacks;    ///< of a crash, an exception or a time limit, one a rank where there is one
   double seconds = 0;               ///< wall-clock time
 };
 
@@ -119,7 +142,7 @@ struct CaseResult {
   /// "diagnosis": the sentence of the hypothesis that was tested and fits
   /// "figures": [{"what", "measured", "target", "unit", "met"}], all of them, on success and on failure
   /// "waits": [{"rank", "waits_for": [...], "operation", "where", "in_cycle"}], see Waiting
-  /// "stacks": [{"rank", "why" ("SIGSEGV", "still running", ...), "frames": [{"function", "where"}]}]
+  /// "stacks": [{"rank", "why" ("SIGSEGV", "exception", "still running"), "frames": [{"function", "where"}]}]
   nlohmann::json evidence = nlohmann::json::object();
 };
 

@@ -79,6 +79,10 @@ void to_json(nlohmann::json& json, const CaseResult& result);
 void from_json(const nlohmann::json& json, CaseResult& result);
 void to_json(nlohmann::json& json, const Waiting& wait);
 void from_json(const nlohmann::json& json, Waiting& wait);
+void to_json(nlohmann::json& json, const RankStack& stack);
+void from_json(const nlohmann::json& json, RankStack& stack);
+void to_json(nlohmann::json& json, const Limits& limits);
+void from_json(const nlohmann::json& json, Limits& limits);
 void to_json(nlohmann::json& json, const PlannedCase& planned);
 void from_json(const nlohmann::json& json, PlannedCase& planned);
 void to_json(nlohmann::json& json, const LearningCurve& curve);
@@ -95,9 +99,23 @@ struct OutputHeader {
   uint32_t message_length = 0;  ///< bytes of `message` that count
   char message[4000] = "";      ///< what the body threw
 };
+static_assert(sizeof(OutputHeader) <= 4096);
+
+/// A stack as a rank writes it down, in a signal's handler: bare addresses, which are named later and elsewhere.
+struct StackArea {
+  static constexpr uint32_t kMost = 64;  ///< addresses; of a deeper stack the innermost
+  uint32_t count = 0;                    ///< addresses that count, written last
+  int32_t signal = 0;                    ///< that ended or asked the rank; 0: none, an exception
+  uint32_t main_thread = 0;              ///< whether the rank's main thread wrote it
+  uint32_t overflow = 0;                 ///< whether the stack had no room left
+  uint64_t fault = 0;                    ///< the address that could not be accessed
+  uint64_t addresses[kMost] = {};        ///< the innermost first: where it was, then return addresses
+};
+/// Where it stands in the memory of an OutputHeader.
+constexpr size_t kStackAreaOffset = 4096;
 /// Where the frames begin.
-constexpr size_t kOutputHeaderBytes = 4096;
-static_assert(sizeof(OutputHeader) <= kOutputHeaderBytes);
+constexpr size_t kOutputHeaderBytes = 8192;
+static_assert(kStackAreaOffset + sizeof(StackArea) <= kOutputHeaderBytes);
 
 /// How far a rank has come.
 enum class RankStage : uint32_t {
@@ -107,7 +125,8 @@ enum class RankStage : uint32_t {
   kNotImplemented,  ///< it threw NotImplemented
   kThrew,           ///< it threw something else
   kThrewCommError,  ///< it threw CommError: perhaps only because another rank has gone
-  kExited           ///< it called exit()
+  kExited,          ///< it called exit()
+  kTerminated       ///< std::terminate, in any thread
 };
 
 }  // namespace shardlab::grade
