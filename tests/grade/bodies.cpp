@@ -61,6 +61,8 @@ SHARDLAB_BODY(wrong_shape) { ctx.Output("value", ctx.Input("value").reshape({-1}
 
 SHARDLAB_BODY(nothing) {}
 
+SHARDLAB_BODY(never_writes) { ctx.Output("value", at::empty({2, 3}, at::kDouble)); }
+
 SHARDLAB_BODY(throws) {
   if (ctx.rank() == 1) throw std::runtime_error("the chunk sizes do not add up");
   ctx.comm().AllReduce(Zeros(4));

@@ -77,7 +77,20 @@ SHARDLAB_CASE(bad, costs_too_much, kCost, {2}) {
   const auto mine = t.PerRank([&](int) { return t.Integers({4}, at::kDouble); });
   const Run run = t.Launch({.body = "ring_step", .inputs = {{"mine", mine}}});
   t.ExpectCost("rounds", static_cast<double>(run.TotalCost().rounds), 1, "rounds");
-  t.ExpectCost("messages", static_cast<double>(run.TotalCost().messages), 1, "messages");
+  t.ExpectCost("messages", static_cast<double>(run.TotalCost().messages), 1, "messages",
+               {{"nobody sends", 0}, {"both ranks send", 2}});
+}
+
+SHARDLAB_CASE(bad, wrong_but_measured, kValue, {2}) {
+  const auto mine = t.PerRank([&](int) { return t.Normal({4}); });
+  const Run run = t.Launch({.body = "ring_step", .inputs = {{"mine", mine}}});
+  t.ExpectClose(run, 0, "other", mine[0]);
+  t.ExpectCost("messages", static_cast<double>(run.TotalCost().messages), 2, "messages");
+}
+
+SHARDLAB_CASE(bad, never_written, kValue, {1}) {
+  const Run run = t.Launch({.body = "never_writes"});
+  t.ExpectEqual(run, 0, "value", at::ones({2, 3}, at::kDouble));
 }
 
 SHARDLAB_CASE(bad, prints_and_is_wrong, kValue, {1}) {

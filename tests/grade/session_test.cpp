@@ -82,19 +82,35 @@ TEST_F(SessionTest, ShowsWhatIsWrong) {
       results["doubled/ranks=2"].message,
       "gradient of layer1.weight on rank 1 is wrong in 6 of 6 elements: at [0, 0] of the shard, [4, 0] of the full "
       "tensor expected 1, got 2, 2 times as much, as is every wrong element\n"
+      "  this is what you get when it is multiplied by 2, the number of ranks: a division is missing, or what every "
+      "one "
+      "holds whole is added up\n"
       "  got (wrong ones between asterisks):\n"
       "      *2*  *4*  *6*\n"
       "      *8* *10* *12*\n"
       "  expected:\n"
       "      1   2   3 \n"
       "      4   5   6 ");
+  EXPECT_THAT(results["doubled/ranks=2"].evidence.at("diagnosis").get<std::string>(), HasSubstr("multiplied by 2"));
+  EXPECT_EQ(results["doubled/ranks=2"].evidence.at("tensor").at("full_index"), (std::vector<int64_t>{4, 0}));
   EXPECT_THAT(results["not_close/ranks=1"].message,
               AllOf(HasSubstr("value on rank 0 is wrong in 1 of 100 elements: at [7]"),
                     HasSubstr("in norm it is off by 1e-06")));
   EXPECT_THAT(results["wrong_shape/ranks=1"].message, HasSubstr("value on rank 0 has shape [6]; expected [2, 3]"));
   EXPECT_THAT(results["wrong_dtype/ranks=1"].message, HasSubstr("value on rank 0 is float32; expected float64"));
   EXPECT_THAT(results["missing/ranks=1"].message, HasSubstr("value on rank 0 is missing"));
-  EXPECT_THAT(results["costs_too_much/ranks=2"].message, HasSubstr("messages: 2 messages; expected exactly 1"));
+  EXPECT_EQ(results["costs_too_much/ranks=2"].message,
+            "messages: 2 messages; expected exactly 1\n"
+            "  this is what you get when both ranks send\n"
+            "  measured beside the target:\n"
+            "    * messages: 2 messages, target 1\n"
+            "      rounds: 1 rounds, target 1");
+  EXPECT_EQ(results["costs_too_much/ranks=2"].evidence.at("figures").size(), 2u);
+  EXPECT_EQ(results["costs_too_much/ranks=2"].evidence.at("figures")[1].at("met"), false);
+  EXPECT_THAT(results["wrong_but_measured/ranks=2"].message,
+              AllOf(HasSubstr("other on rank 0 is wrong"), HasSubstr("      messages: 2 messages, target 2")));
+  EXPECT_THAT(results["never_written/ranks=1"].message,
+              HasSubstr("the wrong ones: they were never written, or computed from what was not"));
   EXPECT_EQ(results["costs_too_much/ranks=2"].measured, 2);
   EXPECT_THAT(results["prints_and_is_wrong/ranks=1"].message,
               AllOf(HasSubstr("the sum of the parts must be the whole"), EndsWith("hello from rank 0\n    and again")));

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "diagnosis.hpp"
 #include "shardlab/comm/record.hpp"
 #include "shardlab/grade/frame.hpp"
 
@@ -23,16 +24,18 @@ std::string DtypeOf(const at::Tensor& tensor) {
   return shardlab::DtypeName(static_cast<uint8_t>(tensor.scalar_type()));
 }
 
-std::string Title(const Subject& subject) { return fmt::format("{} on rank {}", subject.name, subject.rank); }
+std::string Title(const Subject& subject) { return fmt::format("{} on rank {}", subject.label.what, subject.rank); }
 
-std::string FormDifference(const at::Tensor& got, const at::Tensor& expected, const Subject& subject) {
+Difference FormDifference(const at::Tensor& got, const at::Tensor& expected, const Subject& subject) {
+  Difference difference;
   if (got.sizes() != expected.sizes()) {
-    return fmt::format("{} has shape {}; expected {}", Title(subject), ShapeOf(got), ShapeOf(expected));
+    difference.message = fmt::format("{} has shape {}; expected {}", Title(subject), ShapeOf(got), ShapeOf(expected));
+    difference.diagnosis = Diagnose(got, expected, subject.label, subject.rank, subject.ranks);
+    if (!difference.diagnosis.empty()) difference.message += "\n  " + difference.diagnosis;
+  } else if (got.scalar_type() != expected.scalar_type()) {
+    difference.message = fmt::format("{} is {}; expected {}", Title(subject), DtypeOf(got), DtypeOf(expected));
   }
-  if (got.scalar_type() != expected.scalar_type()) {
-    return fmt::format("{} is {}; expected {}", Title(subject), DtypeOf(got), DtypeOf(expected));
-  }
-  return "";
+  return difference;
 }
 
 /// The elements in row-major order, as numbers that can be printed; complex ones by their absolute value.
@@ -55,12 +58,19 @@ std::vector<int64_t> Index(int64_t flat, at::IntArrayRef shape) {
   return index;
 }
 
+std::vector<int64_t> FullIndex(std::vector<int64_t> index, const Subject& subject) {
+  for (size_t dim = 0; dim < index.size() && dim < subject.label.offset.size(); ++dim) {
+    index[dim] += subject.label.offset[dim];
+  }
+  return index;
+}
+
 std::string Place(int64_t flat, at::IntArrayRef shape, const Subject& subject) {
   if (shape.empty()) return "";
   std::vector<int64_t> index = Index(flat, shape);
   std::string text = fmt::format("at [{}]", fmt::join(index, ", "));
-  if (subject.offset.size() == index.size()) {
-    for (size_t dim = 0; dim < index.size(); ++dim) index[dim] += subject.offset[dim];
+  if (subject.label.offset.size() == index.size()) {
+    index = FullIndex(index, subject);
     text += fmt::format(" of the shard, [{}] of the full tensor", fmt::join(index, ", "));
   }
   return text;
@@ -97,13 +107,48 @@ std::string Grid(const std::vector<double>& values, const std::vector<bool>& wro
   return text;
 }
 
-std::string Details(const at::Tensor& got, const at::Tensor& expected, const std::vector<bool>& wrong, size_t worst,
-                    const Subject& subject) {
+/// What the wrong elements have in common, besides their place.
+std::string InCommon(const at::Tensor& got, const std::vector<double>& mine, const std::vector<double>& theirs,
+                     const std::vector<bool>& wrong) {
+  const std::vector<bool> never = NeverWritten(got);
+  int64_t count = 0, never_written = 0, not_a_number = 0, zero = 0;
+  double first = 0;
+  bool one_distance = true;
+  for (size_t i = 0; i < wrong.size(); ++i) {
+    if (!wrong[i]) continue;
+    const double off = mine[i] - theirs[i];
+    if (count++ == 0) first = off;
+    never_written += never[i] ? 1 : 0;
+    not_a_number += std::isnan(mine[i]) ? 1 : 0;
+    zero += mine[i] == 0 ? 1 : 0;
+    one_distance = one_distance && std::abs(off - first) <= 1e-9 * std::abs(first);
+  }
+  if (never_written > 0) {
+    const std::string which = never_written < count ? fmt::format("{} of them were", never_written)
+                              : count == 1          ? "it was"
+                                                    : "they were";
+    return which + " never written, or computed from what was not: at::empty leaves what the memory holds";
+  }
+  if (not_a_number > 0 && count > 1) {
+    return not_a_number == count ? "they are all NaN" : fmt::format("{} of them are NaN", not_a_number);
+  }
+  if (count < 2) return "";
+  if (zero == count) return "they are all 0";
+  if (one_distance && std::isfinite(first)) {
+    return fmt::format("each of them is {} too {}", NumberText(std::abs(first)), first > 0 ? "large" : "small");
+  }
+  return "";
+}
+
+Difference Details(const at::Tensor& got, const at::Tensor& expected, const std::vector<bool>& wrong, size_t worst,
+                   const Subject& subject) {
   const std::vector<double> mine = Numbers(got);
   const std::vector<double> theirs = Numbers(expected);
   const auto count = std::count(wrong.begin(), wrong.end(), true);
-  std::string text = fmt::format("{} is wrong in {} of {} element{}: ", Title(subject), count, wrong.size(),
-                                 wrong.size() == 1 ? "" : "s");
+  Difference difference;
+  std::string& text = difference.message;
+  text = fmt::format("{} is wrong in {} of {} element{}: ", Title(subject), count, wrong.size(),
+                     wrong.size() == 1 ? "" : "s");
   const std::string place = Place(static_cast<int64_t>(worst), got.sizes(), subject);
   text += fmt::format("{}{}expected {}, got {}", place, place.empty() ? "" : " ", NumberText(theirs[worst]),
                       NumberText(mine[worst]));
@@ -115,21 +160,46 @@ std::string Details(const at::Tensor& got, const at::Tensor& expected, const std
     }
     text += fmt::format(", {:.4g} times as much{}", ratio, everywhere ? ", as is every wrong element" : "");
   }
-  if (static_cast<int64_t>(wrong.size()) <= kShownWhole && wrong.size() > 1) {
+
+  difference.diagnosis = Diagnose(got, expected, subject.label, subject.rank, subject.ranks);
+  if (!difference.diagnosis.empty()) text += "\n  " + difference.diagnosis;
+  const std::string where = WhereWrong(wrong, got.sizes().vec(), subject.ranks);
+  const std::string common = InCommon(got, mine, theirs, wrong);
+  if (!where.empty()) text += "\n  the wrong ones: " + where + (common.empty() ? "" : "; " + common);
+  if (where.empty() && !common.empty()) text += "\n  the wrong ones: " + common;
+
+  const bool shown_whole = static_cast<int64_t>(wrong.size()) <= kShownWhole;
+  if (shown_whole && wrong.size() > 1) {
     text += "\n  got (wrong ones between asterisks):" + Grid(mine, wrong, got.sizes());
     text += "\n  expected:" + Grid(theirs, std::vector<bool>(wrong.size(), false), got.sizes());
   }
-  return text;
+
+  const std::vector<int64_t> index = Index(static_cast<int64_t>(worst), got.sizes());
+  difference.tensor = {{"what", subject.label.what},
+                       {"rank", subject.rank},
+                       {"shape", got.sizes().vec()},
+                       {"offset", subject.label.offset},
+                       {"index", index},
+                       {"full_index", FullIndex(index, subject)},
+                       {"expected", theirs[worst]},
+                       {"got", mine[worst]},
+                       {"ratio", nullptr},
+                       {"wrong", count},
+                       {"of", wrong.size()},
+                       {"where", where}};
+  if (!std::isnan(ratio)) difference.tensor["ratio"] = ratio;
+  if (shown_whole) difference.tensor["cells"] = {{"got", mine}, {"expected", theirs}, {"wrong", wrong}};
+  return difference;
 }
 
 }  // namespace
 
-std::string EqualDifference(const at::Tensor& got, const at::Tensor& expected, const Subject& subject) {
-  const std::string form = FormDifference(got, expected, subject);
-  if (!form.empty() || got.numel() == 0) return form;
+Difference EqualDifference(const at::Tensor& got, const at::Tensor& expected, const Subject& subject) {
+  const Difference form = FormDifference(got, expected, subject);
+  if (!form.message.empty() || got.numel() == 0) return form;
   at::Tensor same = at::eq(got, expected);
   if (got.is_floating_point() || got.is_complex()) same = same.logical_or(got.isnan().logical_and(expected.isnan()));
-  if (same.all().item<bool>()) return "";
+  if (same.all().item<bool>()) return {};
   const at::Tensor flat = same.contiguous();
   const bool* from = flat.data_ptr<bool>();
   std::vector<bool> wrong(static_cast<size_t>(flat.numel()));
@@ -138,15 +208,15 @@ std::string EqualDifference(const at::Tensor& got, const at::Tensor& expected, c
   return Details(got, expected, wrong, first, subject);
 }
 
-std::string CloseDifference(const at::Tensor& got, const at::Tensor& expected, double tolerance,
-                            const Subject& subject) {
-  const std::string form = FormDifference(got, expected, subject);
-  if (!form.empty() || got.numel() == 0) return form;
+Difference CloseDifference(const at::Tensor& got, const at::Tensor& expected, double tolerance,
+                           const Subject& subject) {
+  const Difference form = FormDifference(got, expected, subject);
+  if (!form.message.empty() || got.numel() == 0) return form;
   const auto wide = got.is_complex() ? at::kComplexDouble : at::kDouble;
-  const at::Tensor difference = (got.to(wide) - expected.to(wide)).abs();
-  const double norm = difference.norm().item<double>();
-  if (norm <= tolerance) return "";
-  const std::vector<double> off = Numbers(difference);
+  const at::Tensor distance = (got.to(wide) - expected.to(wide)).abs();
+  const double norm = distance.norm().item<double>();
+  if (norm <= tolerance) return {};
+  const std::vector<double> off = Numbers(distance);
   // An element counts as wrong when it is off by more than its share of what the whole tensor may be off by.
   const double share = tolerance / std::sqrt(static_cast<double>(off.size()));
   std::vector<bool> wrong(off.size());
@@ -156,8 +226,32 @@ std::string CloseDifference(const at::Tensor& got, const at::Tensor& expected, d
     if (std::isnan(off[worst])) continue;
     if (std::isnan(off[i]) || off[i] > off[worst]) worst = i;
   }
-  return fmt::format("{}\n  in norm it is off by {:.3g}; up to {:.3g} is allowed",
-                     Details(got, expected, wrong, worst, subject), norm, tolerance);
+  Difference difference = Details(got, expected, wrong, worst, subject);
+  difference.message += fmt::format("\n  in norm it is off by {:.3g}; up to {:.3g} is allowed", norm, tolerance);
+  return difference;
+}
+
+Difference CurveDifference(const std::string& name, const std::vector<double>& run,
+                           const std::vector<double>& reference, const std::vector<double>& tolerance,
+                           const std::vector<Hypothesis>& hypotheses) {
+  Difference difference;
+  size_t step = 0;
+  while (step < run.size() && std::abs(run[step] - reference[step]) <= tolerance[step]) ++step;
+  if (step == run.size()) return difference;
+  const auto tensor = [](const std::vector<double>& losses) { return at::tensor(losses, at::kDouble); };
+  difference.message =
+      fmt::format("{}: the loss of step {} is {:.9g}, and {:.9g} in one process ({:.1e} apart, {:.1e} allowed)", name,
+                  step + 1, run[step], reference[step], std::abs(run[step] - reference[step]), tolerance[step]);
+  difference.diagnosis = DiagnoseAmong(tensor(run), tensor(reference), hypotheses);
+  if (!difference.diagnosis.empty()) difference.message += "\n  " + difference.diagnosis;
+  difference.message +=
+      step == 0
+          ? "\n  it is wrong from the first step on, before anything is learnt: look at forward and at the weights"
+          : fmt::format(
+                "\n  the {} step{} before it agree{}: forward is right, and the updates are not: look at the "
+                "gradients",
+                step == 1 ? "first" : std::to_string(step), step == 1 ? "" : "s", step == 1 ? "s" : "");
+  return difference;
 }
 
 }  // namespace shardlab::grade

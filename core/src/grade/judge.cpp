@@ -34,6 +34,55 @@ uint64_t SeedOf(uint64_t run_seed, const std::string& text) {
   return hash ^ (hash >> 29);
 }
 
+/// A figure beside its target.
+struct MeasuredFigure {
+  std::string what;
+  double measured;
+  double target;
+  std::string unit;
+  bool met;
+};
+
+/// The figures of a case that passed, in one line.
+std::string OnSuccess(const std::vector<MeasuredFigure>& figures) {
+  std::string text;
+  for (const MeasuredFigure& figure : figures) {
+    text += fmt::format("{}{}: {:.6g} {} (target {:.6g})", text.empty() ? "" : "; ", figure.what, figure.measured,
+                        figure.unit, figure.target);
+  }
+  return text;
+}
+
+/// The figures of a case that failed, a line each: those that are off first, and of those that are met a few.
+std::string OnFailure(const std::vector<MeasuredFigure>& figures) {
+  constexpr size_t kMost = 6;
+  if (figures.empty()) return "";
+  std::string text = "\n  measured beside the target:";
+  size_t shown = 0;
+  for (const bool met : {false, true}) {
+    for (const MeasuredFigure& figure : figures) {
+      if (figure.met != met || shown == kMost) continue;
+      ++shown;
+      text += fmt::format("\n    {} {}: {:.10g} {}, target {:.10g}", met ? " " : "*", figure.what, figure.measured,
+                          figure.unit, figure.target);
+    }
+  }
+  if (shown < figures.size()) text += fmt::format("\n      and {} more", figures.size() - shown);
+  return text;
+}
+
+nlohmann::json AsJson(const std::vector<MeasuredFigure>& figures) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const MeasuredFigure& figure : figures) {
+    list.push_back({{"what", figure.what},
+                    {"measured", figure.measured},
+                    {"target", figure.target},
+                    {"unit", figure.unit},
+                    {"met", figure.met}});
+  }
+  return list;
+}
+
 std::string Indented(const std::string& text, size_t max_lines) {
   std::string out;
   size_t lines = 0;
@@ -60,7 +109,7 @@ class Case final : public CaseContext {
   CaseResult& result() { return result_; }
   int checks() const { return checks_; }
   const CaseOutcome& last_outcome() const { return last_outcome_; }
-  const std::vector<std::string>& figures() const { return figures_; }
+  const std::vector<MeasuredFigure>& figures() const { return figures_; }
 
   at::Tensor Integers(const std::vector<int64_t>& shape, at::ScalarType dtype) override {
     const bool no_sign = dtype == at::kByte || dtype == at::kBool;
@@ -136,25 +185,33 @@ class Case final : public CaseContext {
     Conclude(CloseDifference(got, expected.detach(), tolerance, SubjectOf(rank, output, label)));
   }
 
-  void ExpectCost(const std::string& what, double measured, double target, const std::string& unit) override {
+  void ExpectCost(const std::string& what, double measured, double target, const std::string& unit,
+                  const std::vector<FigureHypothesis>& hypotheses) override {
     ++checks_;
     Figure(what, measured, target, unit, measured == target,
-           fmt::format("{}: {:.10g} {}; expected exactly {:.10g}", what, measured, unit, target));
+           fmt::format("{}: {:.10g} {}; expected exactly {:.10g}", what, measured, unit, target), hypotheses);
   }
-  void ExpectAtMost(const std::string& what, double measured, double target, const std::string& unit) override {
+  void ExpectAtMost(const std::string& what, double measured, double target, const std::string& unit,
+                    const std::vector<FigureHypothesis>& hypotheses) override {
     ++checks_;
     Figure(what, measured, target, unit, measured <= target,
-           fmt::format("{}: {:.6g} {}; at most {:.6g} is allowed", what, measured, unit, target));
+           fmt::format("{}: {:.6g} {}; at most {:.6g} is allowed", what, measured, unit, target), hypotheses);
+  }
+  void ExpectCurve(const std::string& name, const std::vector<double>& run, const std::vector<double>& reference,
+                   const std::vector<double>& tolerance, const std::vector<Hypothesis>& hypotheses) override {
+    ++checks_;
+    Curve(name, run, reference, tolerance);
+    Conclude(CurveDifference(name, run, reference, tolerance, hypotheses));
   }
 
   void Expect(bool holds, const std::string& message) override {
     ++checks_;
-    if (!holds) Conclude(message.empty() ? "an unnamed check failed" : message);
+    if (!holds) Conclude(Status::kFailed, message.empty() ? "an unnamed check failed" : message);
   }
 
   void Fail(const std::string& message) override {
     ++checks_;
-    Conclude(message);
+    Conclude(Status::kFailed, message);
     throw CaseEnds();
   }
 
@@ -176,26 +233,31 @@ class Case final : public CaseContext {
   }
 
  private:
-  void Conclude(const std::string& difference) {
-    if (!difference.empty()) Conclude(Status::kFailed, difference);
+  void Conclude(const Difference& difference) {
+    if (difference.message.empty() || concluded_) return;
+    Conclude(Status::kFailed, difference.message);
+    if (!difference.tensor.is_null()) result_.evidence["tensor"] = difference.tensor;
+    if (!difference.diagnosis.empty()) result_.evidence["diagnosis"] = difference.diagnosis;
   }
 
   at::Tensor Got(const Run& run, int rank, const std::string& output, const Label& label) {
     const at::Tensor got = run.Output(rank, output);
     if (!got.defined()) {
-      Conclude(fmt::format("{} on rank {} is missing: the tensor that should be there is undefined",
-                           label.what.empty() ? output : label.what, rank));
+      Conclude(Status::kFailed, fmt::format("{} on rank {} is missing: the tensor that should be there is undefined",
+                                            label.what.empty() ? output : label.what, rank));
     }
     return got;
   }
 
-  static Subject SubjectOf(int rank, const std::string& output, const Label& label) {
-    return {label.what.empty() ? output : label.what, rank, label.offset};
+  Subject SubjectOf(int rank, const std::string& output, const Label& label) const {
+    Subject subject{label, rank, ranks()};
+    if (subject.label.what.empty()) subject.label.what = output;
+    return subject;
   }
 
   void Figure(const std::string& what, double measured, double target, const std::string& unit, bool met,
-              const std::string& failure) {
-    figures_.push_back(fmt::format("{}: {:.6g} {} (target {:.6g})", what, measured, unit, target));
+              std::string failure, const std::vector<FigureHypothesis>& hypotheses) {
+    figures_.push_back({what, measured, target, unit, met});
     // The figure that is shown beside its target: the first that is not met, or else the first.
     if (!result_.has_figure || (!met && !figure_missed_)) {
       result_.has_figure = true;
@@ -204,7 +266,15 @@ class Case final : public CaseContext {
       result_.unit = unit;
     }
     figure_missed_ = figure_missed_ || !met;
-    if (!met) Conclude(failure);
+    if (met || concluded_) return;
+    for (const FigureHypothesis& hypothesis : hypotheses) {
+      if (hypothesis.value != measured || hypothesis.value == target) continue;
+      const std::string diagnosis = "this is what you get when " + hypothesis.meaning;
+      failure += "\n  " + diagnosis;
+      result_.evidence["diagnosis"] = diagnosis;
+      break;
+    }
+    Conclude(Status::kFailed, failure);
   }
 
   const PlannedCase& planned_;
@@ -212,7 +282,7 @@ class Case final : public CaseContext {
   at::Generator generator_;
   CaseResult result_;
   CaseOutcome last_outcome_;
-  std::vector<std::string> figures_;
+  std::vector<MeasuredFigure> figures_;
   int checks_ = 0;
   bool concluded_ = false;
   bool figure_missed_ = false;
@@ -279,9 +349,7 @@ CaseResult Judge(const RegisteredCase& entry, const PlannedCase& planned, uint64
   try {
     entry.function(context);
     if (context.checks() == 0) context.Conclude(Status::kFailed, "this case checks nothing, so nothing can pass it");
-    std::string figures;
-    for (const std::string& figure : context.figures()) figures += (figures.empty() ? "" : "; ") + figure;
-    context.Conclude(Status::kPassed, figures);
+    context.Conclude(Status::kPassed, OnSuccess(context.figures()));
   } catch (const CaseEnds&) {
   } catch (const ContractError& error) {
     context.Conclude(Status::kFailed, fmt::format("the grader of this case is wrong: {}", error.what()));
@@ -289,6 +357,8 @@ CaseResult Judge(const RegisteredCase& entry, const PlannedCase& planned, uint64
     context.Conclude(Status::kFailed, fmt::format("the grader could not judge this: {}", Brief(error)));
   }
   CaseResult result = context.result();
+  if (!context.figures().empty()) result.evidence["figures"] = AsJson(context.figures());
+  if (result.status == Status::kFailed) result.message += OnFailure(context.figures());
   if (result.status != Status::kPassed && result.status != Status::kNotImplemented) {
     result.message += Printed(context.last_outcome());
   }

@@ -30,6 +30,7 @@
 #include "shardlab/comm/gloo.hpp"
 #include "shardlab/comm/point_to_point_only.hpp"
 #include "shardlab/grade/wire.hpp"
+#include "shardlab/measure/memory.hpp"
 #include "tensor_frame.hpp"
 
 namespace shardlab::grade {
@@ -257,6 +258,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
     End(area, RankStage::kThrew, "before the body began: " + Words(error));
   }
 
+  FillNewMemory();
   area.Set(RankStage::kRunning);
   try {
     FindBody(spec.body)(*context);

@@ -16,6 +16,7 @@ std::atomic<int64_t> live{0};
 std::atomic<int64_t> peak{0};
 std::atomic<int64_t> allocations{0};
 std::atomic<int64_t> cap{-1};
+std::atomic<bool> fill{false};
 
 // Ahead of the memory that is handed out stands its size, in a block that keeps the alignment LibTorch counts on.
 constexpr size_t kAlignment = 64;
@@ -27,6 +28,14 @@ void Free(void* data) {
   std::memcpy(&bytes, block, sizeof bytes);
   live -= bytes;
   std::free(block);
+}
+
+void Fill(char* data, size_t size) {
+  uint64_t word = 0;
+  for (int i = 0; i < 4; ++i) word = word << 16 | kNewMemoryWord;
+  size_t done = 0;
+  for (; done + sizeof word <= size; done += sizeof word) std::memcpy(data + done, &word, sizeof word);
+  std::memcpy(data + done, &word, size - done);
 }
 
 c10::DataPtr Allocate(size_t size) {
@@ -50,6 +59,7 @@ c10::DataPtr Allocate(size_t size) {
   }
   std::memcpy(block, &bytes, sizeof bytes);
   void* data = static_cast<char*>(block) + kAlignment;
+  if (fill) Fill(static_cast<char*>(data), size);
   return {data, data, &Free, cpu};
 }
 
@@ -81,6 +91,11 @@ int64_t Allocations() { return allocations; }
 void SetMemoryCap(int64_t bytes) {
   CountMemory();
   cap = bytes;
+}
+
+void FillNewMemory() {
+  CountMemory();
+  fill = true;
 }
 
 PeakMemory::PeakMemory() {

@@ -53,17 +53,41 @@ struct RunSpec {
 };
 
 /// A mistake that students make, and what the tensor would be with it. It is a hypothesis: its meaning is said only
-/// when what came equals `value` to 1e-9 of its norm and `value` is not the right one.
+/// when what came equals `value` to 1e-9 of its norm and `value` is not the right one. See hypotheses.hpp for makers.
 struct Hypothesis {
-  std::string meaning;                ///< "the bias was added 4 times, once by every rank before the sum"
-  std::function<at::Tensor()> value;  ///< computes it; called only when the tensor is wrong. Undefined: does not apply
+  /// Continues "this is what you get when ...": "the bias is added 4 times, once by every rank before the sum".
+  std::string meaning;
+  /// Computes it; called only when the tensor is wrong. Undefined: does not apply. It may have another shape than the
+  /// right value.
+  std::function<at::Tensor()> value;
 };
 
-/// What a tensor is, for a person: where it stands in the model and how a rank's part lies in the whole.
+/// A number that a result may be too large or too small by: {"replicas", 4}.
+struct Factor {
+  std::string of;     ///< what it counts, in the plural: "replicas", "micro-batches", "tiles"
+  int64_t value = 1;  ///< how many there are; 1 says nothing
+};
+
+/// A mistake in a cost, and the figure that it gives: {"the root sends to every rank itself", 7}.
+struct FigureHypothesis {
+  std::string meaning;  ///< continues "this is what you get when ..."
+  double value = 0;     ///< the figure with this mistake; said only if exactly this was measured
+};
+
+/// What a tensor is, for a person: where it stands in the model and how a rank's part lies in the whole. The more of
+/// it is given, the more mistakes are recognised; only `what` is needed.
 struct Label {
   std::string what = "";                    ///< "gradient of layer1.weight"
   std::vector<int64_t> offset = {};         ///< index of the part's first element in the full tensor; empty: the whole
   std::vector<Hypothesis> hypotheses = {};  ///< tested in this order when the tensor is wrong, before the general ones
+  std::vector<Factor> factors = {};         ///< besides the number of ranks, which always counts
+  /// By rank: the right value is their sum. Tells which rank's is missing, counted twice, or alone.
+  std::vector<at::Tensor> summands = {};
+  /// By rank: the right value is these, one behind the other along `dim`. Tells in which wrong order they lie.
+  std::vector<at::Tensor> pieces = {};
+  int64_t dim = 0;  ///< see `pieces`
+  /// By rank: what each of them should have. Tells when one has another's.
+  std::vector<at::Tensor> of_ranks = {};
 };
 
 /// One case under way.
@@ -106,10 +130,18 @@ class CaseContext {
   /// |all reference gradients| / sqrt(number of tensors), 0 if there is only this one.
   virtual void ExpectClose(const Run& run, int rank, const std::string& output, const at::Tensor& expected,
                            const Label& label = {}, double scale = 0, double steps = 1) = 0;
-  /// A figure that must be met exactly; it is shown beside its target on success too.
-  virtual void ExpectCost(const std::string& what, double measured, double target, const std::string& unit) = 0;
+  /// A figure that must be met exactly; it is shown beside its target on success too. `what` carries the formula:
+  /// "bytes in all: 2(T - 1) * S". The first hypothesis whose value was measured is said.
+  virtual void ExpectCost(const std::string& what, double measured, double target, const std::string& unit,
+                          const std::vector<FigureHypothesis>& hypotheses = {}) = 0;
   /// A figure that must not exceed its target.
-  virtual void ExpectAtMost(const std::string& what, double measured, double target, const std::string& unit) = 0;
+  virtual void ExpectAtMost(const std::string& what, double measured, double target, const std::string& unit,
+                            const std::vector<FigureHypothesis>& hypotheses = {}) = 0;
+  /// A learning curve: every step's loss within its tolerance of the reference's. It is drawn (see Curve) either way. A
+  /// hypothesis' value is the curve with that mistake, float64 [steps].
+  virtual void ExpectCurve(const std::string& name, const std::vector<double>& run,
+                           const std::vector<double>& reference, const std::vector<double>& tolerance,
+                           const std::vector<Hypothesis>& hypotheses = {}) = 0;
   /// Anything else: `message` says what is wrong and what would be right.
   virtual void Expect(bool holds, const std::string& message) = 0;
   /// Ends the case as failed.

@@ -33,6 +33,12 @@ int64_t Allocations();
 /// Calls CountMemory.
 void SetMemoryCap(int64_t bytes);
 
+/// What FillNewMemory writes: NaN as float64, float32, float16 and bfloat16, and an odd large number as an integer.
+constexpr uint16_t kNewMemoryWord = 0x7ffb;
+/// From now on memory that a tensor is given holds kNewMemoryWord, over and over: what at::empty leaves unwritten
+/// shows, and is the same in every run. Calls CountMemory.
+void FillNewMemory();
+
 /// The memory that a stretch of code takes beyond what was there before it. One at a time: it resets the peak.
 ///
 ///     const PeakMemory memory;
