@@ -374,6 +374,8 @@ bool Supervision::Run(CaseOutcome* outcome) {
         host_alive = false;
         break;
       }
+      // What was said, or forged, of an earlier case means nothing any more.
+      if (said.value("nonce", uint64_t{0}) != nonce_) continue;
       const std::string type = said.value("type", "");
       if (type == "exit") {
         const int rank = said.value("rank", -1);

@@ -61,6 +61,7 @@ class Host {
   void ReapRanks(std::vector<pid_t>& pids);
 
   int socket_;
+  uint64_t nonce_ = 0;  // of the case under way, in all that is said about it
   Fd child_signals_;
 };
 
@@ -119,7 +120,7 @@ void Host::ReapRanks(std::vector<pid_t>& pids) {
     int status = 0;
     if (pids[rank] > 0 && waitpid(pids[rank], &status, WNOHANG) == pids[rank]) {
       pids[rank] = 0;
-      Say({{"type", "exit"}, {"rank", rank}, {"status", status}});
+      Say({{"type", "exit"}, {"nonce", nonce_}, {"rank", rank}, {"status", status}});
     }
   }
 }
@@ -129,7 +130,7 @@ void Host::RunCase(const json& packet) {
   spec.body = packet.at("body").get<std::string>();
   spec.size = packet.at("ranks").get<int>();
   spec.threads = packet.at("threads").get<int>();
-  spec.nonce = packet.at("nonce").get<uint64_t>();
+  spec.nonce = nonce_ = packet.at("nonce").get<uint64_t>();
   spec.limit_s = packet.at("limit_s").get<double>();
   spec.point_to_point_only = packet.at("point_to_point_only").get<bool>();
   spec.observed = packet.at("observed").get<bool>();
@@ -143,7 +144,7 @@ void Host::RunCase(const json& packet) {
   }
   const std::string why_not = WhyNot(spec.body);
   if (!why_not.empty()) {
-    Say({{"type", "refuse"}, {"why", why_not}});
+    Say({{"type", "refuse"}, {"nonce", nonce_}, {"why", why_not}});
     return;
   }
   const StoreMemory store;
@@ -151,7 +152,9 @@ void Host::RunCase(const json& packet) {
   // A page that only the ranks share: how many bodies have returned.
   void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) {
-    Say({{"type", "refuse"}, {"why", fmt::format("the host is out of resources: {}", strerror(errno))}});
+    Say({{"type", "refuse"},
+         {"nonce", nonce_},
+         {"why", fmt::format("the host is out of resources: {}", strerror(errno))}});
     return;
   }
   spec.returned = static_cast<std::atomic<uint32_t>*>(page);
@@ -166,7 +169,7 @@ void Host::RunCase(const json& packet) {
       for (const pid_t started : pids) kill(started, SIGKILL);
       for (const pid_t started : pids) waitpid(started, nullptr, 0);
       munmap(page, 4096);
-      Say({{"type", "refuse"}, {"why", why}});
+      Say({{"type", "refuse"}, {"nonce", nonce_}, {"why", why}});
       return;
     }
     pids.push_back(pid);
@@ -193,7 +196,7 @@ void Host::RunCase(const json& packet) {
     }
   }
   munmap(page, 4096);
-  Say({{"type", "done"}});
+  Say({{"type", "done"}, {"nonce", nonce_}});
 }
 
 int Host::Run() {

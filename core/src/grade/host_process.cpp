@@ -23,6 +23,7 @@ HostProcess::HostProcess(const std::string& program) : program_(program) {
   spec.environment = launch::OneThreadEnvironment();
   spec.channel = theirs.get();
   spec.output = printed_.get();
+  spec.scoped = true;
   pid_ = launch::StartProgram(spec);
 }
 

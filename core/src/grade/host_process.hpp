@@ -25,7 +25,8 @@ struct RankFiles {
 /// Packets:
 ///     host -> supervisor   {"type": "ready"} once, or {"type": "refuse", "why": ...}
 ///     supervisor -> host   {"type": "case", ...}, then for each rank {"type": "rank"} with its four descriptors
-///     host -> supervisor   {"type": "exit", "rank": r, "status": wait status} as ranks end, then {"type": "done"}
+///     host -> supervisor   {"type": "exit", "rank": r, "status": wait status} as ranks end, then {"type": "done"},
+///                          each with the case's "nonce"
 ///     supervisor -> host   {"type": "end"} to have the ranks killed at once
 class HostProcess {
  public:

@@ -15,6 +15,7 @@
 #include "shardlab/grade/case_runner.hpp"
 #include "shardlab/grade/wire.hpp"
 #include "shardlab/launch/process.hpp"
+#include "shardlab/launch/scope.hpp"
 
 namespace shardlab::grade {
 
@@ -34,7 +35,7 @@ class Referee {
     printed_ = launch::MakeSharedMemory("shardlab-referee-printed", kPrintedLimit + 4096);
     launch::ProgramSpec spec;
     spec.program = program_;
-    spec.arguments = {"--supervisor-fd=3", "--module=" + options.module, fmt::format("--seed={}", options.seed)};
+    spec.arguments = {"--supervisor-fd=3", "--module=" + options.module};
     for (const std::string& part : options.parts) spec.arguments.push_back("--part=" + part);
     if (!options.case_filter.empty()) spec.arguments.push_back("--case=" + options.case_filter);
     if (options.ranks > 0) spec.arguments.push_back(fmt::format("--ranks={}", options.ranks));
@@ -160,7 +161,9 @@ void Session::Handle(const Message& message) {
     const std::string reason = options_.skip ? options_.skip(planned) : "";
     if (reason.empty()) {
       if (options_.on_start) options_.on_start(planned);
-      Answer({{{"type", "go"}}, {}});
+      // The seed goes this way because everybody on the machine can read a command line, and with the seed all inputs
+      // of all ranks are known.
+      Answer({{{"type", "go"}, {"seed", options_.seed}}, {}});
       return;
     }
     CaseResult skipped;
@@ -231,6 +234,7 @@ SessionResult RunGradeSession(const SessionOptions& options) {
     throw ContractError("RunGradeSession: name the host and the referee program");
   }
   launch::BecomeSubreaper();
+  launch::HideMemory();
   return Session(options).Run();
 }
 

@@ -23,6 +23,7 @@
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/launch/scope.hpp"
 
 extern char** environ;
 
@@ -203,7 +204,7 @@ pid_t StartProgram(const ProgramSpec& spec) {
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   std::vector<std::string> settings;
-  for (char** setting = environ; *setting != nullptr; ++setting) {
+  for (char** setting = environ; spec.inherit_environment && *setting != nullptr; ++setting) {
     const std::string text = *setting;
     if (spec.environment.count(text.substr(0, text.find('='))) == 0) settings.push_back(text);
   }
@@ -237,6 +238,8 @@ pid_t StartProgram(const ProgramSpec& spec) {
       dup2(output, 2);
     }
     if (channel >= 0) dup2(channel, 3);
+    if (!spec.folder.empty() && chdir(spec.folder.c_str()) != 0) _exit(127);
+    if (spec.scoped) EnterOwnScope();
     execve(spec.program.c_str(), argv.data(), envp.data());
     const int why = errno;
     [[maybe_unused]] const ssize_t n = write(failure, &why, sizeof why);

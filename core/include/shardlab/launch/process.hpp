@@ -89,6 +89,9 @@ struct ProgramSpec {
   std::map<std::string, std::string> environment;  ///< on top of the caller's
   int channel = -1;                                ///< becomes the program's descriptor 3
   int output = -1;                                 ///< becomes its standard output and error; -1: the caller's
+  std::string folder;                              ///< where it runs; empty: the caller's
+  bool inherit_environment = true;                 ///< false: it gets `environment` and nothing else
+  bool scoped = false;                             ///< its rights end at its own processes: see EnterOwnScope
 };
 
 /// Starts a program in a process group of its own, with an empty standard input, without core dumps; it is killed

@@ -1,0 +1,87 @@
+// A submission that attacks while its ranks run: what it gets, what the report says, what is left.
+
+#include <unistd.h>
+
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "playground.hpp"
+#include "shardlab/launch/scope.hpp"
+
+namespace {
+
+using shardlab::grade::PlannedCase;
+using shardlab::grade::Status;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+/// Without the sandbox a submission runs as the user: these attacks are not held back then, or only by some kernels.
+std::string WhyNotTried(const std::string& attack) {
+  const bool signals = attack == "kills_the_supervisor" || attack == "kills_the_referee" || attack == "stops_everybody";
+  if (signals && !shardlab::launch::ScopeHoldsSignals()) return "this kernel has no scopes for signals";
+  if (attack == "forks_without_end") return "nothing holds it back";
+  return "";
+}
+
+class Attacks : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    playground_ = new Playground;
+    auto options = playground_->Options({"attacks"});
+    options.skip = [](const PlannedCase& planned) { return WhyNotTried(planned.id.substr(0, planned.id.find('/'))); };
+    session_ = new Supervised(RunSupervised(options, 60));
+  }
+  static void TearDownTestSuite() {
+    delete session_;
+    delete playground_;
+  }
+  static std::string Message(const std::string& attack) { return session_->results[attack].message; }
+  static Status StatusOf(const std::string& attack) { return session_->results[attack].status; }
+
+  static Playground* playground_;
+  static Supervised* session_;
+};
+Playground* Attacks::playground_ = nullptr;
+Supervised* Attacks::session_ = nullptr;
+
+TEST_F(Attacks, EarnNothing) {
+  ASSERT_THAT(session_->error, IsEmpty());
+  ASSERT_GT(session_->results.size(), 20u);
+  for (const auto& [attack, result] : session_->results) {
+    if (attack == "honest_afterwards") continue;
+    EXPECT_NE(result.status, Status::kPassed) << attack;
+  }
+  EXPECT_EQ(StatusOf("honest_afterwards"), Status::kPassed) << Message("honest_afterwards");
+}
+
+TEST_F(Attacks, LeaveNothing) {
+  EXPECT_EQ(session_->left, 0);
+  EXPECT_THAT(playground_->Leftovers(), IsEmpty());
+  EXPECT_LT(session_->seconds, 60);
+}
+
+TEST_F(Attacks, AreCalledByTheirNames) {
+  for (const char* wrong : {"prints_scores", "detaches", "leaves_threads", "reads_memory", "reads_the_seed"}) {
+    EXPECT_THAT(Message(wrong), HasSubstr("sum on rank 0 is wrong")) << wrong;
+  }
+  EXPECT_THAT(Message("exits"), HasSubstr("called exit(0) in the middle of the body"));
+  EXPECT_THAT(Message("exits_at_once"), HasSubstr("ended with _exit(0) in the middle of the body"));
+  EXPECT_THAT(Message("becomes_true"), HasSubstr("in the middle of the body"));
+  EXPECT_THAT(Message("claims_to_have_returned"), HasSubstr("sum on rank 0 is missing"));
+  EXPECT_THAT(Message("kills_the_host"), HasSubstr("the program that runs the ranks"));
+}
+
+TEST_F(Attacks, CannotReachSupervisorAndReferee) {
+  for (const char* attack : {"reads_memory", "reads_the_seed", "kills_the_supervisor", "kills_the_referee"}) {
+    EXPECT_THAT(Message(attack), Not(HasSubstr("REACHED"))) << attack;
+  }
+  // The ranks stop, and are still ended in time.
+  if (StatusOf("stops_everybody") != Status::kSkipped) {
+    EXPECT_EQ(StatusOf("stops_everybody"), Status::kTimeout);
+  }
+}
+
+}  // namespace

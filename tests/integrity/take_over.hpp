@@ -1,0 +1,5 @@
+#pragma once
+
+/// Plays the host: gets the inputs of all ranks, computes their sum in one process, and announces the messages that a
+/// ring would have sent. Of all that can be forged this forges most.
+[[noreturn]] void TakeOver();
