@@ -34,7 +34,8 @@ class Contract : public testing::Test {
 TEST_F(Contract, RanksThatDoNotExist) {
   EXPECT_THAT(Refusal([&] { comm_.Send(x_, 3); }), HasSubstr("rank 3 does not exist: group 'world' has ranks 0 to 2"));
   EXPECT_THAT(Refusal([&] { comm_.Recv(x_, -1); }), HasSubstr("rank -1 does not exist"));
-  EXPECT_THAT(Refusal([&] { comm_.Send(x_, 1); }), HasSubstr("talk to itself"));
+  EXPECT_THAT(Refusal([&] { comm_.Send(x_, 1); }), HasSubstr("Send (contract_test.cpp:"));
+  EXPECT_THAT(Refusal([&] { comm_.Recv(x_, 1); }), HasSubstr("rank 1 would talk to itself"));
   EXPECT_THAT(Refusal([&] { comm_.Broadcast(x_, 7); }), HasSubstr("root 7 does not exist"));
   EXPECT_THAT(Refusal([&] { comm_.Send(x_, 0, -2); }), HasSubstr("tag -2 is negative"));
 }
@@ -44,6 +45,9 @@ TEST_F(Contract, TensorsThatCannotTravel) {
               HasSubstr("float32 [3, 2] with strides [1, 3], is not contiguous: pass x.contiguous()"));
   EXPECT_THAT(Refusal([&] { comm_.AllReduce(at::Tensor()); }), HasSubstr("undefined"));
   EXPECT_THAT(Refusal([&] { comm_.AllReduce(x_.t()); }), HasSubstr("not contiguous"));
+  // A copy would be received into, and thrown away.
+  EXPECT_THAT(Refusal([&] { comm_.Recv(x_.t(), 0); }),
+              testing::AllOf(HasSubstr("not contiguous: make it so"), testing::Not(HasSubstr("contiguous()"))));
 }
 
 TEST_F(Contract, ListsThatDoNotFitTheGroup) {

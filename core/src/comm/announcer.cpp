@@ -17,7 +17,7 @@ namespace {
 
 thread_local uint16_t this_thread = 0;
 
-constexpr size_t kShort = offsetof(Record, peer);  // block, unblock: up to `id`
+constexpr size_t kShort = offsetof(Record, peer);  // block, unblock: up to `checksum`
 
 int64_t Now() {
   timespec now{};
@@ -90,11 +90,21 @@ void Announcer::Block(uint64_t id) {
   Write(record, kShort);
 }
 
-void Announcer::Unblock(uint64_t id, bool failed) {
+void Announcer::Drop(uint64_t id) {
+  Record record;
+  record.kind = RecordKind::kDropped;
+  record.thread = this_thread;
+  record.id = id;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Write(record, kShort);
+}
+
+void Announcer::Unblock(uint64_t id, bool failed, uint64_t checksum) {
   Record record;
   record.kind = failed ? RecordKind::kFailed : RecordKind::kUnblock;
   record.thread = this_thread;
   record.id = id;
+  record.checksum = checksum;
   const std::lock_guard<std::mutex> lock(mutex_);
   Write(record, kShort);
 }

@@ -1,6 +1,7 @@
 #include "shardlab/comm/communicator.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -14,51 +15,67 @@
 namespace shardlab {
 namespace {
 
+// A call of a student's, for what is to be said about it.
+struct Call {
+  const char* name;
+  Where where;
+};
+
+// "Send (ring.cpp:31)".
+std::string Text(const Call& call) {
+  if (call.where.line <= 0) return call.name;
+  const char* slash = std::strrchr(call.where.file, '/');
+  return fmt::format("{} ({}:{})", call.name, slash == nullptr ? call.where.file : slash + 1, call.where.line);
+}
+
 std::string RanksOf(const Communicator& comm) {
   return fmt::format("group '{}' has ranks 0 to {}", comm.group().name, comm.size() - 1);
 }
 
-void CheckPeer(const Communicator& comm, const char* call, const char* role, int peer) {
+void CheckPeer(const Communicator& comm, const Call& call, const char* role, int peer) {
   if (peer < 0 || peer >= comm.size()) {
-    throw ContractError(fmt::format("{}: {} rank {} does not exist: {}", call, role, peer, RanksOf(comm)));
+    throw ContractError(fmt::format("{}: {} rank {} does not exist: {}", Text(call), role, peer, RanksOf(comm)));
   }
   if (peer == comm.rank()) {
-    throw ContractError(fmt::format("{}: rank {} would talk to itself: copy the tensor instead", call, peer));
+    throw ContractError(fmt::format("{}: rank {} would talk to itself: copy the tensor instead", Text(call), peer));
   }
 }
 
-void CheckTensor(const char* call, const char* role, const at::Tensor& tensor) {
-  if (!tensor.defined()) throw ContractError(fmt::format("{}: {} is an undefined tensor", call, role));
+constexpr char kIfRead[] = "pass x.contiguous()";
+constexpr char kIfWritten[] = "make it so, or use another tensor and copy from that afterwards";
+
+void CheckTensor(const Call& call, const char* role, const at::Tensor& tensor, const char* instead) {
+  if (!tensor.defined()) throw ContractError(fmt::format("{}: {} is an undefined tensor", Text(call), role));
   if (tensor.layout() != at::kStrided) {
-    throw ContractError(fmt::format("{}: {} is sparse; only dense tensors travel", call, role));
+    throw ContractError(fmt::format("{}: {} is sparse; only dense tensors travel", Text(call), role));
   }
   if (!tensor.is_contiguous()) {
-    throw ContractError(fmt::format("{}: {}, {} with strides [{}], is not contiguous: pass x.contiguous()", call, role,
-                                    Describe(tensor), fmt::join(tensor.strides(), ", ")));
+    throw ContractError(fmt::format("{}: {}, {} with strides [{}], is not contiguous: {}", Text(call), role,
+                                    Describe(tensor), fmt::join(tensor.strides(), ", "), instead));
   }
 }
 
-void CheckSame(const char* call, const std::string& role_a, const at::Tensor& a, const std::string& role_b,
+void CheckSame(const Call& call, const std::string& role_a, const at::Tensor& a, const std::string& role_b,
                const at::Tensor& b) {
   if (a.scalar_type() != b.scalar_type() || a.sizes() != b.sizes()) {
-    throw ContractError(
-        fmt::format("{}: {} is {}, but {} is {}: they must match", call, role_a, Describe(a), role_b, Describe(b)));
+    throw ContractError(fmt::format("{}: {} is {}, but {} is {}: they must match", Text(call), role_a, Describe(a),
+                                    role_b, Describe(b)));
   }
 }
 
 // One tensor for each rank, all contiguous and of one dtype.
-void CheckList(const Communicator& comm, const char* call, const char* role, const std::vector<at::Tensor>& tensors,
-               at::ScalarType dtype) {
+void CheckList(const Communicator& comm, const Call& call, const char* role, const std::vector<at::Tensor>& tensors,
+               at::ScalarType dtype, const char* instead) {
   if (static_cast<int>(tensors.size()) != comm.size()) {
-    throw ContractError(fmt::format("{}: `{}` holds {} tensors, but {}: it takes one for each", call, role,
+    throw ContractError(fmt::format("{}: `{}` holds {} tensors, but {}: it takes one for each", Text(call), role,
                                     tensors.size(), RanksOf(comm)));
   }
   for (size_t r = 0; r < tensors.size(); ++r) {
     const std::string name = fmt::format("{}[{}]", role, r);
-    CheckTensor(call, name.c_str(), tensors[r]);
+    CheckTensor(call, name.c_str(), tensors[r], instead);
     if (tensors[r].scalar_type() != dtype) {
-      throw ContractError(fmt::format("{}: {} is {}, but the others are {}: a collective has one dtype", call, name,
-                                      Describe(tensors[r]), DtypeName(static_cast<uint8_t>(dtype))));
+      throw ContractError(fmt::format("{}: {} is {}, but the others are {}: a collective has one dtype", Text(call),
+                                      name, Describe(tensors[r]), DtypeName(static_cast<uint8_t>(dtype))));
     }
   }
 }
@@ -94,9 +111,10 @@ constexpr int64_t kHeaderDims = kHeaderLength - 2;
 }  // namespace
 
 std::unique_ptr<Work> Communicator::ISend(const at::Tensor& tensor, int to, int tag, Where where) {
-  CheckPeer(*this, "Send", "receiving", to);
-  if (tag < 0) throw ContractError(fmt::format("Send: tag {} is negative: tags are 0 or more", tag));
-  CheckTensor("Send", "the tensor", tensor);
+  const Call call{"Send", where};
+  CheckPeer(*this, call, "receiving", to);
+  if (tag < 0) throw ContractError(fmt::format("{}: tag {} is negative: tags are 0 or more", Text(call), tag));
+  CheckTensor(call, "the tensor", tensor, kIfRead);
   Operation operation;
   operation.kind = OpKind::kSend;
   operation.peer = to;
@@ -107,9 +125,10 @@ std::unique_ptr<Work> Communicator::ISend(const at::Tensor& tensor, int to, int 
 }
 
 std::unique_ptr<Work> Communicator::IRecv(const at::Tensor& tensor, int from, int tag, Where where) {
-  CheckPeer(*this, "Recv", "sending", from);
-  if (tag < 0) throw ContractError(fmt::format("Recv: tag {} is negative: tags are 0 or more", tag));
-  CheckTensor("Recv", "the tensor", tensor);
+  const Call call{"Recv", where};
+  CheckPeer(*this, call, "sending", from);
+  if (tag < 0) throw ContractError(fmt::format("{}: tag {} is negative: tags are 0 or more", Text(call), tag));
+  CheckTensor(call, "the tensor", tensor, kIfWritten);
   WillBeWritten(tensor);
   Operation operation;
   operation.kind = OpKind::kRecv;
@@ -129,10 +148,11 @@ void Communicator::Recv(const at::Tensor& tensor, int from, int tag, Where where
 }
 
 void Communicator::SendTensor(const at::Tensor& tensor, int to, int tag, Where where) {
-  CheckTensor("SendTensor", "the tensor", tensor);
+  const Call call{"SendTensor", where};
+  CheckTensor(call, "the tensor", tensor, kIfRead);
   if (tensor.dim() > kHeaderDims) {
     throw ContractError(
-        fmt::format("SendTensor: the tensor has {} dimensions, {} are the most", tensor.dim(), kHeaderDims));
+        fmt::format("{}: the tensor has {} dimensions, {} are the most", Text(call), tensor.dim(), kHeaderDims));
   }
   const at::Tensor header = at::zeros({kHeaderLength}, at::kLong);
   auto* values = header.data_ptr<int64_t>();
@@ -162,7 +182,8 @@ at::Tensor Communicator::RecvTensor(int from, int tag, Where where) {
 }
 
 std::unique_ptr<Work> Communicator::IAllReduce(const at::Tensor& tensor, ReduceOp op, Where where) {
-  CheckTensor("AllReduce", "the tensor", tensor);
+  const Call call{"AllReduce", where};
+  CheckTensor(call, "the tensor", tensor, kIfWritten);
   WillBeWritten(tensor);
   Operation operation;
   operation.kind = OpKind::kAllReduce;
@@ -174,9 +195,10 @@ std::unique_ptr<Work> Communicator::IAllReduce(const at::Tensor& tensor, ReduceO
 
 std::unique_ptr<Work> Communicator::IAllGather(const std::vector<at::Tensor>& into, const at::Tensor& mine,
                                                Where where) {
-  CheckTensor("AllGather", "`mine`", mine);
-  CheckList(*this, "AllGather", "into", into, mine.scalar_type());
-  CheckSame("AllGather", "`mine`", mine, fmt::format("into[{}], which will hold it,", rank()),
+  const Call call{"AllGather", where};
+  CheckTensor(call, "`mine`", mine, kIfRead);
+  CheckList(*this, call, "into", into, mine.scalar_type(), kIfWritten);
+  CheckSame(call, "`mine`", mine, fmt::format("into[{}], which will hold it,", rank()),
             into[static_cast<size_t>(rank())]);
   for (const at::Tensor& tensor : into) WillBeWritten(tensor);
   Operation operation;
@@ -189,10 +211,10 @@ std::unique_ptr<Work> Communicator::IAllGather(const std::vector<at::Tensor>& in
 
 std::unique_ptr<Work> Communicator::IReduceScatter(const at::Tensor& into, const std::vector<at::Tensor>& parts,
                                                    Where where) {
-  CheckTensor("ReduceScatter", "`into`", into);
-  CheckList(*this, "ReduceScatter", "parts", parts, into.scalar_type());
-  CheckSame("ReduceScatter", "`into`", into, fmt::format("parts[{}], this rank's,", rank()),
-            parts[static_cast<size_t>(rank())]);
+  const Call call{"ReduceScatter", where};
+  CheckTensor(call, "`into`", into, kIfWritten);
+  CheckList(*this, call, "parts", parts, into.scalar_type(), kIfRead);
+  CheckSame(call, "`into`", into, fmt::format("parts[{}], this rank's,", rank()), parts[static_cast<size_t>(rank())]);
   WillBeWritten(into);
   Operation operation;
   operation.kind = OpKind::kReduceScatter;
@@ -203,10 +225,11 @@ std::unique_ptr<Work> Communicator::IReduceScatter(const at::Tensor& into, const
 }
 
 std::unique_ptr<Work> Communicator::IBroadcast(const at::Tensor& tensor, int root, Where where) {
+  const Call call{"Broadcast", where};
   if (root < 0 || root >= size()) {
-    throw ContractError(fmt::format("Broadcast: root {} does not exist: {}", root, RanksOf(*this)));
+    throw ContractError(fmt::format("{}: root {} does not exist: {}", Text(call), root, RanksOf(*this)));
   }
-  CheckTensor("Broadcast", "the tensor", tensor);
+  CheckTensor(call, "the tensor", tensor, kIfWritten);
   if (rank() != root) WillBeWritten(tensor);
   Operation operation;
   operation.kind = OpKind::kBroadcast;
@@ -218,18 +241,19 @@ std::unique_ptr<Work> Communicator::IBroadcast(const at::Tensor& tensor, int roo
 
 std::unique_ptr<Work> Communicator::IAllToAll(const std::vector<at::Tensor>& into, const std::vector<at::Tensor>& parts,
                                               Where where) {
+  const Call call{"AllToAll", where};
   if (parts.empty() || !parts[0].defined()) {
     throw ContractError(
-        fmt::format("AllToAll: `parts` holds {} tensors (or the first is undefined), but {}: it takes one "
+        fmt::format("{}: `parts` holds {} tensors (or the first is undefined), but {}: it takes one "
                     "for each",
-                    parts.size(), RanksOf(*this)));
+                    Text(call), parts.size(), RanksOf(*this)));
   }
   const at::ScalarType dtype = parts[0].scalar_type();
-  CheckList(*this, "AllToAll", "parts", parts, dtype);
-  CheckList(*this, "AllToAll", "into", into, dtype);
+  CheckList(*this, call, "parts", parts, dtype, kIfRead);
+  CheckList(*this, call, "into", into, dtype, kIfWritten);
   const auto me = static_cast<size_t>(rank());
-  CheckSame("AllToAll", fmt::format("parts[{}]", rank()), parts[me],
-            fmt::format("into[{}], which will hold it,", rank()), into[me]);
+  CheckSame(call, fmt::format("parts[{}]", rank()), parts[me], fmt::format("into[{}], which will hold it,", rank()),
+            into[me]);
   for (const at::Tensor& tensor : into) WillBeWritten(tensor);
   Operation operation;
   operation.kind = OpKind::kAllToAll;

@@ -25,8 +25,10 @@ class Announcer {
   uint64_t Post(Record record, const std::vector<RecordPart>& parts = {});
   /// This thread is about to wait for operation `id`.
   void Block(uint64_t id);
-  /// Operation `id` is complete, or (`failed`) ended with an error.
-  void Unblock(uint64_t id, bool failed = false);
+  /// Operation `id` is complete, or (`failed`) ended with an error. `checksum`: see Record.
+  void Unblock(uint64_t id, bool failed = false, uint64_t checksum = 0);
+  /// What operation `id` returned is destroyed, and nobody has waited for it.
+  void Drop(uint64_t id);
   /// This rank is number `rank` in the group.
   void Group(uint64_t id, const std::string& name, int rank, const std::vector<int>& world_ranks);
   /// A moment that somebody wants to see in the order of events.
