@@ -4,8 +4,9 @@
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
-#include "shardlab/base/suggest.hpp"
 #include "shardlab/models/seeded.hpp"
+#include "shardlab/models/sequences.hpp"
+#include "shardlab/pipeline/layer.hpp"
 
 namespace shardlab {
 namespace {
@@ -22,14 +23,27 @@ void CheckSizes(const ModelOptions& options) {
   for (const int64_t size : options.conv_channels) check(size, "conv_channels");
 }
 
+void CheckConvolutional(const ModelOptions& options) {
+  CheckSizes(options);
+  if (options.conv_channels.size() != 2) {
+    throw ContractError(
+        fmt::format("this network has 2 convolutions, but conv_channels has {} numbers", options.conv_channels.size()));
+  }
+  if (options.side % 4 != 0) {
+    throw ContractError(fmt::format("two poolings need a side that 4 divides, not {}", options.side));
+  }
+}
+
 int64_t Pixels(const ModelOptions& options) { return options.channels * options.side * options.side; }
 
 }  // namespace
 
+void ImageClassifier::Prepare(const MicroBatch&) {}
+
 LinearClassifier::LinearClassifier(const ModelOptions& options) {
   CheckSizes(options);
   fc = register_module("fc", torch::nn::Linear(Pixels(options), options.classes));
-  to(options.dtype);
+  ConvertFloatingPoint(*this, options.dtype);
   SeedParameters(*this, options.seed);
 }
 
@@ -47,7 +61,7 @@ Mlp::Mlp(const ModelOptions& options, bool layer_norm) {
                                       torch::nn::LayerNorm(torch::nn::LayerNormOptions({widths[i + 1]}))));
     }
   }
-  to(options.dtype);
+  ConvertFloatingPoint(*this, options.dtype);
   SeedParameters(*this, options.seed);
 }
 
@@ -62,14 +76,7 @@ at::Tensor Mlp::forward(const at::Tensor& x_BCHW) {
 }
 
 LeNet::LeNet(const ModelOptions& options, bool batch_norm) {
-  CheckSizes(options);
-  if (options.conv_channels.size() != 2) {
-    throw ContractError(
-        fmt::format("this network has 2 convolutions, but conv_channels has {} numbers", options.conv_channels.size()));
-  }
-  if (options.side % 4 != 0) {
-    throw ContractError(fmt::format("two poolings need a side that 4 divides, not {}", options.side));
-  }
+  CheckConvolutional(options);
   const auto [first, second] = std::pair(options.conv_channels[0], options.conv_channels[1]);
   const auto convolution = [](int64_t in, int64_t out) {
     return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, /*kernel_size=*/5).padding(2));
@@ -81,7 +88,7 @@ LeNet::LeNet(const ModelOptions& options, bool batch_norm) {
   const int64_t quarter = options.side / 4;
   fc1 = register_module("fc1", torch::nn::Linear(second * quarter * quarter, options.dense));
   fc2 = register_module("fc2", torch::nn::Linear(options.dense, options.classes));
-  to(options.dtype);
+  ConvertFloatingPoint(*this, options.dtype);
   SeedParameters(*this, options.seed);
 }
 
@@ -100,13 +107,32 @@ const std::vector<std::string>& ModelNames() {
   return names;
 }
 
+void CheckModelOptions(const std::string& name, const ModelOptions& options) {
+  if (name == "cnn" || name == "cnn-bn") {
+    CheckConvolutional(options);
+  } else {
+    CheckSizes(options);
+  }
+}
+
 std::shared_ptr<ImageClassifier> MakeModel(const std::string& name, const ModelOptions& options) {
   if (name == "linear") return std::make_shared<LinearClassifier>(options);
   if (name == "mlp") return std::make_shared<Mlp>(options);
   if (name == "mlp-ln") return std::make_shared<Mlp>(options, /*layer_norm=*/true);
   if (name == "cnn") return std::make_shared<LeNet>(options, /*batch_norm=*/false);
   if (name == "cnn-bn") return std::make_shared<LeNet>(options, /*batch_norm=*/true);
-  throw UsageError(UnknownName("model", name, ModelNames()));
+  return std::make_shared<SequenceClassifier>(MakeSequence(name, options));
+}
+
+void ConvertFloatingPoint(torch::nn::Module& module, at::ScalarType dtype) {
+  if (!at::isFloatingType(dtype)) {
+    throw ContractError(fmt::format("a model's parameters cannot be of type {}", at::toString(dtype)));
+  }
+  const auto convert = [&](at::Tensor tensor) {
+    if (tensor.is_floating_point()) tensor.set_data(tensor.to(dtype));
+  };
+  for (const auto& parameter : module.parameters()) convert(parameter);
+  for (const auto& buffer : module.buffers()) convert(buffer);
 }
 
 }  // namespace shardlab

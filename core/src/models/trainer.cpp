@@ -15,6 +15,7 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/split.hpp"
 #include "shardlab/models/classifiers.hpp"
+#include "shardlab/pipeline/layer.hpp"
 
 namespace shardlab {
 namespace {
@@ -74,6 +75,7 @@ TrainResult Train(ImageClassifier& model, const BatchSource& batches, const Trai
     double step_loss = 0.0;
     for (int64_t i = 0; i < slices; ++i) {
       const Range part = SplitRange(size, slices, i);
+      model.Prepare({step, static_cast<int>(i), static_cast<int>(slices), part, size});
       const at::Tensor logits_BK = model.forward(batch.images.slice(0, part.begin, part.end));
       const double weight = static_cast<double>(part.size()) / static_cast<double>(size);
       const at::Tensor loss = at::cross_entropy_loss(logits_BK, batch.labels.slice(0, part.begin, part.end)) * weight;

@@ -19,6 +19,8 @@
 
 namespace shardlab {
 
+struct MicroBatch;
+
 /// What a model is made for; the defaults are CIFAR-10's images.
 struct ModelOptions {
   int64_t channels = 3;                          ///< C
@@ -29,6 +31,8 @@ struct ModelOptions {
   int64_t dense = 64;                            ///< Width of the convolutional models' hidden dense layer.
   at::ScalarType dtype = at::kFloat;             ///< Of the parameters, hence of the images: kFloat or kDouble.
   uint64_t seed = 1;                             ///< The weights are a function of this and of their names alone.
+  /// Where parameters are made: kCPU; or, for the layers of a sequence only, kMeta, which has shapes and no memory.
+  at::Device device = at::kCPU;
 };
 
 /// A module from images to logits.
@@ -37,6 +41,9 @@ class ImageClassifier : public torch::nn::Module {
   /// \param x_BCHW images in the parameters' type.
   /// \return logits [B, K].
   virtual at::Tensor forward(const at::Tensor& x_BCHW) = 0;
+
+  /// Says which part of which mini-batch the next forwards in training are of. Only models with dropout look at it.
+  virtual void Prepare(const MicroBatch& at);
 };
 
 /// One dense layer `fc` on the flattened image: what can be learnt without a hidden unit.
@@ -81,11 +88,21 @@ class LeNet : public ImageClassifier {
   torch::nn::Linear fc2{nullptr};       ///< dense to K
 };
 
-/// The models by name, in the order in which they are listed to people: linear, mlp, mlp-ln, cnn, cnn-bn.
+/// The small models by name, in the order in which they are listed to people: linear, mlp, mlp-ln, cnn, cnn-bn.
 const std::vector<std::string>& ModelNames();
 
-/// Makes a model by name, its weights drawn from options.seed.
+/// Checks the sizes for one of ModelNames(), as its constructor does.
+/// \throws ContractError for sizes that do not fit.
+void CheckModelOptions(const std::string& name, const ModelOptions& options);
+
+/// Makes a model by name, its weights drawn from options.seed: one of ModelNames(), or any that MakeSequence
+/// (shardlab/models/sequences.hpp) makes.
 /// \throws UsageError for an unknown name, listing those there are; ContractError as the classes' constructors do.
 std::shared_ptr<ImageClassifier> MakeModel(const std::string& name, const ModelOptions& options = {});
+
+/// Converts the floating-point parameters and buffers of `module` to `dtype`, and leaves the others, such as the
+/// counter of a BatchNorm, as they are. (Module::to(dtype) converts them all.)
+/// \throws ContractError for a type that is not floating-point.
+void ConvertFloatingPoint(torch::nn::Module& module, at::ScalarType dtype);
 
 }  // namespace shardlab
