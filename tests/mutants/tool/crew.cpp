@@ -49,7 +49,7 @@ void AwaitInput(int socket) {
   }
 }
 
-Worker Start(const std::function<json(size_t)>& work) {
+Worker Start(const std::function<json(size_t)>& work, std::vector<Worker>& crew) {
   auto [mine, theirs] = launch::MakeSockets(SOCK_SEQPACKET);
   std::fflush(nullptr);
   const pid_t parent = getpid();
@@ -59,6 +59,7 @@ Worker Start(const std::function<json(size_t)>& work) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(1);
     mine.Reset();
+    crew.clear();  // or this process would keep the others' connections open, and they would never see their end
     Serve(theirs.get(), work);
   }
   return {pid, std::move(mine), 0};
@@ -75,7 +76,7 @@ void WorkThrough(size_t count, int workers, const std::function<json(size_t)>& w
     grade::SendPacket(worker.socket.get(), {{"item", worker.item}});  // of one that has gone, the poll below tells
   };
   while (next < count && crew.size() < static_cast<size_t>(workers)) {
-    crew.push_back(Start(work));
+    crew.push_back(Start(work, crew));
     give(crew.back());
   }
   while (!crew.empty()) {
@@ -94,7 +95,7 @@ void WorkThrough(size_t count, int workers, const std::function<json(size_t)>& w
         answer = {{"died", launch::DescribeWaitStatus(status)}};
         crew.erase(crew.begin() + static_cast<std::ptrdiff_t>(i));
         if (next < count) {
-          crew.push_back(Start(work));
+          crew.push_back(Start(work, crew));
           give(crew.back());
         }
       } else if (next < count) {

@@ -5,6 +5,10 @@
 //
 // Each is compiled, linked with the build's other objects and graded by a real session; docs/mutants.md says how to
 // write one.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -12,9 +16,7 @@
 #include <optional>
 #include <random>
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
@@ -153,6 +155,11 @@ Findings TryAll(const cli::Context& context, const Options& options, const Sets&
         progress.Update(++done, fmt::format("{}: {}", name_of(i), mutants::Name(outcome.verdict)));
       });
   findings.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  rusage used{};
+  getrusage(RUSAGE_CHILDREN, &used);
+  for (const timeval& time : {used.ru_utime, used.ru_stime}) {
+    findings.core_seconds += static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  }
   return findings;
 }
 

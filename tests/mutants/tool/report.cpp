@@ -135,20 +135,14 @@ std::string Render(const Findings& findings, const Terminal& terminal) {
     text += fmt::format("{} variants: {} with full marks\n", findings.variants.size(),
                         Count(findings.variants, Verdict::kFullMarks));
   }
-  double build_s = 0, grade_s = 0;
-  for (const auto* outcomes : {&findings.mutants, &findings.variants}) {
-    for (const Outcome& outcome : *outcomes) {
-      build_s += outcome.build_s;
-      grade_s += outcome.grade_s;
-    }
-  }
-  text += fmt::format("{} (building {}, grading {}), seed {}\n", PrettySeconds(findings.seconds),
-                      PrettySeconds(build_s), PrettySeconds(grade_s), findings.seed);
+  text += fmt::format("{}, {:.1f} core-seconds each, seed {}\n", PrettySeconds(findings.seconds),
+                      findings.core_seconds / static_cast<double>(all + findings.variants.size()), findings.seed);
   return text;
 }
 
 std::string ToJson(const Findings& findings) {
-  json document = {{"schema", 1}, {"seed", findings.seed}, {"seconds", findings.seconds}};
+  json document = {
+      {"schema", 1}, {"seed", findings.seed}, {"seconds", findings.seconds}, {"core_seconds", findings.core_seconds}};
   std::map<std::string, size_t> counts;
   document["mutants"] = json::array();
   for (size_t i = 0; i < findings.mutants.size(); ++i) {

@@ -19,7 +19,8 @@ struct Findings {
   std::vector<Outcome> mutants;
   std::vector<Outcome> variants;
   uint64_t seed = 0;
-  double seconds = 0;  ///< wall-clock time
+  double seconds = 0;       ///< wall-clock time
+  double core_seconds = 0;  ///< processor time of all processes together, which other programs do not lengthen
 };
 
 /// How many mutants (or variants) ended so.
@@ -35,8 +36,8 @@ int ExitStatus(const Findings& findings);
 /// The table, what there is to say of each entry that is not as it should be, and the counts.
 std::string Render(const Findings& findings, const Terminal& terminal);
 
-/// {"schema": 1, "seed", "seconds", "mutants": [{"id", "where", "mistake", "expected": {"status", "says"}, "verdict",
-/// "status", "case", "message", "build_s", "grade_s"}], "variants": [...], "counts": {verdict: n}}
+/// {"schema": 1, "seed", "seconds", "core_seconds", "mutants": [{"id", "where", "mistake", "expected": {"status",
+/// "says"}, "verdict", "status", "case", "message", "build_s", "grade_s"}], "variants": [...], "counts": {verdict: n}}
 std::string ToJson(const Findings& findings);
 
 }  // namespace shardlab::mutants
