@@ -22,7 +22,8 @@ struct GradeOptions {
   std::vector<std::string> what;  ///< MODULE or MODULE.PART
   bool solutions = false;
   std::optional<uint64_t> seed;
-  int ranks = 0;  ///< 0: any
+  int ranks = 0;         ///< 0: any
+  bool sandbox = false;  ///< keep the exercises apart: see shardlab/launch/sandbox.hpp
   std::string device = "cpu";
   std::string json;
   std::string junit;

@@ -1,7 +1,5 @@
 // lab doctor: what this machine has and lacks, and what to do about it.
-#include <sched.h>
 #include <sys/statvfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +13,7 @@
 
 #include "commands.hpp"
 #include "process.hpp"
+#include "shardlab/launch/sandbox.hpp"
 
 namespace shardlab::cli {
 namespace {
@@ -201,19 +200,16 @@ Finding Disk(const Context& context) {
 }
 
 Finding Sandbox() {
-  const pid_t pid = fork();  // tried in a child: it cannot be undone
-  if (pid == 0) _exit(unshare(CLONE_NEWUSER) == 0 ? 0 : 1);
-  int status = 1;
-  if (pid > 0) waitpid(pid, &status, 0);
-  const bool namespaces = pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  const bool bubblewrap = !Which("bwrap").empty();
-  const std::string found =
-      fmt::format("user namespaces {}, bubblewrap {}", namespaces ? "yes" : "no", bubblewrap ? "yes" : "no");
-  if (namespaces && bubblewrap) return {"sandbox", Health::kGood, found, ""};
-  return {"sandbox", Health::kNote, found,
-          !bubblewrap ? "only for grading strangers' code: apt-get install bubblewrap"
-                      : "only for grading strangers' code: sysctl kernel.unprivileged_userns_clone=1, or a container "
-                        "that allows them"};
+  const std::string why = launch::Sandbox::WhyNoNamespaces();
+  if (why.empty()) return {"sandbox", Health::kGood, "bubblewrap, with namespaces", ""};
+  if (Which("bwrap").empty()) {
+    return {"sandbox", Health::kNote, why, "only for grading strangers' code: apt-get install bubblewrap"};
+  }
+  return {"sandbox", Health::kNote, "no namespaces: " + why,
+          getuid() == 0 ? "--sandbox uses another user with limits here; a machine or container that allows namespaces "
+                          "would also close the network"
+                        : "only for grading strangers' code: as root, sysctl kernel.unprivileged_userns_clone=1 and "
+                          "kernel.apparmor_restrict_unprivileged_userns=0; or run lab grade --sandbox as root"};
 }
 
 Finding Cuda() {

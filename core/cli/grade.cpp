@@ -79,7 +79,7 @@ class GradeRun {
     const auto start = std::chrono::steady_clock::now();
     CheckOptions();
     card_.flavour = options_.solutions ? "solutions" : "exercises";
-    card_.seed = options_.seed ? *options_.seed : DrawSeed();
+    card_.seed = options_.seed ? *options_.seed : DrawSeed(options_.sandbox);
     BuildAll();
     GradeAll();
     card_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -106,14 +106,21 @@ class GradeRun {
     if (options_.device != "cpu") {
       throw EnvironmentError("--device cuda: the cases of these modules run on the CPU only; leave --device out");
     }
+    if (options_.sandbox) {
+      sandbox_ = launch::Sandbox::Find();
+      const std::string open = sandbox_->shortcomings();
+      if (!open.empty()) fmt::print(stderr, "lab: --sandbox: {}\n", open);
+    }
     if (!options_.json.empty()) RequireWritable(options_.json, "--json");
     if (!options_.junit.empty()) RequireWritable(options_.junit, "--junit");
   }
 
-  /// Seeds are drawn anew each run, and short enough to be typed again.
-  static uint64_t DrawSeed() {
+  /// Seeds are drawn anew each run, and short enough to be typed again; where the score counts, too long to be found by
+  /// trying which one draws what a rank has been given.
+  static uint64_t DrawSeed(bool long_one) {
     std::random_device device;
-    return std::uniform_int_distribution<uint64_t>(0, 999999)(device);
+    const uint64_t largest = long_one ? (uint64_t{1} << 53) - 1 : 999999;  // JSON's numbers are exact so far
+    return std::uniform_int_distribution<uint64_t>(0, largest)(device);
   }
 
   void BuildAll() {
@@ -175,6 +182,7 @@ class GradeRun {
       session.parts.push_back(rubric.FullId(part));
     }
     session.ranks = options_.ranks;
+    session.sandbox = sandbox_;
     session.cancel = &cancelled;
     session.on_plan = [&](const std::vector<PlannedCase>& plan) {
       plan_ = plan;
@@ -333,6 +341,7 @@ class GradeRun {
   std::vector<Selection> selections_;
   ScoreCard card_;
   std::vector<grade::LearningCurve> curves_;
+  std::shared_ptr<const launch::Sandbox> sandbox_;
   std::map<std::string, std::string> waits_for_;  // full ids: a part and the first that it builds on and that failed
   int interrupted_ = 0;                           // the signal
   bool problem_ = false;                          // the machine could not run a session

@@ -234,6 +234,13 @@ void ReadTheSolution(Communicator& comm, const json& targets) {
   }
 }
 
+void SeeProcesses(Communicator& comm, const json&) {
+  if (comm.rank() != 0) return;
+  for (const auto& [pid, words] : Processes()) {
+    if (words.find("referee") != std::string::npos) Reached("the sight of " + words);
+  }
+}
+
 void OpenTheNetwork(Communicator& comm, const json& targets) {
   if (comm.rank() != 0) return;
   const int inside = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -362,6 +369,7 @@ const std::map<std::string, Attack> kAttacks = {
     {"reads_memory", ReadMemory},
     {"reads_the_seed", ReadTheSeed},
     {"reads_the_solution", ReadTheSolution},
+    {"sees_processes", SeeProcesses},
     {"opens_the_network", OpenTheNetwork},
     {"fills_the_disk", FillTheDisk},
     {"hogs_memory", HogMemory},

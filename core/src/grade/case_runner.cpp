@@ -439,11 +439,11 @@ void Check(const CaseRequest& request) {
 
 }  // namespace
 
-CaseRunner::CaseRunner(std::string host_program, double startup_limit_s)
-    : host_program_(std::move(host_program)), startup_limit_s_(startup_limit_s) {
+CaseRunner::CaseRunner(std::string host_program, double startup_limit_s, std::shared_ptr<const launch::Sandbox> sandbox)
+    : host_program_(std::move(host_program)), startup_limit_s_(startup_limit_s), sandbox_(std::move(sandbox)) {
   launch::BecomeSubreaper();
   for (const pid_t child : launch::ChildrenOf(getpid())) keep_.insert(child);
-  host_ = std::make_unique<HostProcess>(host_program_);
+  host_ = std::make_unique<HostProcess>(host_program_, sandbox_);
 }
 
 CaseRunner::~CaseRunner() { DropHost(); }
@@ -459,7 +459,7 @@ void CaseRunner::DropHost() {
 std::string CaseRunner::StartHost() {
   if (failed_starts_ >= 2) return last_failure_;
   for (;;) {
-    if (!host_) host_ = std::make_unique<HostProcess>(host_program_);
+    if (!host_) host_ = std::make_unique<HostProcess>(host_program_, sandbox_);
     last_failure_ = host_->AwaitReady(startup_limit_s_);
     if (last_failure_.empty()) {
       failed_starts_ = 0;
@@ -483,10 +483,10 @@ CaseOutcome CaseRunner::Run(const CaseRequest& request, const std::atomic<bool>*
     return outcome;
   }
   const bool host_is_well = Supervision(request, *host_, cancel).Run(&outcome);
-  if (!host_is_well) {
+  if (!host_is_well || host_->HasStrays()) {
     DropHost();
     // Begins to load while the referee judges.
-    host_ = std::make_unique<HostProcess>(host_program_);
+    host_ = std::make_unique<HostProcess>(host_program_, sandbox_);
   } else {
     std::set<pid_t> keep = keep_;
     keep.insert(host_->pid());

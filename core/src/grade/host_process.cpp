@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t kPrintedLimit = 64 << 10;
 }
 
-HostProcess::HostProcess(const std::string& program) : program_(program) {
+HostProcess::HostProcess(const std::string& program, std::shared_ptr<const launch::Sandbox> sandbox)
+    : program_(program), sandbox_(std::move(sandbox)) {
   auto [mine, theirs] = launch::MakeSockets(SOCK_SEQPACKET);
   socket_ = std::move(mine);
   printed_ = launch::MakeSharedMemory("shardlab-host-printed", kPrintedLimit + 4096);
@@ -24,7 +25,7 @@ HostProcess::HostProcess(const std::string& program) : program_(program) {
   spec.channel = theirs.get();
   spec.output = printed_.get();
   spec.scoped = true;
-  pid_ = launch::StartProgram(spec);
+  pid_ = launch::StartProgram(sandbox_ ? sandbox_->Inside(spec) : spec);
 }
 
 std::string HostProcess::AwaitReady(double limit_s) {
@@ -80,7 +81,7 @@ std::string HostProcess::HowItEnded() {
     return "closed its connection";
   }
   pid_ = -1;
-  return launch::DescribeWaitStatus(status);
+  return launch::DescribeWaitStatus(sandbox_ ? sandbox_->ProgramsWaitStatus(status) : status);
 }
 
 std::string HostProcess::Printed() const { return launch::PrintedTo(printed_, kPrintedLimit); }

@@ -2,11 +2,13 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "shardlab/grade/wire.hpp"
 #include "shardlab/launch/process.hpp"
+#include "shardlab/launch/sandbox.hpp"
 
 namespace shardlab::grade {
 
@@ -30,8 +32,9 @@ struct RankFiles {
 ///     supervisor -> host   {"type": "end"} to have the ranks killed at once
 class HostProcess {
  public:
-  /// Starts the program and returns at once. \throws EnvironmentError when there is no such program
-  explicit HostProcess(const std::string& program);
+  /// Starts the program, in `sandbox` if there is one, and returns at once. \throws EnvironmentError when there is no
+  /// such program, or the sandbox cannot read it
+  explicit HostProcess(const std::string& program, std::shared_ptr<const launch::Sandbox> sandbox = nullptr);
   /// Kills it, and whatever descends from it.
   ~HostProcess() { Kill(); }
 
@@ -48,6 +51,8 @@ class HostProcess {
 
   /// Kills the host, its ranks and all that they started, as far as they descend from it now.
   void Kill();
+  /// Whether what the ranks started goes on, where only the end of the whole sandbox can end it.
+  bool HasStrays() const { return sandbox_ && sandbox_->HasStrays(pid_); }
   /// How the host ended, of one that closed its socket: "was killed by SIGSEGV (invalid memory access)". Kills one
   /// that goes on after that.
   std::string HowItEnded();
@@ -56,6 +61,7 @@ class HostProcess {
 
  private:
   std::string program_;
+  std::shared_ptr<const launch::Sandbox> sandbox_;
   launch::Fd socket_;
   launch::Fd printed_;
   pid_t pid_ = -1;

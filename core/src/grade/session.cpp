@@ -68,7 +68,7 @@ class Referee {
 class Session {
  public:
   explicit Session(const SessionOptions& options)
-      : options_(options), runner_(options.host_program, options.startup_limit_s), referee_(options) {
+      : options_(options), runner_(options.host_program, options.startup_limit_s, options.sandbox), referee_(options) {
     runner_.Keep(referee_.pid());
   }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "shardlab/grade/case.hpp"
+#include "shardlab/launch/sandbox.hpp"
 
 /// \file
 /// Runs cases: the heart of the supervisor.
@@ -33,8 +34,10 @@ class HostProcess;
 /// the runner is made, and those given to Keep, are left alone; all others are killed after every case.
 class CaseRunner {
  public:
-  /// Begins to start the host, and returns at once. \throws EnvironmentError when there is no such program
-  explicit CaseRunner(std::string host_program, double startup_limit_s = 60);
+  /// Begins to start the host, in `sandbox` if there is one, and returns at once. \throws EnvironmentError when there is
+  /// no such program, or the sandbox cannot read it
+  explicit CaseRunner(std::string host_program, double startup_limit_s = 60,
+                      std::shared_ptr<const launch::Sandbox> sandbox = nullptr);
   ~CaseRunner();
   CaseRunner(const CaseRunner&) = delete;
   CaseRunner& operator=(const CaseRunner&) = delete;
@@ -62,6 +65,7 @@ class CaseRunner {
 
   std::string host_program_;
   double startup_limit_s_;
+  std::shared_ptr<const launch::Sandbox> sandbox_;
   std::set<pid_t> keep_;
   std::unique_ptr<HostProcess> host_;
   int failed_starts_ = 0;

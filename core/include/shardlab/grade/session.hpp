@@ -3,10 +3,12 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "shardlab/grade/case.hpp"
+#include "shardlab/launch/sandbox.hpp"
 
 /// \file
 /// One module graded, from the side of the supervisor: it starts the module's host (the student's code) and its referee
@@ -28,16 +30,17 @@ struct LearningCurve {
 
 /// What to grade and whom to tell.
 struct SessionOptions {
-  std::string module;              ///< "communication"
-  std::string host_program;        ///< path of host_<module>_<flavour>
-  std::string referee_program;     ///< path of referee_<module>
-  uint64_t seed = 0;               ///< all inputs of all cases follow from it
-  std::vector<std::string> parts;  ///< only these ("communication.ring"), in this order; empty: all
-  std::string case_filter;         ///< only cases whose id contains this; empty: all
-  int ranks = 0;                   ///< only cases on so many ranks; 0: all
-  bool observed = true;            ///< see CaseRequest::observed
-  double startup_limit_s = 60;     ///< for a program to start and say so
-  double case_limit_s = 120;       ///< for the referee between two messages, the time of its runs not counted
+  std::string module;                              ///< "communication"
+  std::string host_program;                        ///< path of host_<module>_<flavour>
+  std::string referee_program;                     ///< path of referee_<module>
+  uint64_t seed = 0;                               ///< all inputs of all cases follow from it
+  std::vector<std::string> parts;                  ///< only these ("communication.ring"), in this order; empty: all
+  std::string case_filter;                         ///< only cases whose id contains this; empty: all
+  int ranks = 0;                                   ///< only cases on so many ranks; 0: all
+  bool observed = true;                            ///< see CaseRequest::observed
+  std::shared_ptr<const launch::Sandbox> sandbox;  ///< in which the host runs; null: beside this process
+  double startup_limit_s = 60;                     ///< for a program to start and say so
+  double case_limit_s = 120;  ///< for the referee between two messages, the time of its runs not counted
 
   /// \name Callbacks, called in the thread that runs the session; any may be empty
   ///@{
