@@ -10,7 +10,7 @@
 
 namespace shardlab {
 
-StageModule::StageModule(const LayerSequence& model, int begin, int end, LossFunction loss) {
+StageModule::StageModule(const LayerSequence& model, int begin, int end, LossShare loss) {
   const int layers = static_cast<int>(model.size());
   if (begin < 0 || begin >= end || end > layers) {
     throw ContractError(fmt::format("layers {} to {} are no stage of a model of {} layers", begin, end - 1, layers));
@@ -67,7 +67,7 @@ Tensors StageModule::Forward(const Tensors& inputs, const MicroBatch& at, StageT
   }
 
   if (computes_loss) {
-    x = {loss_(x, inputs.back()) * at.Weight()};
+    x = {loss_(x, inputs.back(), at)};
     if (trace != nullptr) trace->returned.push_back(x);
   }
   for (const std::string& name : skips_out_) x.push_back(skips.at(name));

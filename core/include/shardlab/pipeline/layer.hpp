@@ -36,12 +36,10 @@ struct MicroBatch {
   int count = 1;            ///< How many the mini-batch has.
   Range samples{0, 1};      ///< Which samples of the mini-batch.
   int64_t batch = 1;        ///< How many samples the mini-batch has.
+  bool training = true;     ///< Whether a backward will follow; evaluation has none.
   bool recomputed = false;  ///< Whether this forward runs for the second time, so that nothing may be counted again.
   /// Who keeps the running statistics of normalisations; null: each layer, at every micro-batch.
   BatchStatistics* statistics = nullptr;
-
-  /// The micro-batch's share of the mini-batch's mean loss: n_i / B.
-  double Weight() const { return static_cast<double>(samples.size()) / static_cast<double>(batch); }
 };
 
 /// One layer of a sequence.

@@ -16,6 +16,9 @@ namespace shardlab {
 /// The mean loss of a micro-batch: a scalar, from what the last layer returns and the micro-batch's targets.
 using LossFunction = std::function<at::Tensor(const Tensors& outputs, const at::Tensor& targets)>;
 
+/// What a micro-batch adds to the loss of its mini-batch: a scalar, to be summed over the micro-batches.
+using LossShare = std::function<at::Tensor(const Tensors& outputs, const at::Tensor& targets, const MicroBatch& at)>;
+
 /// What each layer of a stage returned, in the graph of one forward: the places where a backward can be cut.
 struct StageTrace {
   std::vector<Tensors> returned;  ///< of each layer, and at the end the loss where the stage has one
@@ -28,15 +31,14 @@ struct StageTrace {
 ///
 /// Skips are in the order of the layers, and as their layer lists them. A skip within the stage does not show.
 ///
-/// The last stage of a model in training takes the targets as well, behind all other inputs, and returns a single
-/// scalar: the micro-batch's share n_i / B of the mini-batch's mean loss, so that the shares add up to it. (A mean of
-/// the micro-batches' means would be wrong where they differ in size.)
+/// The last stage of a model in training takes the targets as well, behind all other inputs, and returns the
+/// micro-batch's share of the loss and nothing else.
 class StageModule : public torch::nn::Module {
  public:
   /// Makes layers [begin, end) of `model`.
   /// \param loss of the last stage; ignored in others, and in evaluation.
   /// \throws ContractError unless there is at least one layer and all of them exist.
-  StageModule(const LayerSequence& model, int begin, int end, LossFunction loss = nullptr);
+  StageModule(const LayerSequence& model, int begin, int end, LossShare loss = nullptr);
 
   /// Runs one layer after the other.
   /// \param trace filled with what each returned, when not null.
@@ -59,7 +61,7 @@ class StageModule : public torch::nn::Module {
   std::vector<std::shared_ptr<Layer>> layers_;
   std::vector<std::string> skips_in_;
   std::vector<std::string> skips_out_;
-  LossFunction loss_;
+  LossShare loss_;
 };
 
 /// Makes the stage's module anew, with its initial weights: a stage makes one for each weight version that it holds.

@@ -1,0 +1,111 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "shardlab/base/contract.hpp"
+#include "shardlab/comm/communicator.hpp"
+#include "shardlab/pipeline/batch_norm.hpp"
+#include "shardlab/pipeline/layer.hpp"
+#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/pipeline/stage.hpp"
+#include "shardlab/pipeline/stage_module.hpp"
+#include "shardlab/pipeline/weights.hpp"
+
+/// \file
+/// Contract: the engine, which runs any schedule.
+
+namespace shardlab {
+
+/// The samples of one update.
+struct MiniBatch {
+  int64_t samples = 0;  ///< B, known on every rank
+  Tensors inputs;       ///< [B, ...] each; only the rank with the first chunk needs them
+  at::Tensor targets;   ///< [B, ...]; only the rank with the last chunk needs them
+};
+
+/// Gives the mini-batch of an update of the run (0, 1, ...). Called once for each, on every rank.
+using MiniBatchSource = std::function<MiniBatch(int64_t update)>;
+
+/// What an engine is made of.
+struct PipelineSetup {
+  LayerSequence model;                   ///< all layers, on every rank
+  std::vector<int> balance;              ///< how many of them each stage has
+  Layout layout;                         ///< who holds which stage; not bidirectional
+  LossFunction loss = nullptr;           ///< the mean loss of some samples
+  OptimizerFactory optimizer = nullptr;  ///< for each chunk
+  StageMaker stage = nullptr;            ///< MakeStage, or MakeSplitStage where schedules have the halves of a backward
+  WeightStoreFactory weights = nullptr;  ///< MakeWeights, or MakeWeightVersions where updates do not wait for a flush
+  /// What the learning rate is multiplied with at an update (0, 1, ... over all runs); none: 1.
+  std::function<double(int64_t update)> learning_rate = nullptr;
+  /// The largest norm of all gradients of all ranks together; 0: they are not clipped. As torch::nn::utils's
+  /// clip_grad_norm_ does it: gradients are multiplied by min(1, clip_norm / (norm + 1e-6)).
+  double clip_norm = 0;
+  /// Where the layers of this rank are; the data may come from elsewhere.
+  at::Device device = at::Device(at::kCPU);
+  /// Who keeps running statistics; null: each layer, at every micro-batch.
+  std::shared_ptr<BatchStatistics> statistics = nullptr;
+  /// The ranks that hold the same stage in data parallelism, each with mini-batches of its own of equal size:
+  /// REDUCE_GRAD takes the mean of their gradients. Null: this one alone.
+  std::shared_ptr<Communicator> replicas = nullptr;
+};
+
+/// One rank of a pipeline: the chunks that it holds, and what runs them. All ranks make one alike, and call Run and
+/// Evaluate in the same order.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  /// Works off this rank's list of the schedule.
+  ///
+  ///  - Micro-batch i belongs to update i / m of this run, in which it is piece i % m.
+  ///  - Versions in the schedule count from the weights that the run begins with: these are its version 0.
+  ///
+  /// \param schedule complete, with sends and receives, for `PipelineSetup::layout`. The same on every rank.
+  /// \param microbatches_per_update m; 0: all micro-batches of the schedule are one update. Mini-batches have at least m
+  ///        samples.
+  /// \returns on ranks with a last chunk the loss of every update of the run, in order; on others nothing.
+  /// \throws ScheduleError, on every rank within a second of the first failure, with rank, action, cause and table: when
+  /// the schedule is not valid, or anything fails while it runs. After a failure the engine is of no use any more.
+  virtual std::vector<double> Run(const Schedule& schedule, const MiniBatchSource& source,
+                                  int microbatches_per_update = 0) = 0;
+
+  /// Runs a mini-batch forward, in evaluation mode, in micro-batches of at most B / m samples (rounded up), and leaves
+  /// every layer in training mode.
+  /// \returns on the rank with the last chunk the outputs [B, ...]; on others nothing.
+  virtual Tensors Evaluate(const MiniBatch& batch, int microbatches) = 0;
+
+  /// The newest weights of a chunk of this rank: to save, to load into, to compare.
+  /// \throws ContractError for a chunk of another rank.
+  virtual StageModule& Module(int chunk) = 0;
+};
+
+/// Makes an engine for this rank.
+///
+/// An engine is a table from the kind of an action to the method that does it:
+///
+///     F        take the chunk's input (from the data, from the link), run it, keep the output for SEND_F
+///     B        take the gradient of the output, go back, keep the gradient of the input for SEND_B
+///     I, W     the halves of B
+///     R        run F again for what B needs
+///     SEND_F   start to send the output         RECV_F   post the receive of the input
+///     SEND_B   start to send the gradient       RECV_B   post the receive of the gradient
+///     REDUCE_GRAD  average over the replicas    STEP     clip, and let the optimizer make the next version
+///
+/// It keeps an activation from the F that makes it until the B (or W) that uses it, and not longer; so what a rank
+/// holds is what Validate says, however many micro-batches there are.
+///
+/// \throws ContractError when the balance does not fit the model and the layout, naming one that does; or the
+/// communicator has another number of ranks than the layout.
+SHARDLAB_CONTRACT std::unique_ptr<Engine> MakeEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm);
+
+/// All micro-batches forward through all chunks and no backward, with communication: an evaluation.
+Schedule ForwardOnly(const Layout& layout, int microbatches);
+
+/// The error that a rank's failure becomes: "rank 2 failed at 2F5 (entry 17 of its list): ...", with the table around
+/// it.
+ScheduleError FailureAt(const Schedule& schedule, int rank, int step, const std::string& cause);
+
+}  // namespace shardlab

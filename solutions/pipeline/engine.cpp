@@ -1,0 +1,474 @@
+#include "shardlab/pipeline/engine.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "shardlab/base/errors.hpp"
+#include "shardlab/pipeline/balance.hpp"
+#include "shardlab/pipeline/link.hpp"
+#include "shardlab/pipeline/micro_batches.hpp"
+#include "shardlab/pipeline/passes.hpp"
+#include "shardlab/pipeline/recompute.hpp"
+#include "shardlab/pipeline/skips.hpp"
+#include "shardlab/pipeline/validate.hpp"
+
+// One method an action kind, and a loop over the list: what happens when is all in the schedule. Between two actions of
+// a micro-batch its tensors lie in one of three places:
+//
+//     RECV_F          F                    SEND_F                  RECV_B           B                  SEND_B
+//       |      (1)    |        (2)           |                       |      (1)     |        (2)         |
+//       +--> link --> [stage] --> outbox_ ---+--> link               +--> link ---> [stage] --> outbox_ -+--> link
+//
+// (1) A link holds what is on its way and gives it to whoever computes. (2) The outbox holds what is made until its
+// SEND, which stands right behind. A chunk's neighbour on the same rank has no SEND: there the link is local, and
+// filled at once. A skip has a link of its own, which works the same way; it has no actions and goes along with the
+// boundary's.
+
+namespace shardlab {
+
+namespace {
+
+class ScheduleEngine final : public Engine {
+ public:
+  ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm);
+
+  std::vector<double> Run(const Schedule& schedule, const MiniBatchSource& source, int per_update) override;
+  Tensors Evaluate(const MiniBatch& batch, int microbatches) override;
+  StageModule& Module(int chunk) override {
+    WeightStore& weights = *At(chunk).weights;
+    return weights.At(weights.Newest());
+  }
+
+ private:
+  // A link, and whether it has SENDs and RECVs of its own in the schedule.
+  struct Port {
+    std::shared_ptr<Link> link;
+    bool in_schedule = false;
+  };
+  // One chunk of this rank. Ports in the order of the stage's inputs and outputs: the neighbour, then the skips.
+  struct ChunkState {
+    std::vector<Port> in;
+    std::vector<Port> out;
+    bool is_first = false;
+    bool is_last = false;
+    std::unique_ptr<WeightStore> weights;
+    std::unique_ptr<Stage> stage;
+  };
+  // One update of the run under way.
+  struct Update {
+    MiniBatch data;
+    std::vector<MicroBatch> pieces;
+    int forwards_left = 0;  // then the data are not needed any more
+  };
+  using Key = std::pair<int, int>;  // chunk, micro-batch
+  static Key KeyOf(const Action& action) { return {action.chunk, action.microbatch}; }
+
+  /// \name One method an action kind
+  ///@{
+  void Forward(const Action& action);
+  void Backward(const Action& action);
+  void BackwardInput(const Action& action);
+  void BackwardWeight(const Action& action) { At(action.chunk).stage->BackwardWeight(action.microbatch); }
+  void Recompute(const Action& action);
+  void SendForward(const Action& action);
+  void ReceiveForward(const Action& action);
+  void SendBackward(const Action& action);
+  void ReceiveBackward(const Action& action);
+  void ReduceGradients(const Action& action);
+  void Step(const Action& action);
+  ///@}
+
+  using Method = void (ScheduleEngine::*)(const Action&);
+  static Method MethodOf(ActionKind kind) {
+    switch (kind) {
+      case ActionKind::kForward:
+        return &ScheduleEngine::Forward;
+      case ActionKind::kBackward:
+        return &ScheduleEngine::Backward;
+      case ActionKind::kBackwardInput:
+        return &ScheduleEngine::BackwardInput;
+      case ActionKind::kBackwardWeight:
+        return &ScheduleEngine::BackwardWeight;
+      case ActionKind::kRecompute:
+        return &ScheduleEngine::Recompute;
+      case ActionKind::kSendForward:
+        return &ScheduleEngine::SendForward;
+      case ActionKind::kReceiveForward:
+        return &ScheduleEngine::ReceiveForward;
+      case ActionKind::kSendBackward:
+        return &ScheduleEngine::SendBackward;
+      case ActionKind::kReceiveBackward:
+        return &ScheduleEngine::ReceiveBackward;
+      case ActionKind::kReduceGradients:
+        return &ScheduleEngine::ReduceGradients;
+      case ActionKind::kStep:
+        return &ScheduleEngine::Step;
+    }
+    throw ContractError("an action of no kind");
+  }
+
+  void WorkOff(const Schedule& schedule);
+  void Connect();
+  ChunkState& At(int chunk) {
+    const auto found = chunks_.find(chunk);
+    if (found != chunks_.end()) return found->second;
+    throw ContractError(fmt::format("chunk {} is not on rank {}", chunk, comm_->rank()));
+  }
+  Update& UpdateOf(int microbatch) { return updates_[microbatch / per_update_]; }
+  const MicroBatch& PieceOf(int microbatch);
+  Tensors TakeOutputGradients(ChunkState& chunk, int microbatch);
+  void GiveInputGradients(ChunkState& chunk, const Action& action, const Tensors& gradients);
+  void Clip(int version);
+  void RequireFlush(const Schedule& schedule) const;
+
+  const PipelineSetup setup_;
+  const std::shared_ptr<Communicator> comm_;
+  std::map<int, ChunkState> chunks_;
+  std::vector<std::shared_ptr<Link>> links_;
+  int64_t updates_done_ = 0;
+
+  // Of the run under way.
+  bool training_ = true;
+  int per_update_ = 1;
+  MiniBatchSource source_;
+  std::map<int, Update> updates_;
+  std::map<int, double> losses_;
+  std::set<Key> recomputed_;  // those with an R in the list
+  std::map<Key, Checkpoint> checkpoints_;
+  std::map<Key, Tensors> outbox_;  // made, and not sent yet
+  std::vector<Tensors> evaluated_;
+  int clipped_version_ = 0;
+};
+
+ScheduleEngine::ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm)
+    : setup_(std::move(setup)), comm_(std::move(comm)) {
+  const Layout& layout = setup_.layout;
+  if (layout.replicas() != 1)
+    throw ContractError("this engine runs one replica of the model, not a bidirectional layout");
+  if (layout.ranks() != comm_->size()) {
+    throw ContractError(fmt::format("the layout '{}' is for {} ranks, and there are {}", ToString(layout),
+                                    layout.ranks(), comm_->size()));
+  }
+  RequireBalance(setup_.balance, static_cast<int>(setup_.model.size()), layout.stages());
+  const StageMaker make_stage = setup_.stage ? setup_.stage : StageMaker(MakeStage);
+  const WeightStoreFactory make_weights = setup_.weights ? setup_.weights : WeightStoreFactory(MakeWeights);
+  int begin = 0;
+  for (int chunk = 0; chunk < layout.chunks(); ++chunk) {
+    const int end = begin + setup_.balance[static_cast<size_t>(chunk)];
+    if (layout.chunk(chunk).rank == comm_->rank()) {
+      ChunkState& state = chunks_[chunk];
+      state.is_first = layout.chunk(chunk).previous < 0;
+      state.is_last = layout.chunk(chunk).next < 0;
+      const LossShare loss = state.is_last ? ShareOf(setup_.loss) : LossShare();
+      state.weights = make_weights(
+          [model = setup_.model, begin, end, loss] { return std::make_shared<StageModule>(model, begin, end, loss); },
+          setup_.optimizer);
+      state.stage = make_stage();
+    }
+    begin = end;
+  }
+  Connect();
+}
+
+// Gives every chunk of this rank its links: first to its neighbours, then for the skips, in the order in which its
+// module has them.
+void ScheduleEngine::Connect() {
+  const Layout& layout = setup_.layout;
+  int channel = 0;
+  const auto connect = [&](int from, int to, bool in_schedule) {
+    const int from_rank = layout.chunk(from).rank;
+    const int to_rank = layout.chunk(to).rank;
+    const int me = comm_->rank();
+    const int number = channel++;
+    if (from_rank != me && to_rank != me) return;
+    const bool local = from_rank == to_rank;
+    const std::shared_ptr<Link> link =
+        local ? MakeLocalLink() : MakeLink(comm_, from_rank == me ? to_rank : from_rank, number, setup_.device);
+    links_.push_back(link);
+    if (from_rank == me) At(from).out.push_back({link, in_schedule && !local});
+    if (to_rank == me) At(to).in.push_back({link, in_schedule && !local});
+  };
+  for (int chunk = 0; chunk + 1 < layout.chunks(); ++chunk) connect(chunk, chunk + 1, true);
+
+  const auto has_skips = [](const LayerSpec& spec) { return !spec.stashes.empty() || !spec.pops.empty(); };
+  if (std::none_of(setup_.model.begin(), setup_.model.end(), has_skips)) return;
+  // A module lists what it pops in the order of popping, and what it stashes in the order of stashing.
+  std::vector<SkipRoute> routes = SkipRoutes(setup_.model, setup_.balance);
+  std::map<std::string, Port> in;
+  for (const SkipRoute& route : routes) {
+    connect(route.from, route.to, false);
+    if (layout.chunk(route.to).rank != comm_->rank()) continue;
+    in[route.name] = At(route.to).in.back();
+    At(route.to).in.pop_back();
+  }
+  for (auto& [chunk, state] : chunks_) {
+    for (const std::string& name : Module(chunk).skips_in()) state.in.push_back(in.at(name));
+  }
+}
+
+std::vector<double> ScheduleEngine::Run(const Schedule& schedule, const MiniBatchSource& source, int per_update) {
+  per_update_ = per_update > 0 ? per_update : schedule.microbatches;
+  if (schedule.layout != setup_.layout) {
+    throw ContractError(fmt::format("the schedule '{}' is for the layout '{}', and the engine for '{}'", schedule.name,
+                                    ToString(schedule.layout), ToString(setup_.layout)));
+  }
+  if (schedule.microbatches % per_update_ != 0) {
+    throw ContractError(
+        fmt::format("{} micro-batches are not whole updates of {}", schedule.microbatches, per_update_));
+  }
+  if (setup_.clip_norm > 0) RequireFlush(schedule);
+  training_ = true;
+  source_ = source;
+  WorkOff(schedule);
+
+  std::vector<double> losses;
+  for (const auto& [update, loss] : losses_) losses.push_back(loss);
+  losses_.clear();
+  for (auto& [index, chunk] : chunks_) chunk.weights->Restart();
+  clipped_version_ = 0;
+  updates_done_ += schedule.microbatches / per_update_;
+  return losses;
+}
+
+Tensors ScheduleEngine::Evaluate(const MiniBatch& batch, int microbatches) {
+  const int pieces = static_cast<int>(MicroBatches(batch.samples, microbatches).size());
+  const Schedule schedule = AddCommunication(ForwardOnly(setup_.layout, pieces));
+  per_update_ = pieces;
+  training_ = false;
+  source_ = [&](int64_t) { return batch; };
+  const torch::NoGradGuard no_grad;
+  for (const auto& [index, chunk] : chunks_) Module(index).eval();
+  evaluated_.clear();
+  WorkOff(schedule);
+  for (const auto& [index, chunk] : chunks_) Module(index).train();
+  training_ = true;
+
+  Tensors outputs;
+  if (evaluated_.empty()) return outputs;
+  for (size_t i = 0; i < evaluated_.front().size(); ++i) {
+    Tensors parts;
+    for (const Tensors& piece : evaluated_) parts.push_back(piece[i]);
+    outputs.push_back(at::cat(parts));
+  }
+  evaluated_.clear();
+  return outputs;
+}
+
+void ScheduleEngine::WorkOff(const Schedule& schedule) {
+  const int window = SendWindow(schedule);
+  for (const auto& link : links_) link->SetWindow(window);
+  const auto& list = schedule.ranks[static_cast<size_t>(comm_->rank())];
+
+  updates_.clear();
+  recomputed_.clear();
+  std::map<Key, int> last_use;  // of a chunk's weight version: the last entry that computes with it
+  for (int step = 0; step < static_cast<int>(list.size()); ++step) {
+    const Action& action = list[static_cast<size_t>(step)];
+    if (action.kind == ActionKind::kRecompute) recomputed_.insert(KeyOf(action));
+    if (IsCompute(action.kind)) last_use[{action.chunk, action.version}] = step;
+  }
+  std::map<int, Key> released_after;
+  for (const auto& [version, step] : last_use) released_after[step] = version;
+
+  int step = 0;
+  try {
+    for (; step < static_cast<int>(list.size()); ++step) {
+      const Action& action = list[static_cast<size_t>(step)];
+      (this->*MethodOf(action.kind))(action);
+      const auto released = released_after.find(step);
+      if (released != released_after.end() && training_) {
+        At(released->second.first).weights->Release(released->second.second);
+      }
+    }
+    --step;  // what the last entries left under way
+    for (const auto& link : links_) link->Finish();
+  } catch (const NotImplemented&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw FailureAt(schedule, comm_->rank(), step, Brief(error));
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- forward and backward
+
+const MicroBatch& ScheduleEngine::PieceOf(int microbatch) {
+  const int number = microbatch / per_update_;
+  if (updates_.count(number) == 0) {
+    Update& update = updates_[number];
+    update.data = source_(number);
+    update.pieces = MicroBatches(update.data.samples, per_update_, updates_done_ + number);
+    if (static_cast<int>(update.pieces.size()) != per_update_) {
+      throw ContractError(
+          fmt::format("a mini-batch of {} samples was given to a schedule of {} micro-batches: use at most {}",
+                      update.data.samples, per_update_, update.data.samples));
+    }
+    for (MicroBatch& piece : update.pieces) {
+      piece.training = training_;
+      piece.statistics = setup_.statistics.get();
+    }
+    update.forwards_left = per_update_ * static_cast<int>(chunks_.size());
+  }
+  return updates_[number].pieces[static_cast<size_t>(microbatch % per_update_)];
+}
+
+void ScheduleEngine::Forward(const Action& action) {
+  ChunkState& chunk = At(action.chunk);
+  const MicroBatch at = PieceOf(action.microbatch);
+  Update& update = UpdateOf(action.microbatch);
+
+  Tensors inputs;
+  if (chunk.is_first) {
+    for (const at::Tensor& x : SamplesOf(update.data.inputs, at)) inputs.push_back(x.to(setup_.device));
+  }
+  for (const Port& port : chunk.in) {
+    for (at::Tensor& x : port.link->Take(action.microbatch, at)) inputs.push_back(std::move(x));
+  }
+  if (chunk.is_last && training_) inputs.push_back(SamplesOf({update.data.targets}, at)[0].to(setup_.device));
+  if (--update.forwards_left == 0) update.data = {};
+
+  StageModule& module = chunk.weights->At(action.version);
+  Tensors outputs =
+      !training_ ? module.Forward(inputs, at)
+      : recomputed_.count(KeyOf(action)) != 0
+          ? ForwardAndForget(*chunk.stage, action.microbatch, at, inputs, module, checkpoints_[KeyOf(action)])
+          : chunk.stage->Forward(action.microbatch, at, inputs, module);
+  if (chunk.is_last) {
+    // A number: a kept loss would keep its graph.
+    if (training_) losses_[action.microbatch / per_update_] += outputs[0].item<double>();
+    if (!training_) evaluated_.push_back(std::move(outputs));
+    return;
+  }
+  const size_t skips = chunk.out.size() - 1;
+  const auto first_skip = outputs.end() - static_cast<std::ptrdiff_t>(skips);
+  for (size_t i = 0; i < skips; ++i) {
+    chunk.out[i + 1].link->Send(action.microbatch, at, {first_skip[static_cast<std::ptrdiff_t>(i)]});
+  }
+  outputs.erase(first_skip, outputs.end());
+  outbox_[KeyOf(action)] = std::move(outputs);
+  if (!chunk.out[0].in_schedule) SendForward(action);
+}
+
+void ScheduleEngine::Backward(const Action& action) {
+  ChunkState& chunk = At(action.chunk);
+  const Tensors gradients = TakeOutputGradients(chunk, action.microbatch);
+  GiveInputGradients(chunk, action, chunk.stage->Backward(action.microbatch, gradients));
+}
+
+void ScheduleEngine::BackwardInput(const Action& action) {
+  ChunkState& chunk = At(action.chunk);
+  const Tensors gradients = TakeOutputGradients(chunk, action.microbatch);
+  GiveInputGradients(chunk, action, chunk.stage->BackwardInput(action.microbatch, gradients));
+}
+
+void ScheduleEngine::Recompute(const Action& action) {
+  const auto checkpoint = checkpoints_.find(KeyOf(action));
+  RunAgain(*At(action.chunk).stage, checkpoint->second);
+  checkpoints_.erase(checkpoint);
+}
+
+// Of every output in its order; nothing where there is a loss.
+Tensors ScheduleEngine::TakeOutputGradients(ChunkState& chunk, int microbatch) {
+  Tensors gradients;
+  for (const Port& port : chunk.out) {
+    for (at::Tensor& gradient : port.link->TakeGradients(microbatch)) gradients.push_back(std::move(gradient));
+  }
+  return gradients;
+}
+
+void ScheduleEngine::GiveInputGradients(ChunkState& chunk, const Action& action, const Tensors& gradients) {
+  if (chunk.is_first) return;
+  const size_t skips = chunk.in.size() - 1;
+  const size_t targets = chunk.is_last ? 1 : 0;
+  const auto first_skip = gradients.end() - static_cast<std::ptrdiff_t>(skips + targets);
+  for (size_t i = 0; i < skips; ++i) {
+    chunk.in[i + 1].link->SendGradients(action.microbatch, {first_skip[static_cast<std::ptrdiff_t>(i)]});
+  }
+  const Tensors boundary(gradients.begin(), first_skip);
+  if (chunk.in[0].in_schedule) {
+    outbox_[KeyOf(action)] = boundary;
+  } else {
+    chunk.in[0].link->SendGradients(action.microbatch, boundary);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- messages
+
+void ScheduleEngine::SendForward(const Action& action) {
+  const auto made = outbox_.find(KeyOf(action));
+  At(action.chunk).out[0].link->Send(action.microbatch, PieceOf(action.microbatch), made->second);
+  outbox_.erase(made);
+}
+
+void ScheduleEngine::ReceiveForward(const Action& action) {
+  for (const Port& port : At(action.chunk).in) port.link->Post(action.microbatch, PieceOf(action.microbatch));
+}
+
+void ScheduleEngine::SendBackward(const Action& action) {
+  const auto made = outbox_.find(KeyOf(action));
+  At(action.chunk).in[0].link->SendGradients(action.microbatch, made->second);
+  outbox_.erase(made);
+}
+
+void ScheduleEngine::ReceiveBackward(const Action& action) {
+  for (const Port& port : At(action.chunk).out) port.link->PostGradients(action.microbatch);
+}
+
+// ---------------------------------------------------------------------------------------------- updates
+
+void ScheduleEngine::ReduceGradients(const Action& action) {
+  if (!setup_.replicas) return;
+  for (at::Tensor gradient : At(action.chunk).weights->Gradients()) {
+    setup_.replicas->AllReduce(gradient);
+    gradient.div_(setup_.replicas->size());
+  }
+}
+
+void ScheduleEngine::Step(const Action& action) {
+  if (setup_.clip_norm > 0 && clipped_version_ != action.version) Clip(action.version);
+  const int64_t update = updates_done_ + action.version - 1;
+  At(action.chunk).weights->Update(setup_.learning_rate ? setup_.learning_rate(update) : 1.0);
+}
+
+// The first STEP of an update clips the gradients of all chunks: all of them are complete, on every rank.
+void ScheduleEngine::Clip(int version) {
+  clipped_version_ = version;
+  at::Tensor squares = at::zeros({}, at::kDouble);
+  for (auto& [index, chunk] : chunks_) {
+    for (const at::Tensor& gradient : chunk.weights->Gradients())
+      squares += gradient.square().sum().to(at::kCPU, at::kDouble);
+  }
+  comm_->AllReduce(squares);
+  const double scale = setup_.clip_norm / (std::sqrt(squares.item<double>()) + 1e-6);
+  if (scale >= 1) return;
+  for (auto& [index, chunk] : chunks_) {
+    for (at::Tensor gradient : chunk.weights->Gradients()) gradient.mul_(scale);
+  }
+}
+
+void ScheduleEngine::RequireFlush(const Schedule& schedule) const {
+  for (const auto& list : schedule.ranks) {
+    bool stepped = false;
+    for (const Action& action : list) {
+      stepped |= action.kind == ActionKind::kStep;
+      if (stepped && GivesWeightGradient(action.kind)) {
+        throw ContractError(fmt::format(
+            "the norm of all gradients is known only after a flush, and '{}' updates without one: do not clip",
+            schedule.name));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> MakeEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm) {
+  return std::make_unique<ScheduleEngine>(std::move(setup), std::move(comm));
+}
+
+}  // namespace shardlab
