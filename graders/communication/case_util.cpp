@@ -23,14 +23,21 @@ int Calls::Add(const std::string& what, const std::vector<at::Tensor>& inputs, n
   spec.inputs["x" + std::to_string(number)] = inputs;
   what_.push_back(what);
   inputs_.push_back(inputs);
+  labels_.emplace_back();
   return number;
 }
 
-void Calls::Expect(CaseContext& t, const Run& run, int i, int rank, const at::Tensor& expected) const {
+void Calls::Explain(int i, std::function<Label(int rank)> label) { labels_[i] = std::move(label); }
+
+void Calls::Expect(CaseContext& t, const Run& run, int i, int rank, const at::Tensor& expected,
+                   const std::vector<at::Tensor>& of_ranks) const {
   const std::string number = std::to_string(i);
   const std::string here = "rank " + std::to_string(rank) + ", with " + what_[i];
   if (expected.defined()) {
-    t.ExpectEqual(run, rank, "y" + number, expected, Label{"the result with " + what_[i], {}});
+    Label label = labels_[i] ? labels_[i](rank) : Label{};
+    label.what = "the result with " + what_[i];
+    if (label.of_ranks.empty()) label.of_ranks = of_ranks;
+    t.ExpectEqual(run, rank, "y" + number, expected, label);
     const double flaw = run.Number(rank, "flaw" + number);
     t.Expect(flaw != kNotContiguous, here + ": the result is not contiguous; .contiguous() makes it so");
     t.Expect(flaw != kSharesInput,
@@ -41,18 +48,44 @@ void Calls::Expect(CaseContext& t, const Run& run, int i, int rank, const at::Te
     t.Expect(!run.Output(rank, "y" + number).defined(),
              here + ": this rank is not the root and returns an undefined tensor, at::Tensor()");
   }
-  t.ExpectEqual(run, rank, "after" + number, inputs_[i][rank],
-                Label{"the input after the call (it must be left as it is) with " + what_[i], {}});
+  Label untouched{"the input after the call (it must be left as it is) with " + what_[i]};
+  untouched.hypotheses = {{"the result is written into the input", [&] { return run.Output(rank, "y" + number); }}};
+  t.ExpectEqual(run, rank, "after" + number, inputs_[i][rank], untouched);
 }
 
 void Calls::Expect(CaseContext& t, const Run& run, int i, const std::vector<at::Tensor>& expected) const {
-  for (size_t rank = 0; rank < expected.size(); ++rank) Expect(t, run, i, static_cast<int>(rank), expected[rank]);
+  const auto defined = [](const at::Tensor& tensor) { return tensor.defined(); };
+  const auto root = std::find_if(expected.begin(), expected.end(), defined) - expected.begin();
+  if (expected.size() > 1 && std::count_if(expected.begin(), expected.end(), defined) == 1) {
+    for (int rank = 0; rank < static_cast<int>(expected.size()); ++rank) {
+      const at::Tensor got = run.Output(rank, "y" + std::to_string(i));
+      const bool in_its_place = rank != root && got.defined() && got.sizes() == expected[root].sizes() &&
+                                got.scalar_type() == expected[root].scalar_type() && got.equal(expected[root]);
+      t.Expect(!in_its_place || run.Output(static_cast<int>(root), "y" + std::to_string(i)).defined(),
+               "with " + what_[i] + ": rank " + std::to_string(rank) + " returns what the root should, and rank " +
+                   std::to_string(root) + " nothing\n  this is what you get when the root is ignored");
+    }
+  }
+  const bool same_everywhere = expected.size() > 1 && expected[0].is_same(expected[1]);
+  for (size_t rank = 0; rank < expected.size(); ++rank) {
+    Expect(t, run, i, static_cast<int>(rank), expected[rank], same_everywhere ? std::vector<at::Tensor>() : expected);
+  }
 }
 
 at::Tensor SumOf(const std::vector<at::Tensor>& tensors) {
   at::Tensor sum = tensors[0].clone();
   for (size_t i = 1; i < tensors.size(); ++i) sum.add_(tensors[i]);
   return sum;
+}
+
+std::vector<Hypothesis> AverageMistakes(const std::vector<at::Tensor>& gradients, int rank, const std::string& alone) {
+  const auto ranks = static_cast<double>(gradients.size());
+  return {
+      {alone + ": it is rank " + std::to_string(rank) + "'s own gradient", [=] { return gradients[rank]; }},
+      {"the gradients are added up, and not divided by the number of ranks", [=] { return SumOf(gradients); }},
+      {"the gradients are divided by the number of ranks twice", [=] { return SumOf(gradients) / (ranks * ranks); }},
+      {"this rank's gradient is divided by the number of ranks, and the others' are never added",
+       [=] { return gradients[rank] / ranks; }}};
 }
 
 at::Tensor RowsOf(const at::Tensor& whole, const std::vector<int64_t>& rows, int rank) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,12 +24,16 @@ class Calls {
   /// \returns the call's number.
   int Add(const std::string& what, const std::vector<at::Tensor>& inputs, nlohmann::json params = {});
 
+  /// What may go wrong with call `i` on a rank: see Label, whose `what` is left empty.
+  void Explain(int i, std::function<Label(int rank)> label);
+
   /// What to launch; its limits and faults may be changed.
   RunSpec spec;
 
   /// Holds call `i`'s result on `rank` against `expected`: the same shape, dtype and bits, a contiguous tensor of its
   /// own; undefined: the rank returns nothing. And the input must be as it was.
-  void Expect(CaseContext& t, const Run& run, int i, int rank, const at::Tensor& expected) const;
+  void Expect(CaseContext& t, const Run& run, int i, int rank, const at::Tensor& expected,
+              const std::vector<at::Tensor>& of_ranks = {}) const;
   /// All ranks' results.
   void Expect(CaseContext& t, const Run& run, int i, const std::vector<at::Tensor>& expected) const;
 
@@ -37,10 +42,14 @@ class Calls {
  private:
   std::vector<std::string> what_;
   std::vector<std::vector<at::Tensor>> inputs_;
+  std::vector<std::function<Label(int rank)>> labels_;
 };
 
 /// The sum in the tensors' own dtype, added in the order of the ranks.
 at::Tensor SumOf(const std::vector<at::Tensor>& tensors);
+
+/// How a mean of the ranks' gradients goes wrong. \param alone why the rank may have its own gradient only.
+std::vector<Hypothesis> AverageMistakes(const std::vector<at::Tensor>& gradients, int rank, const std::string& alone);
 
 /// The sizes of a tensor's rows, and which of them belong to rank `rank`, for rows given a rank.
 at::Tensor RowsOf(const at::Tensor& whole, const std::vector<int64_t>& rows, int rank);

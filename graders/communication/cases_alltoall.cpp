@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "case_util.hpp"
+#include "shardlab/grade/hypotheses.hpp"
 #include "shardlab/grade/referee.hpp"
 
 // All-to-all and barrier.
@@ -24,6 +25,37 @@ int64_t Sum(const std::vector<int64_t>& numbers) {
   return sum;
 }
 
+/// What comes to rank `to`, by sender.
+Tensors Arriving(const Tensors& inputs, const Matrix& rows, int to) {
+  Tensors parts;
+  for (size_t from = 0; from < inputs.size(); ++from) parts.push_back(RowsOf(inputs[from], rows[from], to));
+  return parts;
+}
+
+Label Mistakes(const Tensors& inputs, const Matrix& rows, int rank) {
+  Label label;
+  label.pieces = Arriving(inputs, rows, rank);
+  label.hypotheses.push_back({"nothing is exchanged: the rank returns its own input", [=] { return inputs[rank]; }});
+  label.hypotheses.push_back({"every rank sends the same rows to everybody, its first ones", [=] {
+                                Tensors parts;
+                                for (size_t from = 0; from < inputs.size(); ++from) {
+                                  parts.push_back(inputs[from].narrow(0, 0, rows[from][rank]));
+                                }
+                                return at::cat(parts);
+                              }});
+  Append(label.hypotheses, PartlyWritten("the part that stays on this rank is not copied", at::cat(label.pieces),
+                                         [=](const at::Tensor& result) {
+                                           int64_t begin = 0;
+                                           for (size_t from = 0; from < inputs.size(); ++from) {
+                                             const at::Tensor part = RowsOf(inputs[from], rows[from], rank);
+                                             if (static_cast<int>(from) != rank)
+                                               result.narrow(0, begin, part.size(0)).copy_(part);
+                                             begin += part.size(0);
+                                           }
+                                         }));
+  return label;
+}
+
 /// Adds the call in which rank a sends rows[a][b] rows to rank b, and what every rank has afterwards.
 void Add(CaseContext& t, Calls& calls, std::vector<Tensors>& expected, const std::string& what, const Matrix& rows,
          const std::vector<int64_t>& row_shape, at::ScalarType dtype, bool strided = false) {
@@ -32,12 +64,9 @@ void Add(CaseContext& t, Calls& calls, std::vector<Tensors>& expected, const std
     shape.insert(shape.begin(), Sum(rows[rank]));
     return t.Integers(shape, dtype);
   });
-  calls.Add(what, inputs, {{"rows", rows}, {"strided", strided}});
-  expected.push_back(t.PerRank([&](int to) {
-    Tensors parts;
-    for (int from = 0; from < t.ranks(); ++from) parts.push_back(RowsOf(inputs[from], rows[from], to));
-    return at::cat(parts);
-  }));
+  const int call = calls.Add(what, inputs, {{"rows", rows}, {"strided", strided}});
+  expected.push_back(t.PerRank([&](int to) { return at::cat(Arriving(inputs, rows, to)); }));
+  calls.Explain(call, [=](int rank) { return Mistakes(inputs, rows, rank); });
 }
 
 Matrix Constant(CaseContext& t, int64_t rows) { return Matrix(t.ranks(), std::vector<int64_t>(t.ranks(), rows)); }
@@ -59,7 +88,7 @@ void ExpectAll(CaseContext& t, const Run& run, const Calls& calls, const std::ve
 SHARDLAB_CASE(alltoall, values, kValue, {1, 2, 3, 4, 5}) {
   Calls calls("all_to_all");
   std::vector<Tensors> expected;
-  Add(t, calls, expected, "one row for each rank", Constant(t, 1), {}, at::kDouble);
+  Add(t, calls, expected, "one row for each rank", Constant(t, 1), {4}, at::kDouble);
   Add(t, calls, expected, "two rows of 3 for each rank", Constant(t, 2), {3}, at::kLong);
   ExpectAll(t, t.Launch(calls.spec), calls, expected);
 }
@@ -133,8 +162,11 @@ SHARDLAB_CASE(alltoall, cost, kCost, {1, 2, 4, 5}) {
   const Run run = t.Launch(calls.spec);
   ExpectAll(t, run, calls, expected);
   const int64_t ranks = t.ranks();
-  t.ExpectCost("rounds", run.TotalCost().rounds, ranks == 1 ? 0 : 1, "rounds");
-  t.ExpectCost("messages in all", run.TotalCost().messages, ranks * (ranks - 1), "messages");
+  t.ExpectCost("rounds", run.TotalCost().rounds, ranks == 1 ? 0 : 1, "rounds",
+               {{"one exchange waits for the one before, or goes over another rank", static_cast<double>(ranks - 1)},
+                {"one rank collects everything and deals it out", 2}});
+  t.ExpectCost("messages in all: T(T - 1)", run.TotalCost().messages, ranks * (ranks - 1), "messages",
+               {{"one rank collects everything and deals it out", 2.0 * (ranks - 1)}});
   int64_t total = 0;
   for (int rank = 0; rank < ranks; ++rank) {
     const int64_t bytes = (Sum(rows[rank]) - rows[rank][rank]) * 5 * 8;
@@ -178,7 +210,9 @@ SHARDLAB_CASE(alltoall, barrier_cost, kCost, {1, 2, 3, 4, 5, 8}) {
   spec.point_to_point_only = true;
   const Run run = t.Launch(spec);
   const int64_t rounds = CeilLog2(t.ranks());
-  t.ExpectCost("messages in all", run.TotalCost().messages, t.ranks() * rounds, "messages");
+  t.ExpectCost("messages in all: T * ceil(log2 T)", run.TotalCost().messages, t.ranks() * rounds, "messages",
+               {{"everybody reports to one rank, and waits for its answer", 2.0 * (t.ranks() - 1)},
+                {"everybody tells everybody", 1.0 * t.ranks() * (t.ranks() - 1)}});
   t.ExpectAtMost("bytes in all", run.TotalCost().bytes_sent, 8 * t.ranks() * rounds, "bytes");
   t.ExpectCost("rounds: ceil(log2 T)", run.TotalCost().rounds, rounds, "rounds");
 }

@@ -10,6 +10,7 @@
 
 #include "case_util.hpp"
 #include "shardlab/base/split.hpp"
+#include "shardlab/grade/hypotheses.hpp"
 #include "shardlab/grade/referee.hpp"
 
 // The differentiable operators. For each: its results, its gradients however they come in, and what the calls cost.
@@ -29,7 +30,37 @@ struct Operator {
   std::function<Tensors(const Tensors&)> backward;  ///< all ranks' gradients of all ranks' gradients
   bool replicated_input = false;                    ///< the same input on every rank: one value, not T
   bool replicated_output = false;                   ///< likewise
+  /// What a rank's result may be when it is wrong, of all ranks' inputs; and its gradient, of all ranks' gradients.
+  std::function<Label(const Tensors& x, int rank)> forward_mistakes = nullptr;
+  std::function<Label(const Tensors& g, int rank)> backward_mistakes = nullptr;
 };
+
+Label With(std::vector<Hypothesis> hypotheses) {
+  Label label;
+  label.hypotheses = std::move(hypotheses);
+  return label;
+}
+
+Label SumOfAll(const Tensors& summands, std::vector<Hypothesis> hypotheses) {
+  Label label = With(std::move(hypotheses));
+  label.summands = summands;
+  return label;
+}
+
+Label JoinedFrom(const Tensors& pieces, int64_t dim, std::vector<Hypothesis> hypotheses = {}) {
+  Label label = With(std::move(hypotheses));
+  label.pieces = pieces;
+  label.dim = dim;
+  return label;
+}
+
+/// `slice` in its place, and zeros elsewhere.
+at::Tensor AmongZeros(const Tensors& slices, int64_t dim, int rank) {
+  Tensors parts;
+  for (const at::Tensor& slice : slices) parts.push_back(at::zeros_like(slice));
+  parts[rank] = slices[rank];
+  return at::cat(parts, dim);
+}
 
 Tensors Everywhere(int ranks, const at::Tensor& value) { return Tensors(ranks, value); }
 
@@ -58,7 +89,20 @@ Operator Copy(int ranks) {
           [](const Tensors& x) { return x; },
           [=](const Tensors& g) { return Everywhere(ranks, SumOf(g)); },
           true,
-          false};
+          false,
+          [](const Tensors& x, int) {
+            return With(
+                {{"forward adds the ranks' tensors up: Copy does nothing in forward, and the sum belongs into backward",
+                  [=] { return SumOf(x); }}});
+          },
+          [=](const Tensors& g, int rank) {
+            return SumOfAll(
+                g, {{"backward is the identity: every rank keeps its own gradient, and the ranks' must be added "
+                     "up (an all-reduce)",
+                     [=] { return g[rank]; }},
+                    {"backward takes the mean of the ranks' gradients, and their sum is right",
+                     [=] { return SumOf(g) / ranks; }}});
+          }};
 }
 
 Operator Reduce(int ranks) {
@@ -69,7 +113,14 @@ Operator Reduce(int ranks) {
           [=](const Tensors& x) { return Everywhere(ranks, SumOf(x)); },
           [](const Tensors& g) { return g; },
           false,
-          true};
+          true,
+          [](const Tensors& x, int) { return SumOfAll(x, {}); },
+          [](const Tensors& g, int) {
+            return With(
+                {{"backward adds the gradients up as forward does: every rank holds the whole gradient already, and "
+                  "the backward of Reduce is the identity",
+                  [=] { return SumOf(g); }}});
+          }};
 }
 
 std::vector<std::vector<int64_t>> SliceShapes(int ranks, std::vector<int64_t> whole, int64_t dim) {
@@ -88,17 +139,36 @@ Operator Scatter(int ranks, const std::vector<int64_t>& whole, int64_t dim) {
           [=](const Tensors& x) { return OwnSlices(x, dim); },
           [=](const Tensors& g) { return Everywhere(ranks, at::cat(g, dim)); },
           true,
-          false};
+          false,
+          nullptr,
+          [=](const Tensors& g, int rank) {
+            return JoinedFrom(g, dim,
+                              {{"backward fills in this rank's slice alone: the other ranks' slices must be gathered",
+                                [=] { return AmongZeros(g, dim, rank); }}});
+          }};
 }
 
 Operator Gather(int ranks, const std::vector<int64_t>& whole, int64_t dim) {
-  return {{{"op", "Gather"}, {"dim", dim}, {"size", whole[dim]}},
-          SliceShapes(ranks, whole, dim),
-          std::vector<std::vector<int64_t>>(ranks, whole),
-          [=](const Tensors& x) { return Everywhere(ranks, at::cat(x, dim)); },
-          [=](const Tensors& g) { return OwnSlices(g, dim); },
-          false,
-          true};
+  return {
+      {{"op", "Gather"}, {"dim", dim}, {"size", whole[dim]}},
+      SliceShapes(ranks, whole, dim),
+      std::vector<std::vector<int64_t>>(ranks, whole),
+      [=](const Tensors& x) { return Everywhere(ranks, at::cat(x, dim)); },
+      [=](const Tensors& g) { return OwnSlices(g, dim); },
+      false,
+      true,
+      [=](const Tensors& x, int rank) {
+        return JoinedFrom(x, dim, {{"only this rank's slice is there, among zeros: the others' must be gathered", [=] {
+                                      return AmongZeros(x, dim, rank);
+                                    }}});
+      },
+      [=](const Tensors& g, int rank) {
+        return With(
+            {{"backward adds the ranks' gradients up before it takes the slice: every rank holds the whole gradient "
+              "already, and keeps its slice of it",
+              [=] { return Slices(SumOf(g), dim, ranks)[rank]; }},
+             {"backward does not take the slice", [=] { return g[rank]; }}});
+      }};
 }
 
 /// To the right, in a circle or with ends.
@@ -120,7 +190,21 @@ Operator Shift(int ranks, bool circle) {
           shapes,
           shapes,
           [=](const Tensors& x) { return arriving(x, from); },
-          [=](const Tensors& g) { return arriving(g, to); }};
+          [=](const Tensors& g) { return arriving(g, to); },
+          false,
+          false,
+          [=](const Tensors& x, int rank) {
+            return With({{"the tensors travel the wrong way round: `to` and `from` have changed places",
+                          [=] { return arriving(x, to)[rank]; }},
+                         {"nothing travels: it is the rank's own tensor", [=] { return x[rank]; }}});
+          },
+          [=](const Tensors& g, int rank) {
+            return With(
+                {{"backward sends the gradients on in the direction of forward: they must go back to where the tensors "
+                  "came from",
+                  [=] { return arriving(g, from)[rank]; }},
+                 {"backward is the identity: the gradient must travel back", [=] { return g[rank]; }}});
+          }};
 }
 
 Tensors Exchange(const Tensors& inputs, const Matrix& rows) {
@@ -152,7 +236,16 @@ Operator AllToAll(const Matrix& rows) {
           input,
           output,
           [=](const Tensors& x) { return Exchange(x, rows); },
-          [=](const Tensors& g) { return Exchange(g, back); }};
+          [=](const Tensors& g) { return Exchange(g, back); },
+          false,
+          false,
+          [=](const Tensors& x, int rank) {
+            return With({{"nothing is exchanged: the rank returns its own input", [=] { return x[rank]; }}});
+          },
+          [=](const Tensors& g, int rank) {
+            return With({{"backward is the identity: the gradients must go back to the ranks that the rows came from",
+                          [=] { return g[rank]; }}});
+          }};
 }
 
 Matrix RandomRows(CaseContext& t) {
@@ -197,7 +290,11 @@ class OperatorCalls {
       const std::string number = std::to_string(i);
       const Tensors expected = calls_[i].op.forward(calls_[i].x);
       for (int rank = 0; rank < t_.ranks(); ++rank) {
-        t_.ExpectEqual(run, rank, "out" + number, expected[rank], Label{Name(i) + "'s result", {}});
+        const Operator& op = calls_[i].op;
+        Label label = op.forward_mistakes ? op.forward_mistakes(calls_[i].x, rank) : Label{};
+        label.what = Name(i) + "'s result";
+        if (!expected[0].is_same(expected.back())) label.of_ranks = expected;
+        t_.ExpectEqual(run, rank, "out" + number, expected[rank], label);
         t_.ExpectEqual(run, rank, "after" + number, calls_[i].x[rank],
                        Label{Name(i) + "'s input after the call (it must be left as it is)", {}});
       }
@@ -212,9 +309,12 @@ class OperatorCalls {
       const Tensors expected = call.op.backward(y);
       for (int rank = 0; rank < t_.ranks(); ++rank) {
         if (spec.params["calls"][i].contains("needs") && !spec.params["calls"][i]["needs"][rank].get<bool>()) continue;
-        t_.ExpectEqual(run, rank, "dx" + std::to_string(i),
-                       call.gradient == "shared" ? expected[rank] + y[rank] : expected[rank],
-                       Label{fmt::format("the gradient of {}'s input, {}", Name(i), call.what), {}});
+        Label label = call.op.backward_mistakes ? call.op.backward_mistakes(y, rank) : Label{};
+        label.what = fmt::format("the gradient of {}'s input, {}", Name(i), call.what);
+        if (!expected[0].is_same(expected.back())) label.of_ranks = expected;
+        const bool shared = call.gradient == "shared";
+        if (shared) label = BesideAnotherBranch(label, y[rank], expected[rank]);
+        t_.ExpectEqual(run, rank, "dx" + std::to_string(i), shared ? expected[rank] + y[rank] : expected[rank], label);
       }
     }
   }
@@ -250,6 +350,23 @@ class OperatorCalls {
     std::string gradient, what;
     Tensors x, y;
   };
+
+  /// The same mistakes where the other branch brings `other` along, and one more.
+  static Label BesideAnotherBranch(const Label& label, const at::Tensor& other, const at::Tensor& right) {
+    Label both;
+    both.what = label.what;
+    for (const Hypothesis& one : label.hypotheses) {
+      both.hypotheses.push_back({one.meaning, [=] {
+                                   const at::Tensor value = one.value();
+                                   return value.sizes() == other.sizes() ? value + other : at::Tensor();
+                                 }});
+    }
+    both.hypotheses.push_back(
+        {"backward changes the incoming gradient in place, which the other branch is given too: work on "
+         "a copy",
+         [=] { return right * 2; }});
+    return both;
+  }
 
   std::string Name(size_t i) const { return calls_[i].op.params["op"].get<std::string>(); }
 
@@ -333,7 +450,7 @@ SHARDLAB_CASE(autograd, operators_cost, kCost, {3}) {
     calls.Add(op, "plain", "");
     const Run run = t.Launch(calls.spec);
     t.ExpectCost(what + ", forward and backward: collectives from rank 0", run.Cost(0).collectives, collectives,
-                 "collectives");
+                 "collectives", {{"forward and backward both communicate", 2}});
     t.ExpectCost(what + ", forward and backward: messages in all", run.TotalCost().messages, messages, "messages");
   };
   expect(Copy(3), "Copy", 1, 0);

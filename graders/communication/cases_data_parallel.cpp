@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -10,9 +11,11 @@
 #include <fmt/format.h>
 
 #include "case_util.hpp"
+#include "data_parallel_mistakes.hpp"
 #include "shardlab/base/split.hpp"
 #include "shardlab/cifar/loader.hpp"
 #include "shardlab/cifar/synthetic.hpp"
+#include "shardlab/grade/hypotheses.hpp"
 #include "shardlab/grade/referee.hpp"
 #include "shardlab/models/classifiers.hpp"
 #include "shardlab/models/trainer.hpp"
@@ -32,6 +35,44 @@ int64_t Elements(const std::vector<int64_t>& shape) {
 
 // Flatten
 
+/// The pieces of `flat` that belong to each shape.
+Tensors PiecesOf(const at::Tensor& flat, const Shapes& shapes) {
+  std::vector<int64_t> sizes;
+  for (const auto& shape : shapes) sizes.push_back(Elements(shape));
+  return flat.split_with_sizes(sizes);
+}
+
+/// Of every three tensors the body makes the third one non-contiguous: every second element of a larger one.
+std::vector<Hypothesis> FlattenMistakes(const at::Tensor& flat, const Shapes& shapes, bool packing) {
+  const auto of_the_strided = [=](const std::function<at::Tensor(const at::Tensor&)>& change) {
+    return [=] {
+      Tensors pieces = PiecesOf(flat, shapes);
+      for (size_t i = 2; i < pieces.size(); i += 3) pieces[i] = change(pieces[i]);
+      return at::cat(pieces);
+    };
+  };
+  const auto spread = [](const at::Tensor& piece) { return at::stack({piece, at::zeros_like(piece)}, 1).flatten(); };
+  const auto turned = [=] {
+    Tensors pieces = PiecesOf(flat, shapes);
+    std::reverse(pieces.begin(), pieces.end());
+    return at::cat(pieces);
+  };
+  if (packing) {
+    return {{"the memory of a non-contiguous tensor is copied as it lies: its strides are ignored",
+             of_the_strided([=](const at::Tensor& piece) { return spread(piece).narrow(0, 0, piece.numel()); })},
+            {"the tensors are packed from the last one to the first", turned}};
+  }
+  return {{"a non-contiguous tensor is written as if it were contiguous: its strides are ignored",
+           of_the_strided([](const at::Tensor& piece) {
+             // The view sees every second of the elements that were written one behind the other.
+             const at::Tensor wide = at::cat({piece, at::zeros_like(piece)});
+             return wide.slice(0, 0, 2 * piece.numel(), 2).contiguous();
+           })},
+          {"what belongs into a non-contiguous tensor is written into a copy of it, which is another tensor",
+           of_the_strided([](const at::Tensor& piece) { return at::zeros_like(piece); })},
+          {"the tensors are unpacked from the last one to the first", turned}};
+}
+
 void ExpectFlattened(CaseContext& t, const Shapes& shapes, at::ScalarType dtype, int threads, int repeats) {
   int64_t total = 0;
   for (const auto& shape : shapes) total += Elements(shape);
@@ -44,8 +85,12 @@ void ExpectFlattened(CaseContext& t, const Shapes& shapes, at::ScalarType dtype,
   const Run run = t.Launch(spec);
   const std::string which =
       fmt::format("{} tensors of {}, {} thread{}", shapes.size(), DtypeName(dtype), threads, threads == 1 ? "" : "s");
-  t.ExpectEqual(run, 0, "packed", flat, Label{"what Flatten packed from " + which, {}});
-  t.ExpectEqual(run, 0, "unpacked", flat, Label{"what Unflatten unpacked into " + which, {}});
+  Label packed{"what Flatten packed from " + which};
+  packed.hypotheses = FlattenMistakes(flat, shapes, /*packing=*/true);
+  t.ExpectEqual(run, 0, "packed", flat, packed);
+  Label unpacked{"what Unflatten unpacked into " + which};
+  unpacked.hypotheses = FlattenMistakes(flat, shapes, /*packing=*/false);
+  t.ExpectEqual(run, 0, "unpacked", flat, unpacked);
   t.Expect(run.Number(0, "different") == 0,
            fmt::format("{} of {} repetitions gave other bits than the first ({}): the threads write into each other's "
                        "elements, or share a running offset",
@@ -174,11 +219,55 @@ struct Averages {
         if (gradient.defined()) mean = mean + gradient / t.ranks();
       }
       for (int rank = 0; rank < t.ranks(); ++rank) {
-        t.ExpectClose(run, rank, "g" + std::to_string(i), mean,
-                      Label{fmt::format("the gradient of parameter {}, averaged", i), {}}, 1);
+        Label label{fmt::format("the gradient of parameter {}, averaged", i)};
+        label.hypotheses = Mistakes(t.ranks(), static_cast<int64_t>(i), rank);
+        t.ExpectClose(run, rank, "g" + std::to_string(i), mean, label, 1);
       }
     }
     return run;
+  }
+
+  std::vector<Hypothesis> Mistakes(int ranks, int64_t i, int rank) const {
+    const auto or_zero = [this](size_t parameter) {
+      Tensors all;
+      for (const at::Tensor& gradient : gradients[parameter]) {
+        all.push_back(gradient.defined() ? gradient : at::zeros(shapes[parameter], at::kDouble));
+      }
+      return all;
+    };
+    const auto buckets = Buckets(Bytes(), spec.params.at("bucket_bytes").get<int64_t>());
+    const size_t of =
+        std::find_if(buckets.begin(), buckets.end(),
+                     [&](const auto& bucket) { return std::count(bucket.begin(), bucket.end(), i) > 0; }) -
+        buckets.begin();
+    const bool last = of + 1 == buckets.size() && of > 0;
+    std::vector<Hypothesis> all = AverageMistakes(
+        or_zero(i), rank, last ? "nothing travels, or the last bucket does not" : "its bucket never travels");
+    const auto there =
+        std::count_if(gradients[i].begin(), gradients[i].end(), [](const auto& g) { return g.defined(); });
+    if (there > 0 && there < ranks) {
+      all.push_back({"the mean is taken over the ranks that have a gradient: a missing one counts as zero",
+                     [=] { return SumOf(or_zero(i)) / static_cast<double>(there); }});
+    }
+    all.push_back({"the bucket is unpacked in another order than it was packed in", [=] {
+                     std::vector<int64_t> members = buckets[of];
+                     Tensors packed;
+                     for (const int64_t member : members) packed.push_back((SumOf(or_zero(member)) / ranks).flatten());
+                     std::reverse(members.begin(), members.end());
+                     int64_t begin = 0;
+                     for (const int64_t member : members) {
+                       if (member == i) break;
+                       begin += Elements(shapes[member]);
+                     }
+                     return at::cat(packed).narrow(0, begin, Elements(shapes[i])).reshape(shapes[i]);
+                   }});
+    return all;
+  }
+
+  std::vector<int64_t> Bytes() const {
+    std::vector<int64_t> bytes;
+    for (const auto& shape : shapes) bytes.push_back(8 * Elements(shape));
+    return bytes;
   }
 };
 
@@ -204,8 +293,9 @@ SHARDLAB_CASE(autograd, average_cost, kCost, {3}) {
   for (const auto& [limit, buckets] : std::vector<std::pair<int64_t, int64_t>>{{1 << 20, 1}, {96, 3}, {1, 5}}) {
     Averages averages(t, limit);
     const Run run = averages.LaunchAndExpect(t);
-    t.ExpectCost(fmt::format("all-reduces with buckets of {} bytes", limit), run.Cost(1).collectives, buckets,
-                 "all-reduces");
+    t.ExpectCost(fmt::format("all-reduces with buckets of {} bytes: one a bucket", limit), run.Cost(1).collectives,
+                 buckets, "all-reduces",
+                 {{"every parameter is a bucket of its own", 5}, {"all parameters are one bucket", 1}});
     t.ExpectCost("bytes that each rank hands to all-reduces", run.Cost(1).collective_bytes, kAverageBytes, "bytes");
   }
 }
@@ -253,15 +343,22 @@ class Steps {
       double shares = 0;
       for (int rank = 0; rank < t_.ranks(); ++rank) {
         shares += run.Number(rank, "share" + number);
-        t_.ExpectClose(run, rank, "dw" + number, w.grad(), Label{"the gradient of the weight" + with, {}}, scale);
-        t_.ExpectClose(run, rank, "db" + number, b.grad(), Label{"the gradient of the bias" + with, {}}, scale);
+        Label of_w{"the gradient of the weight" + with};
+        of_w.hypotheses = StepHypotheses(rank, call.samples, call.micro_batches,
+                                         [&](const MicroBatch& part) { return GradientsOf(call, part).first; });
+        t_.ExpectClose(run, rank, "dw" + number, w.grad(), of_w, scale);
+        Label of_b{"the gradient of the bias" + with};
+        of_b.hypotheses = StepHypotheses(rank, call.samples, call.micro_batches,
+                                         [&](const MicroBatch& part) { return GradientsOf(call, part).second; });
+        t_.ExpectClose(run, rank, "db" + number, b.grad(), of_b, scale);
         t_.ExpectClose(run, rank, "dunused" + number, at::zeros({3}, at::kDouble),
                        Label{"the gradient of a parameter that takes no part in the loss" + with, {}}, scale);
       }
       const double expected = loss.item<double>();
-      t_.Expect(std::abs(shares - expected) <= 1e-10 * std::max(std::abs(expected), 1.0),
-                fmt::format("the ranks' shares of the loss add up to {:.12g}, one process has {:.12g} (ratio {:.6g}){}",
-                            shares, expected, shares / expected, with));
+      t_.Expect(
+          std::abs(shares - expected) <= 1e-10 * std::max(std::abs(expected), 1.0),
+          fmt::format("the ranks' shares of the loss add up to {:.12g}, one process has {:.12g} (ratio {:.6g}){}{}",
+                      shares, expected, shares / expected, with, Explained(shares, expected, ShareMistakes(call))));
     }
     return run;
   }
@@ -274,6 +371,38 @@ class Steps {
     int64_t micro_batches;
     Tensors x, y;
   };
+
+  at::Tensor LossOf(const Call& call, const MicroBatch& part, const at::Tensor& w, const at::Tensor& b) const {
+    int64_t begin = 0;
+    for (const MicroBatch& before : MicroBatchesOf(part.rank, call.samples, call.micro_batches)) {
+      if (before.index < part.index) begin += before.samples;
+    }
+    const at::Tensor x = call.x[part.rank].narrow(0, begin, part.samples);
+    const at::Tensor y = call.y[part.rank].narrow(0, begin, part.samples);
+    return (x.mm(w) + b - y).pow(2).sum(1).mean();
+  }
+
+  /// Of a micro-batch's mean loss: by the weight, by the bias.
+  std::pair<at::Tensor, at::Tensor> GradientsOf(const Call& call, const MicroBatch& part) const {
+    const at::Tensor w = w_.clone().set_requires_grad(true), b = b_.clone().set_requires_grad(true);
+    LossOf(call, part, w, b).backward();
+    return {w.grad(), b.grad()};
+  }
+
+  /// What the shares add up to when the step returns something else.
+  std::vector<FigureHypothesis> ShareMistakes(const Call& call) const {
+    double own_means = 0, sums = 0;
+    for (int rank = 0; rank < t_.ranks(); ++rank) {
+      for (const MicroBatch& part : MicroBatchesOf(rank, call.samples, call.micro_batches)) {
+        const double loss = LossOf(call, part, w_, b_).item<double>();
+        own_means += loss * static_cast<double>(part.samples) / static_cast<double>(part.rank_samples);
+        sums += loss;
+      }
+    }
+    return {{"every rank returns the mean loss of its own samples, and not their share of the batch's", own_means},
+            {"every rank returns the mean of the ranks' mean losses", own_means / t_.ranks()},
+            {"the micro-batches' mean losses are added up without weights", sums}};
+  }
 
   CaseContext& t_;
   at::Tensor w_, b_;
@@ -303,10 +432,11 @@ SHARDLAB_CASE(autograd, only_the_last_micro_batch_talks, kCost, {2}) {
     Steps steps(t);
     steps.Add({6, 6}, micro_batches, 3 * 8);  // the bias fits beside nothing: three buckets
     const Run run = steps.LaunchAndExpect();
+    const std::string every = "every micro-batch talks, and not the last one only";
     t.ExpectCost(fmt::format("all-reduces with {} micro-batches and 3 buckets", micro_batches), run.Cost(0).collectives,
-                 3, "all-reduces");
+                 3, "all-reduces", {{every, 3.0 * micro_batches}});
     t.ExpectCost(fmt::format("bytes that a rank hands to all-reduces with {} micro-batches", micro_batches),
-                 run.Cost(0).collective_bytes, (6 + 2 + 3) * 8, "bytes");
+                 run.Cost(0).collective_bytes, (6 + 2 + 3) * 8, "bytes", {{every, (6.0 + 2 + 3) * 8 * micro_batches}});
   }
 }
 
@@ -373,19 +503,24 @@ SHARDLAB_CASE(autograd, training_gives_the_single_process_curve, kValue, {2, 3})
   for (int64_t step = 0; step < kSteps; ++step) {
     tolerance.push_back(1e-10 * (step + 1) * std::max(std::abs(reference.losses[step]), 1.0));
   }
-  t.Curve(fmt::format("data-parallel on {} ranks", t.ranks()), losses, reference.losses, tolerance);
-  for (int64_t step = 0; step < kSteps; ++step) {
-    t.Expect(
-        std::abs(losses[step] - reference.losses[step]) <= tolerance[step],
-        fmt::format("the loss of step {} is {:.12g}; one process has {:.12g} (difference {:.2g}, allowed {:.2g})", step,
-                    losses[step], reference.losses[step], losses[step] - reference.losses[step], tolerance[step]));
-  }
+  DataParallelTraining repeated;
+  repeated.make_model = [options] { return MakeModel("cnn", options); };
+  repeated.options = training;
+  repeated.micro_batches = spec.params["micro_batches"];
+  repeated.images = images;
+  repeated.labels = labels;
+  const std::vector<MistakenRun> mistakes = MistakenTrainings(repeated);
+  std::vector<Hypothesis> of_losses = For("losses", mistakes);
+  Append(of_losses, For("weighted", mistakes));
+  t.ExpectCurve(fmt::format("data-parallel on {} ranks", t.ranks()), losses, reference.losses, tolerance, of_losses);
   double squares = 0;
   for (const auto& [name, value] : reference.parameters) squares += value.pow(2).sum().item<double>();
   const double scale = std::sqrt(squares / static_cast<double>(reference.parameters.size()));
   for (const auto& [name, value] : reference.parameters) {
     for (int rank = 0; rank < t.ranks(); ++rank) {
-      t.ExpectClose(run, rank, name, value, Label{"the trained " + name, {}}, scale, kSteps);
+      Label label{"the trained " + name};
+      label.hypotheses = For(std::to_string(rank) + "." + name, mistakes);
+      t.ExpectClose(run, rank, name, value, label, scale, kSteps);
     }
   }
 }

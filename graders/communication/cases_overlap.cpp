@@ -33,22 +33,37 @@ Run ExpectMeans(CaseContext& t, const std::vector<std::vector<int64_t>>& order, 
                  {"bucket_bytes", bucket_bytes},
                  {"steps", steps}};
   Tensors means;
+  std::vector<Tensors> own(kShapes.size());   // a parameter and a rank: its gradient, of all backwards
+  std::vector<Tensors> last(kShapes.size());  // of the last one
   for (size_t i = 0; i < kShapes.size(); ++i) {
     means.push_back(at::zeros(kShapes[i], at::kDouble));
+    own[i] = t.PerRank([&](int) { return at::zeros(kShapes[i], at::kDouble); });
+    last[i] = own[i];
     for (int backward = 0; backward < backwards; ++backward) {
       const Tensors c = t.PerRank([&](int) { return t.Integers(kShapes[i], at::kDouble) * t.ranks(); });
       spec.inputs[fmt::format("c{}_{}", backward, i)] = c;
       for (int rank = 0; rank < t.ranks(); ++rank) {
         const bool used = std::count(order[rank].begin(), order[rank].end(), static_cast<int64_t>(i)) > 0;
-        if (used) means[i] = means[i] + c[rank] / t.ranks();
+        if (!used) continue;
+        means[i] = means[i] + c[rank] / t.ranks();
+        own[i][rank] = own[i][rank] + c[rank];
+        last[i][rank] = c[rank];
       }
     }
   }
   Run run = t.Launch(spec);
   for (size_t i = 0; i < kShapes.size(); ++i) {
     for (int rank = 0; rank < t.ranks(); ++rank) {
-      t.ExpectClose(run, rank, "g" + std::to_string(i), means[i],
-                    Label{fmt::format("the averaged gradient of parameter {}{}", i, where), {}}, 1);
+      Label label{fmt::format("the averaged gradient of parameter {}{}", i, where)};
+      label.hypotheses = AverageMistakes(own[i], rank, "its bucket never travels");
+      if (backwards > 1) {
+        label.hypotheses.push_back(
+            {"only the last backward's gradient is averaged: what was accumulated before is lost",
+             [&] { return SumOf(last[i]) / t.ranks(); }});
+        label.hypotheses.push_back({"only the last backward's gradient travels, and the ones before stay as they are",
+                                    [&] { return own[i][rank] - last[i][rank] + SumOf(last[i]) / t.ranks(); }});
+      }
+      t.ExpectClose(run, rank, "g" + std::to_string(i), means[i], label, 1);
     }
   }
   return run;
@@ -87,9 +102,11 @@ SHARDLAB_CASE(overlap, late_messages, kRobustness, {3}) {
 SHARDLAB_CASE(overlap, only_the_last_backward_talks, kCost, {2}) {
   const Run run = ExpectMeans(t, SameOrder(t), 3, 1, 60, ", accumulated over 3 backwards");
   t.ExpectCost("bytes that a rank hands to all-reduces", run.Cost(0).collective_bytes, (6 + 5 + 1 + 16 + 2) * 8,
-               "bytes");
+               "bytes", {{"every backward talks, and not the last one only", 3.0 * (6 + 5 + 1 + 16 + 2) * 8}});
   // From the back, 60 bytes each: {2 elements}, {16}, {1, 5}, {6}.
-  t.ExpectCost("all-reduces: one a bucket", run.Cost(0).collectives, 4, "all-reduces");
+  t.ExpectCost(
+      "all-reduces: one a bucket", run.Cost(0).collectives, 4, "all-reduces",
+      {{"every parameter is a bucket of its own", 5}, {"every backward talks, and not the last one only", 12}});
 }
 
 SHARDLAB_CASE(overlap, step_takes_less_than_60_percent, kCost, {2}) {

@@ -1,9 +1,12 @@
 #include <ATen/ATen.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "case_util.hpp"
+#include "shardlab/base/split.hpp"
+#include "shardlab/grade/hypotheses.hpp"
 #include "shardlab/grade/referee.hpp"
 
 // Broadcast, reduce, scatter and gather. Any algorithm that gives the right values passes the value cases; the cost
@@ -16,22 +19,96 @@ using Tensors = std::vector<at::Tensor>;
 
 std::string RootIs(int root) { return "root " + std::to_string(root); }
 
-/// What one rank has, `owner`, and elsewhere tensors of the same shape whose values say nothing.
+/// What one rank has, `owner`, and elsewhere tensors of the same shape whose values do not matter.
 Tensors OnlyOn(CaseContext& t, int owner, const at::Tensor& value) {
-  return t.PerRank([&](int rank) { return rank == owner ? value : at::zeros_like(value); });
+  return t.PerRank(
+      [&](int rank) { return rank == owner ? value : t.Integers(value.sizes().vec(), value.scalar_type()); });
 }
 
 Tensors OnlyRoot(CaseContext& t, int root, const at::Tensor& value) {
   return t.PerRank([&](int rank) { return rank == root ? value : at::Tensor(); });
 }
 
-/// A tree's cost, as broadcast and reduce share it.
-void ExpectTreeCost(CaseContext& t, const Run& run, int64_t bytes) {
+/// A broadcast whose source is wrong.
+std::function<Label(int rank)> BroadcastMistakes(int root, const Tensors& inputs) {
+  return [=](int rank) {
+    Label label;
+    for (int source = 0; source < static_cast<int>(inputs.size()); ++source) {
+      if (source == root) continue;
+      std::string meaning = "the tensor of rank " + std::to_string(source) + " is sent, and not the root's";
+      if (source == 0) meaning = "rank 0's tensor is sent, whatever the root is";
+      if (source == rank) meaning = "this rank returns its own tensor: nothing that comes from the root is kept";
+      label.hypotheses.push_back({meaning, [=] { return inputs[source]; }});
+    }
+    return label;
+  };
+}
+
+/// A reduction that leaves a step of the tree out, or more.
+std::function<Label(int rank)> ReduceMistakes(int root, const Tensors& summands) {
+  return [=](int) {
+    Label label;
+    label.summands = summands;
+    const int ranks = static_cast<int>(summands.size());
+    for (int bit = 1; bit < ranks; bit *= 2) {
+      label.hypotheses.push_back({"the step in which ranks meet that are " + std::to_string(bit) +
+                                      " apart (counted from the root) does not take place",
+                                  [=] {
+                                    Tensors counted;
+                                    for (int v = 0; v < ranks; ++v) {
+                                      if ((v & bit) == 0) counted.push_back(summands[(v + root) % ranks]);
+                                    }
+                                    return SumOf(counted);
+                                  }});
+    }
+    return label;
+  };
+}
+
+/// Rows that are dealt out in another way than `rows` says.
+std::function<Label(int rank)> ScatterMistakes(const at::Tensor& whole, int ranks) {
+  return [=](int rank) {
+    Label label;
+    label.hypotheses.push_back({"the rows are divided evenly, and `rows` is not looked at",
+                                [=] { return RowsOf(whole, SplitSizes(whole.size(0), ranks), rank); }});
+    return label;
+  };
+}
+
+/// Parts that are put together in a wrong way.
+std::function<Label(int rank)> GatherMistakes(const at::Tensor& whole, const Tensors& parts) {
+  return [=](int rank) {
+    Label label;
+    label.pieces = parts;
+    label.hypotheses =
+        PartlyWritten("every part is put at the top, over the one before", whole, [=](const at::Tensor& result) {
+          for (const at::Tensor& part : parts) result.narrow(0, 0, part.size(0)).copy_(part);
+        });
+    Append(label.hypotheses, PartlyWritten("the root's own part is not copied", whole, [=](const at::Tensor& result) {
+             int64_t begin = 0;
+             for (int r = 0; r < static_cast<int>(parts.size()); ++r) {
+               if (r != rank) result.narrow(0, begin, parts[r].size(0)).copy_(parts[r]);
+               begin += parts[r].size(0);
+             }
+           }));
+    return label;
+  };
+}
+
+/// A tree's cost, as broadcast and reduce share it. `verb`: what the root does with every rank where there is no tree.
+void ExpectTreeCost(CaseContext& t, const Run& run, int64_t bytes, const std::string& verb) {
   const int64_t messages = t.ranks() - 1;
-  t.ExpectCost("steps, when every rank sends and receives one message at a time", OneAtATimeSteps(run.outcome),
-               CeilLog2(t.ranks()), "steps");
-  t.ExpectCost("messages in all", run.TotalCost().messages, messages, "messages");
-  t.ExpectCost("bytes in all", run.TotalCost().bytes_sent, messages * bytes, "bytes");
+  const bool chain = run.TotalCost().rounds == messages;
+  t.ExpectCost("steps, when every rank sends and receives one message at a time: ceil(log2 T)",
+               OneAtATimeSteps(run.outcome), CeilLog2(t.ranks()), "steps",
+               {{chain ? "the tensor goes from rank to rank, along a chain"
+                       : "the root " + verb + " every rank itself, one after the other",
+                 static_cast<double>(messages)}});
+  t.ExpectCost(
+      "messages in all: T - 1", run.TotalCost().messages, messages, "messages",
+      {{"everybody sends to everybody", static_cast<double>(t.ranks() * messages)},
+       {"there is a message to the root itself, or one that nobody needs", static_cast<double>(messages + 1)}});
+  t.ExpectCost("bytes in all: (T - 1) * S", run.TotalCost().bytes_sent, messages * bytes, "bytes");
 }
 
 /// Splits of rows that are even, uneven, and with ranks that get none.
@@ -74,7 +151,9 @@ SHARDLAB_CASE(trees, broadcast_every_root, kValue, {1, 2, 3, 4, 5, 8}) {
   Tensors values;
   for (int root = 0; root < t.ranks(); ++root) {
     values.push_back(t.Integers({3, 2}, at::kDouble));
-    calls.Add("a 3 x 2 tensor, " + RootIs(root), OnlyOn(t, root, values[root]), {{"root", root}});
+    const Tensors inputs = OnlyOn(t, root, values[root]);
+    calls.Explain(calls.Add("a 3 x 2 tensor, " + RootIs(root), inputs, {{"root", root}}),
+                  BroadcastMistakes(root, inputs));
   }
   const Run run = t.Launch(calls.spec);
   for (int root = 0; root < t.ranks(); ++root) calls.Expect(t, run, root, t.PerRank([&](int) { return values[root]; }));
@@ -85,7 +164,8 @@ SHARDLAB_CASE(trees, broadcast_sizes_and_dtypes, kValue, {3}) {
   Tensors values;
   const auto add = [&](const std::string& what, const at::Tensor& value) {
     values.push_back(value);
-    calls.Add(what, OnlyOn(t, 1, value), {{"root", 1}});
+    const Tensors inputs = OnlyOn(t, 1, value);
+    calls.Explain(calls.Add(what, inputs, {{"root", 1}}), BroadcastMistakes(1, inputs));
   };
   add("no element", t.Integers({0, 4}, at::kFloat));
   add("one number without dimensions", t.Integers({}, at::kDouble));
@@ -101,7 +181,7 @@ SHARDLAB_CASE(trees, broadcast_cost, kCost, {1, 2, 4, 5, 8}) {
   Calls calls("tree_broadcast");
   const at::Tensor value = t.Integers({1000}, at::kDouble);
   calls.Add("1000 float64, root 0", OnlyOn(t, 0, value), {{"root", 0}});
-  ExpectTreeCost(t, t.Launch(calls.spec), 8000);
+  ExpectTreeCost(t, t.Launch(calls.spec), 8000, "sends to");
 }
 
 // Reduce
@@ -111,7 +191,8 @@ SHARDLAB_CASE(trees, reduce_every_root, kValue, {1, 2, 3, 4, 5, 8}) {
   std::vector<Tensors> values;
   for (int root = 0; root < t.ranks(); ++root) {
     values.push_back(t.PerRank([&](int) { return t.Integers({3, 2}, at::kDouble); }));
-    calls.Add("a 3 x 2 tensor, " + RootIs(root), values[root], {{"root", root}});
+    calls.Explain(calls.Add("a 3 x 2 tensor, " + RootIs(root), values[root], {{"root", root}}),
+                  ReduceMistakes(root, values[root]));
   }
   const Run run = t.Launch(calls.spec);
   for (int root = 0; root < t.ranks(); ++root) calls.Expect(t, run, root, OnlyRoot(t, root, SumOf(values[root])));
@@ -122,7 +203,7 @@ SHARDLAB_CASE(trees, reduce_sizes_and_dtypes, kValue, {3}) {
   std::vector<Tensors> values;
   const auto add = [&](const std::string& what, const std::vector<int64_t>& shape, at::ScalarType dtype) {
     values.push_back(t.PerRank([&](int) { return t.Integers(shape, dtype); }));
-    calls.Add(what, values.back(), {{"root", 2}});
+    calls.Explain(calls.Add(what, values.back(), {{"root", 2}}), ReduceMistakes(2, values.back()));
   };
   add("no element", {0, 4}, at::kFloat);
   add("one number without dimensions", {}, at::kDouble);
@@ -135,7 +216,7 @@ SHARDLAB_CASE(trees, reduce_sizes_and_dtypes, kValue, {3}) {
 SHARDLAB_CASE(trees, reduce_cost, kCost, {1, 2, 4, 5, 8}) {
   Calls calls("tree_reduce");
   calls.Add("1000 float64, root 0", t.PerRank([&](int) { return t.Integers({1000}, at::kDouble); }), {{"root", 0}});
-  ExpectTreeCost(t, t.Launch(calls.spec), 8000);
+  ExpectTreeCost(t, t.Launch(calls.spec), 8000, "receives from");
 }
 
 // Scatter and gather
@@ -144,8 +225,9 @@ SHARDLAB_CASE(trees, scatter_values, kValue, {1, 2, 3, 4}) {
   Calls calls("scatter");
   std::vector<Tensors> expected;
   const auto add = [&](const std::vector<int64_t>& rows, int root, const at::Tensor& whole) {
-    calls.Add(DtypeName(whole.scalar_type()) + ", " + Text(rows) + ", " + RootIs(root), ScatterInputs(t, root, whole),
-              {{"rows", rows}, {"root", root}});
+    const int call = calls.Add(DtypeName(whole.scalar_type()) + ", " + Text(rows) + ", " + RootIs(root),
+                               ScatterInputs(t, root, whole), {{"rows", rows}, {"root", root}});
+    calls.Explain(call, ScatterMistakes(whole, t.ranks()));
     expected.push_back(Parts(t, whole, rows));
   };
   int root = 0;
@@ -162,8 +244,9 @@ SHARDLAB_CASE(trees, gather_values, kValue, {1, 2, 3, 4}) {
   Calls calls("gather");
   std::vector<Tensors> expected;
   const auto add = [&](const std::vector<int64_t>& rows, int root, const at::Tensor& whole) {
-    calls.Add(DtypeName(whole.scalar_type()) + ", " + Text(rows) + ", " + RootIs(root), Parts(t, whole, rows),
-              {{"rows", rows}, {"root", root}});
+    const int call = calls.Add(DtypeName(whole.scalar_type()) + ", " + Text(rows) + ", " + RootIs(root),
+                               Parts(t, whole, rows), {{"rows", rows}, {"root", root}});
+    calls.Explain(call, GatherMistakes(whole, Parts(t, whole, rows)));
     expected.push_back(OnlyRoot(t, root, whole));
   };
   int root = 0;
@@ -181,9 +264,11 @@ SHARDLAB_CASE(trees, scatter_cost, kCost, {4}) {
   Calls calls("scatter");
   calls.Add(Text(rows), ScatterInputs(t, 1, t.Integers({100, 5}, at::kDouble)), {{"rows", rows}, {"root", 1}});
   const Run run = t.Launch(calls.spec);
-  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes");
-  t.ExpectCost("messages in all", run.TotalCost().messages, 3, "messages");
-  t.ExpectCost("rounds", run.TotalCost().rounds, 1, "rounds");
+  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes",
+               {{"the whole travels to every rank, which then takes its rows", 3.0 * 100 * 5 * 8},
+                {"the root sends its own rows to itself too", 100.0 * 5 * 8}});
+  t.ExpectCost("messages in all: T - 1", run.TotalCost().messages, 3, "messages");
+  t.ExpectCost("rounds", run.TotalCost().rounds, 1, "rounds", {{"one message waits for the one before", 3}});
 }
 
 SHARDLAB_CASE(trees, gather_cost, kCost, {4}) {
@@ -191,9 +276,10 @@ SHARDLAB_CASE(trees, gather_cost, kCost, {4}) {
   Calls calls("gather");
   calls.Add(Text(rows), Parts(t, t.Integers({100, 5}, at::kDouble), rows), {{"rows", rows}, {"root", 1}});
   const Run run = t.Launch(calls.spec);
-  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes");
-  t.ExpectCost("messages in all", run.TotalCost().messages, 3, "messages");
-  t.ExpectCost("rounds", run.TotalCost().rounds, 1, "rounds");
+  t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes",
+               {{"the root sends its own rows to itself too", 100.0 * 5 * 8}});
+  t.ExpectCost("messages in all: T - 1", run.TotalCost().messages, 3, "messages");
+  t.ExpectCost("rounds", run.TotalCost().rounds, 1, "rounds", {{"one message waits for the one before", 3}});
 }
 
 // All four with inputs that lie otherwise in memory, and with messages that are late

@@ -160,6 +160,58 @@ TEST(Diagnosis, PartsInTheWrongOrder) {
   EXPECT_THAT(Said(at::cat(p, 1), right, label), HasSubstr("joined along dimension 1 instead of dimension 0"));
 }
 
+TEST(Diagnosis, ChunksOfARing) {
+  Label label;
+  label.summands = {Integers({3, 7}, 1), Integers({3, 7}, 2), Integers({3, 7}, 3)};
+  const Tensors& x = label.summands;
+  const at::Tensor sum = x[0] + x[1] + x[2];
+  const auto said = [&](const std::function<void(at::Tensor & flat)>& spoil) {
+    const at::Tensor got = sum.clone();
+    at::Tensor flat = got.view({-1});
+    spoil(flat);
+    return Diagnose(got, sum, label, 1, 3);
+  };
+  const auto add = [&](at::Tensor& flat, int chunk, int of, int sign) {
+    flat.narrow(0, 7 * chunk, 7).add_(x[static_cast<size_t>(of)].view({-1}).narrow(0, 7 * chunk, 7), sign);
+  };
+  EXPECT_THAT(said([&](at::Tensor& flat) {
+                for (int chunk = 0; chunk < 3; ++chunk) add(flat, chunk, (chunk + 1) % 3, -1);
+              }),
+              HasSubstr("in every chunk one rank's summand is missing: there is one round too few"));
+  EXPECT_THAT(said([&](at::Tensor& flat) {
+                for (int chunk = 0; chunk < 3; ++chunk) add(flat, chunk, chunk, 1);
+              }),
+              HasSubstr("in every chunk one rank's summand is counted twice: there is one round too many"));
+  EXPECT_THAT(said([&](at::Tensor& flat) { add(flat, 2, 0, -1); }),
+              HasSubstr("in chunk 2 rank 0's summand is missing from the sum"));
+  label.pieces = {sum.view({-1}).narrow(0, 0, 7), sum.view({-1}).narrow(0, 7, 7), sum.view({-1}).narrow(0, 14, 7)};
+  EXPECT_THAT(said([&](at::Tensor& flat) { flat.copy_(flat.roll({7})); }), HasSubstr("one place too far back"));
+  EXPECT_THAT(Diagnose(sum.view({-1}), sum, label, 1, 3), HasSubstr("only the shape is lost"));
+}
+
+TEST(Diagnosis, WhatIsOnlyPartlyWritten) {
+  const at::Tensor whole = Numbers({4, 3}, 1);
+  Label label;
+  label.hypotheses = PartlyWritten("the last row never arrives", whole, [&](const at::Tensor& result) {
+    result.narrow(0, 0, 3).copy_(whole.narrow(0, 0, 3));
+  });
+  at::Tensor got = whole.clone();
+  got[3].zero_();
+  EXPECT_THAT(Said(got, whole, label), HasSubstr("the last row never arrives"));
+  got = NeverWrittenLike(whole);
+  got.narrow(0, 0, 3).copy_(whole.narrow(0, 0, 3));
+  EXPECT_THAT(Said(got, whole, label), HasSubstr("the last row never arrives"));
+  got[2][1] = 0;
+  EXPECT_THAT(Said(got, whole, label), IsEmpty());
+}
+
+TEST(Hypotheses, ANumberIsExplainedToo) {
+  EXPECT_EQ(Explained(6, 2, {{"it is halved", 1}, {"it is tripled", 6}}),
+            "\n  this is what you get when it is tripled");
+  EXPECT_EQ(Explained(6.1, 2, {{"it is tripled", 6}}), "");
+  EXPECT_EQ(Explained(2, 2, {{"it is right", 2}}), "");
+}
+
 TEST(Diagnosis, UnevenPartsInTheWrongOrder) {
   Label label;
   label.pieces = {Numbers({3}, 1), Numbers({2}, 2), Numbers({2}, 3)};

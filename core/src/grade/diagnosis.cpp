@@ -17,8 +17,16 @@ constexpr double kTolerance = 1e-9;
 constexpr int64_t kOfOwn = 2;
 constexpr int64_t kOfGeneral = 3;
 
-at::Tensor Wide(const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.detach().to(at::kCPU);
+/// `never`: elements that hold no value; they become 0, and are compared by themselves.
+at::Tensor Wide(const at::Tensor& tensor, const std::vector<bool>& never) {
+  at::Tensor plain = tensor.detach().to(at::kCPU);
+  if (std::find(never.begin(), never.end(), true) != never.end()) {
+    plain = plain.clone(at::MemoryFormat::Contiguous);
+    const at::Tensor flat = plain.view({-1});
+    for (size_t i = 0; i < never.size(); ++i) {
+      if (never[i]) flat[static_cast<int64_t>(i)].zero_();
+    }
+  }
   return plain.to(plain.is_complex() ? at::kComplexDouble : at::kDouble);
 }
 
@@ -31,15 +39,19 @@ class Wrong {
  public:
   Wrong(const at::Tensor& got, const at::Tensor& expected)
       : dtype_(got.scalar_type()),
-        got_(Wide(got)),
-        expected_(Wide(expected)),
+        never_(NeverWritten(got)),
+        got_(Wide(got, never_)),
+        expected_(Wide(expected, {})),
         comparable_(got.sizes() == expected.sizes()),
         off_(comparable_ ? Norm(got_ - expected_) : 0),
         whole_numbers_(WholeNumbers(got_)) {}
 
   bool ExplainedBy(const at::Tensor& guess, int64_t least_wrong) const {
     if (!guess.defined() || guess.sizes() != got_.sizes() || guess.is_complex() != got_.is_complex()) return false;
-    const at::Tensor value = Wide(guess.to(dtype_));
+    const at::Tensor rounded = guess.detach().to(at::kCPU, dtype_);
+    const std::vector<bool> never = NeverWritten(rounded);
+    if (never != never_) return false;
+    const at::Tensor value = Wide(rounded, never);
     const double size = std::max(Norm(value), comparable_ ? 1e-3 * Norm(expected_) : 0);
     const double left = Norm(got_ - value);
     if (!(left <= kTolerance * size)) return false;  // also where it is NaN
@@ -53,6 +65,7 @@ class Wrong {
 
  private:
   at::ScalarType dtype_;
+  std::vector<bool> never_;
   at::Tensor got_;
   at::Tensor expected_;
   bool comparable_;

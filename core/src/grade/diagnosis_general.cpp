@@ -11,6 +11,7 @@
 #include <fmt/ranges.h>
 
 #include "diagnosis.hpp"
+#include "shardlab/base/split.hpp"
 
 namespace shardlab::grade {
 
@@ -108,11 +109,53 @@ std::optional<std::vector<int>> TimesCounted(const at::Tensor& got, const Tensor
   return best;
 }
 
+/// As TimesCounted, in every chunk of a ring by itself.
+void AddChunkwiseSums(std::vector<Hypothesis>& all, const at::Tensor& got, const Tensors& summands, int rank) {
+  constexpr int64_t kFewest = 4;  // smaller chunks are explained by too many combinations
+  const auto n = static_cast<int64_t>(summands.size());
+  if (n > 5 || got.numel() < kFewest * n || got.sizes() != summands[0].sizes()) return;
+  std::vector<std::vector<int>> times_in;
+  std::vector<std::string> words;
+  Tensors values;
+  bool one_each = true;
+  int off = -1;  // in a chunk with one mistake: 0 where a summand is missing, 2 where it is counted twice
+  for (int64_t chunk = 0; chunk < n; ++chunk) {
+    const Range range = SplitRange(got.numel(), n, chunk);
+    const auto cut = [&](const at::Tensor& whole) { return whole.reshape({-1}).narrow(0, range.begin, range.size()); };
+    Tensors parts;
+    for (const at::Tensor& summand : summands) parts.push_back(cut(summand));
+    std::vector<int> right(summands.size(), 1);
+    const bool is_right = at::equal(Combined(parts, right).to(got.scalar_type()), cut(got));
+    const std::optional<std::vector<int>> times = is_right ? right : TimesCounted(cut(got), parts);
+    if (!times) return;
+    const auto wrong = n - std::count(times->begin(), times->end(), 1);
+    if (wrong == 1) {
+      const int how = *std::find_if(times->begin(), times->end(), [](int t) { return t != 1; });
+      one_each = one_each && (off == -1 || off == how);
+      off = how;
+    }
+    one_each = one_each && wrong == 1;
+    if (wrong > 0) words.push_back(fmt::format("in chunk {} {}", chunk, InWords(*times, rank)));
+    values.push_back(Combined(parts, *times));
+  }
+  std::string meaning = fmt::format("{}", fmt::join(words, "; "));
+  if (one_each) {
+    meaning = off == 0 ? "in every chunk one rank's summand is missing: there is one round too few"
+                       : "in every chunk one rank's summand is counted twice: there is one round too many";
+  } else if (words.size() > 3) {
+    return;
+  }
+  const std::vector<int64_t> shape = got.sizes().vec();
+  all.push_back({meaning, [values, shape] { return at::cat(values).reshape(shape); }});
+}
+
 void AddSums(std::vector<Hypothesis>& all, const at::Tensor& got, const Label& label, int rank) {
   const Tensors& summands = label.summands;
   if (summands.size() < 2 || !AllDefined(summands)) return;
   if (const auto times = TimesCounted(got, summands)) {
     all.push_back({InWords(*times, rank), [summands, times] { return Combined(summands, *times); }});
+  } else {
+    AddChunkwiseSums(all, got, summands, rank);
   }
   if (got.is_floating_point()) {
     all.push_back(
@@ -195,9 +238,13 @@ std::optional<std::vector<int>> OrderIn(const at::Tensor& got, const Tensors& pi
   return order;
 }
 
-void AddOrders(std::vector<Hypothesis>& all, const at::Tensor& got, const Label& label) {
+void AddOrders(std::vector<Hypothesis>& all, const at::Tensor& whole, const Label& label) {
   const Tensors& pieces = label.pieces;
   if (pieces.size() < 2 || !AllDefined(pieces) || pieces[0].dim() == 0) return;
+  // Pieces without a shape are chunks of the flattened tensor.
+  const bool flat = pieces[0].dim() == 1;
+  const at::Tensor got = flat ? whole.reshape({-1}) : whole;
+  const std::vector<int64_t> shape = whole.sizes().vec();
   const int64_t dim = label.dim < 0 ? label.dim + pieces[0].dim() : label.dim;
   int64_t total = 0;
   bool even = true;
@@ -208,7 +255,10 @@ void AddOrders(std::vector<Hypothesis>& all, const at::Tensor& got, const Label&
   std::vector<int> right(pieces.size());
   std::iota(right.begin(), right.end(), 0);
   const auto joined = [&](const std::vector<int>& order) {
-    return Hypothesis{InWords(order), [pieces, order, dim] { return Joined(pieces, order, dim); }};
+    return Hypothesis{InWords(order), [=] {
+                        const at::Tensor value = Joined(pieces, order, dim);
+                        return flat ? value.reshape(shape) : value;
+                      }};
   };
   if (got.dim() == pieces[0].dim() && got.size(dim) == total && got.scalar_type() == pieces[0].scalar_type()) {
     const auto order = OrderIn(got, pieces, dim);
@@ -218,7 +268,7 @@ void AddOrders(std::vector<Hypothesis>& all, const at::Tensor& got, const Label&
     std::vector<int> order = right;
     while (std::next_permutation(order.begin(), order.end())) all.push_back(joined(order));
   }
-  if (even) {
+  if (even && !flat) {
     all.push_back({"the ranks' parts are interleaved, element by element, instead of one behind the other",
                    [pieces, dim] { return at::stack(pieces, dim + 1).flatten(dim, dim + 1); }});
   }
@@ -295,8 +345,13 @@ std::string Along(int64_t dim, int64_t dims) {
   return fmt::format(" along dimension {}", dim);
 }
 
-void AddPlaces(std::vector<Hypothesis>& all, const at::Tensor& expected) {
+void AddPlaces(std::vector<Hypothesis>& all, const at::Tensor& got, const at::Tensor& expected) {
   const int64_t dims = expected.dim();
+  if (got.sizes() != expected.sizes() && got.numel() == expected.numel()) {
+    const std::vector<int64_t> shape = got.sizes().vec();
+    all.push_back(
+        {"the values are right and in order, and only the shape is lost", [=] { return expected.reshape(shape); }});
+  }
   if (dims >= 2) {
     const at::Tensor turned = expected.transpose(-1, -2);
     const std::string what = dims == 2 ? "rows and columns are" : "the last two dimensions are";
@@ -331,7 +386,7 @@ std::vector<Hypothesis> GeneralHypotheses(const at::Tensor& got, const at::Tenso
   AddOthers(all, got, expected, label, rank);
   if (expected.is_complex()) return all;
   AddFactors(all, expected, label, ranks);
-  AddPlaces(all, expected);
+  AddPlaces(all, got, expected);
   return all;
 }
 

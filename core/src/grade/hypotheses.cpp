@@ -1,11 +1,14 @@
 #include "shardlab/grade/hypotheses.hpp"
 
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+
+#include "shardlab/measure/memory.hpp"
 
 namespace shardlab::grade {
 
@@ -71,6 +74,32 @@ Hypothesis HaloTakenAsZero(const Recompute& with_zeros) {
 
 Hypothesis PaddingNotRestored(const Recompute& without_restoring) {
   return {"what lies outside the image is not set back to the padding value after every layer", without_restoring};
+}
+
+at::Tensor NeverWrittenLike(const at::Tensor& tensor) {
+  at::Tensor result = at::empty(tensor.sizes(), tensor.options());
+  auto* bytes = static_cast<char*>(result.data_ptr());
+  for (size_t i = 0; i < result.nbytes(); ++i) bytes[i] = static_cast<char>(kNewMemoryWord >> (i % 2 == 0 ? 0 : 8));
+  return result;
+}
+
+std::vector<Hypothesis> PartlyWritten(const std::string& meaning, const at::Tensor& whole,
+                                      const std::function<void(const at::Tensor& result)>& value) {
+  const auto filled = [value](const at::Tensor& result) {
+    value(result);
+    return result;
+  };
+  return {{meaning, [=] { return filled(NeverWrittenLike(whole)); }},
+          {meaning, [=] { return filled(at::zeros(whole.sizes(), whole.options())); }}};
+}
+
+std::string Explained(double measured, double right, const std::vector<FigureHypothesis>& hypotheses) {
+  const auto same = [&](double value) { return std::abs(measured - value) <= 1e-9 * std::abs(value); };
+  if (same(right)) return "";
+  for (const FigureHypothesis& hypothesis : hypotheses) {
+    if (same(hypothesis.value)) return "\n  this is what you get when " + hypothesis.meaning;
+  }
+  return "";
 }
 
 struct MistakenRun::Once {

@@ -71,6 +71,20 @@ Hypothesis HaloTakenAsZero(const Recompute& with_zeros);
 Hypothesis PaddingNotRestored(const Recompute& without_restoring);
 ///@}
 
+/// \name Memory
+///@{
+/// A tensor like `tensor` whose memory was never written, as the ranks find it.
+at::Tensor NeverWrittenLike(const at::Tensor& tensor);
+/// Both ways in which what nobody writes can look: 0, and never written. `value` is given a tensor like `whole` to fill
+/// in.
+std::vector<Hypothesis> PartlyWritten(const std::string& meaning, const at::Tensor& whole,
+                                      const std::function<void(const at::Tensor& result)>& value);
+///@}
+
+/// "\n  this is what you get when ..." of the first that gives `measured` to 1e-9; empty when none does, and where it
+/// is the right value.
+std::string Explained(double measured, double right, const std::vector<FigureHypothesis>& hypotheses);
+
 /// A whole run repeated with a mistake: what each of its outputs would be. It is computed once, when the first wrong
 /// tensor asks, for all tensors that ask.
 class MistakenRun {
