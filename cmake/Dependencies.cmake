@@ -26,6 +26,11 @@ foreach(need "GTest:libgtest-dev" "CLI11:libcli11-dev" "nlohmann_json:nlohmann-j
   endif()
 endforeach()
 
+find_path(SHARDLAB_MUSTACHE_INCLUDE kainjow/mustache.hpp)
+if(NOT SHARDLAB_MUSTACHE_INCLUDE)
+  message(FATAL_ERROR "kainjow/mustache.hpp was not found: install it (Debian: apt-get install libkainjow-mustache-dev).")
+endif()
+
 if(NOT TARGET GTest::gmock)
   message(FATAL_ERROR "GoogleMock was not found: install it (Debian: apt-get install libgmock-dev).")
 endif()

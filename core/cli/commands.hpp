@@ -25,8 +25,11 @@ struct GradeOptions {
   int ranks = 0;         ///< 0: any
   bool sandbox = false;  ///< keep the exercises apart: see shardlab/launch/sandbox.hpp
   std::string device = "cpu";
-  std::string json;
+  std::string json;  ///< a file for each of these; empty: none
   std::string junit;
+  std::string gradescope;
+  std::string html;  ///< a folder for each of these; empty: none
+  std::string trace;
 };
 
 /// Grades one module; RunGradeSession, or what stands in for it in a test.

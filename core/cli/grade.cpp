@@ -1,6 +1,6 @@
 // lab grade: build, run a session a module, score, print, write.
 //
-//   select parts --> build host and referee --> files that do not compile --> session --> score --> card, files
+//   select parts --> build host and referee --> files that do not compile --> session --> score --> card, reports
 //
 // Whatever ends early (Ctrl-C, a referee that dies) ends in the same place: a card of what there is.
 #include <signal.h>
@@ -16,11 +16,13 @@
 #include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "build.hpp"
 #include "commands.hpp"
 #include "modules.hpp"
 #include "progress_file.hpp"
+#include "reports.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/report/chart.hpp"
 #include "shardlab/report/files.hpp"
@@ -30,6 +32,7 @@
 namespace shardlab::cli {
 namespace {
 
+using grade::CaseOutcome;
 using grade::CaseResult;
 using grade::PlannedCase;
 using grade::Status;
@@ -73,7 +76,7 @@ class CancelOnSignal {
 class GradeRun {
  public:
   GradeRun(const Context& context, const GradeOptions& options, const Session& session)
-      : context_(context), options_(options), session_(session) {}
+      : context_(context), options_(options), session_(session), reports_(options) {}
 
   int Run() {
     const auto start = std::chrono::steady_clock::now();
@@ -88,11 +91,12 @@ class GradeRun {
           fmt::format("no case of what was asked for runs on {} ranks; leave --ranks out", options_.ranks));
     }
     card_.revision = Revision(context_);
-    const bool written = WriteFiles();  // first: printing into a pipe that nobody reads ends the program
+    const Terminal plain;
+    reports_.Write(card_, curves_, NextThing(plain));  // first: printing into a pipe that nobody reads ends the program
     Print();
     RecordProgress();
-    if (interrupted_ != 0) return 128 + interrupted_;
-    if (problem_ || !written) return kEnvironment;
+    if (interrupted_ != 0) return kNotPassed;
+    if (problem_ || reports_.failed()) return kEnvironment;
     return card_.AllPassed() ? kAllPassed : kNotPassed;
   }
 
@@ -106,13 +110,12 @@ class GradeRun {
     if (options_.device != "cpu") {
       throw EnvironmentError("--device cuda: the cases of these modules run on the CPU only; leave --device out");
     }
+    reports_.RequireWritable();
     if (options_.sandbox) {
       sandbox_ = launch::Sandbox::Find();
       const std::string open = sandbox_->shortcomings();
       if (!open.empty()) fmt::print(stderr, "lab: --sandbox: {}\n", open);
     }
-    if (!options_.json.empty()) RequireWritable(options_.json, "--json");
-    if (!options_.junit.empty()) RequireWritable(options_.junit, "--junit");
   }
 
   /// Seeds are drawn anew each run, and short enough to be typed again; where the score counts, too long to be found by
@@ -138,6 +141,7 @@ class GradeRun {
 
   void GradeAll() {
     const CancelOnSignal cancel;
+    WritePartial(nullptr, {});
     for (const Selection& selection : selections_) GradeModule(selection);
   }
 
@@ -192,8 +196,12 @@ class GradeRun {
     session.on_start = [&](const PlannedCase& planned) {
       progress.Update(static_cast<int64_t>(results_.size()), ShortId(planned.part) + ": " + planned.id);
     };
+    if (reports_.WantsRuns()) {
+      session.on_run = [&](const PlannedCase& planned, const CaseOutcome& run) { reports_.Ran(planned, run); };
+    }
     session.on_result = [&](const CaseResult& result) {
       results_.push_back(result);
+      reports_.Judged(result);
       if (result.status == Status::kNotImplemented) {
         not_implemented_.insert(result.part + "/" + BaseName(result.id));
         if (result.kind == grade::Kind::kValue) not_implemented_.insert(result.part);
@@ -201,6 +209,7 @@ class GradeRun {
       if (result.status != Status::kPassed) {
         not_passed_.emplace(ShortId(result.part), fmt::format("builds on {}, which has not passed yet", result.part));
       }
+      WritePartial(&selection, scoring);
       progress.Update(static_cast<int64_t>(results_.size()), ShortId(result.part) + ": " + result.id);
     };
     try {
@@ -220,6 +229,23 @@ class GradeRun {
       scoring.why_not_run = Brief(error);
     }
     any_planned_ = any_planned_ || !plan_.empty();
+  }
+
+  /// What is known so far, for who reads it should this program not come to its end: the modules that are done, the
+  /// one under way, and the others as not run.
+  void WritePartial(const Selection* current, ScoreOptions scoring) {
+    if (!reports_.WantsPartial()) return;
+    ScoreCard so_far = card_;
+    for (size_t i = card_.modules.size(); i < selections_.size(); ++i) {
+      const Selection& selection = selections_[i];
+      const bool under_way = &selection == current;
+      if (!under_way) scoring = {};
+      scoring.parts = selection.parts;
+      scoring.why_not_run = "not run yet: the grader was still at work, or was ended";
+      so_far.modules.push_back(ScoreModule(selection.rubric, under_way ? plan_ : std::vector<PlannedCase>(),
+                                           under_way ? results_ : std::vector<CaseResult>(), scoring));
+    }
+    reports_.WritePartial(so_far);
   }
 
   /// Cases that can give no point any more are not worth a student's time: those of a file that does not compile, those
@@ -242,17 +268,18 @@ class GradeRun {
 
   void Print() {
     CardTextOptions text;
-    text.next = NextThing();
+    text.next = NextThing(context_.out);
     fmt::print("{}", RenderScoreCard(card_, context_.out, text));
     if (options_.ranks > 0) {
       fmt::print("These are points for the cases on {} ranks only; they are not recorded.\n", options_.ranks);
     }
     SaveCurves();
+    if (!reports_.written().empty()) fmt::print("Written: {}\n", fmt::join(reports_.written(), ", "));
     std::fflush(stdout);
   }
 
-  /// The one next thing to do.
-  std::string NextThing() const {
+  /// The one next thing to do, as `terminal` can show it.
+  std::string NextThing(const Terminal& terminal) const {
     if (interrupted_ != 0) return "Ended early: parts whose cases did not all run keep the points of what did run.";
     if (problem_) return "This machine could not run everything: ./lab doctor says what it lacks.";
     const PartScore* next = NextPart(card_);
@@ -260,15 +287,15 @@ class GradeRun {
     if (next->status == Status::kSkipped && waits_for_.count(next->id)) {  // on a part that was not asked for
       std::string first = next->id;
       while (waits_for_.count(first)) first = waits_for_.at(first);
-      return fmt::format("Next: {}, which {} builds on\n      {}", Paint(first, Tone::kStrong, context_.out), next->id,
-                         Paint("./lab grade " + first, Tone::kAccent, context_.out));
+      return fmt::format("Next: {}, which {} builds on\n      {}", Paint(first, Tone::kStrong, terminal), next->id,
+                         Paint("./lab grade " + first, Tone::kAccent, terminal));
     }
-    const std::string hint = Paint("./lab hint " + next->id, Tone::kAccent, context_.out);
-    const std::string id = Paint(next->id, Tone::kStrong, context_.out);
+    const std::string hint = Paint("./lab hint " + next->id, Tone::kAccent, terminal);
+    const std::string id = Paint(next->id, Tone::kStrong, terminal);
     switch (next->status) {
       case Status::kDoesNotCompile:
         return fmt::format("Next: make {} compile, then\n      {}", id,
-                           Paint("./lab grade " + next->id, Tone::kAccent, context_.out));
+                           Paint("./lab grade " + next->id, Tone::kAccent, terminal));
       case Status::kNotImplemented:
         return fmt::format("Next: {}  (handout: exercises/{}/README.md)\n      {}", id,
                            next->id.substr(0, next->id.find('.')), hint);
@@ -300,23 +327,6 @@ class GradeRun {
                files.size() == 1 ? files[0] : fmt::format(".lab/curves/{}/*.svg", card_.flavour));
   }
 
-  /// The files that were asked for. One that cannot be written does not cost the other.
-  bool WriteFiles() {
-    bool written = true;
-    const auto write = [&](const std::string& path, std::string (*format)(const ScoreCard&)) {
-      if (path.empty()) return;
-      try {
-        WriteFileSafely(path, format(card_));
-      } catch (const EnvironmentError& error) {
-        fmt::print(stderr, "lab: {}\n", error.what());
-        written = false;
-      }
-    };
-    write(options_.json, ToJson);
-    write(options_.junit, ToJUnit);
-    return written;
-  }
-
   void RecordProgress() {
     if (options_.solutions || options_.ranks > 0 || problem_) return;
     try {
@@ -338,6 +348,7 @@ class GradeRun {
   const Context& context_;
   const GradeOptions& options_;
   const Session& session_;
+  Reports reports_;
   std::vector<Selection> selections_;
   ScoreCard card_;
   std::vector<grade::LearningCurve> curves_;

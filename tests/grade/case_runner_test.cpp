@@ -127,8 +127,8 @@ TEST_F(CaseRunnerTest, RunsABodyOnEveryRankAndBringsBackItsOutputs) {
     EXPECT_EQ(outcome.costs[static_cast<size_t>(rank)].collectives, 1);
     EXPECT_EQ(outcome.costs[static_cast<size_t>(rank)].collective_bytes, 16);
   }
-  // On every rank: the mark, the start of the all-reduce, its end.
-  EXPECT_EQ(outcome.events.size(), 9u);
+  // On every rank: the mark, the all-reduce's post, the wait for it, its end, the return.
+  EXPECT_EQ(outcome.events.size(), 15u);
   EXPECT_STREQ(outcome.events[0].record.name, "before");
 }
 

@@ -51,8 +51,15 @@ TEST_F(SessionTest, PassesWhatIsRight) {
   options.on_plan = [&](const std::vector<PlannedCase>& plan) { planned = plan.size(); };
   options.on_start = [&](const PlannedCase& begun) { started.push_back(begun.id); };
   options.on_result = [&](const CaseResult& result) { finished.push_back(result.id); };
+  std::map<std::string, size_t> events;
+  options.on_run = [&](const PlannedCase& run, const CaseOutcome& outcome) {
+    EXPECT_EQ(started.back(), run.id) << "a run belongs to the case that was begun";
+    EXPECT_EQ(finished.size() + 1, started.size()) << "and comes before its result";
+    events[run.id] += outcome.events.size();
+  };
   const SessionResult session = RunGradeSession(options);
   EXPECT_EQ(planned, 6u);
+  EXPECT_EQ(events["ring_cost/ranks=3"], 3 * (2 * 3 + 1u)) << "post, wait, end of a send and a receive; the return";
   EXPECT_THAT(started, ElementsAre("sum_values/ranks=1", "sum_values/ranks=2", "sum_values/ranks=3",
                                    "ring_cost/ranks=3", "curve/ranks=1", "any_outcome/ranks=2"));
   EXPECT_EQ(finished, started);

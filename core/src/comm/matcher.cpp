@@ -22,6 +22,7 @@ void Matcher::Impl::Feed(int number, const Announcement& announcement) {
       if (Operation* op = Find(rank, record.id)) {
         rank.threads[record.thread].blocked = op;
         op->waited = true;
+        AddEvent(number, *op, record);
       }
       break;
     case RecordKind::kUnblock:
@@ -48,6 +49,7 @@ void Matcher::Impl::Feed(int number, const Announcement& announcement) {
       break;
     case RecordKind::kReturn:
       rank.kind = RankState::Kind::kReturned;
+      AddEvent(number, record);
       break;
     case RecordKind::kDropped:
       if (const Operation* op = Find(rank, record.id)) Dropped(*op);
@@ -62,6 +64,14 @@ auto Matcher::Impl::Find(Rank& rank, uint64_t id) -> Operation* {
 void Matcher::Impl::AddEvent(int rank, const Record& record) {
   ++events_seen;
   if (events.size() < max_events) events.push_back({rank, record});
+}
+
+void Matcher::Impl::AddEvent(int rank, const Operation& op, const Record& record) {
+  Record event = op.post;
+  event.kind = record.kind;
+  event.thread = record.thread;
+  event.time_ns = record.time_ns;
+  AddEvent(rank, event);
 }
 
 void Matcher::Impl::FeedGroup(const Record& record) {
@@ -153,11 +163,7 @@ void Matcher::Impl::FeedUnblock(int number, const Record& record) {
   if (op == nullptr) return;
   thread.blocked = nullptr;
   op->waited = true;
-  Record event = op->post;
-  event.kind = record.kind;
-  event.thread = record.thread;
-  event.time_ns = record.time_ns;
-  AddEvent(number, event);
+  AddEvent(number, *op, record);
   if (record.kind == RecordKind::kFailed) {
     rank.failed = true;
   } else {

@@ -119,6 +119,8 @@ struct Matcher::Impl {
   void Feed(int number, const Announcement& announcement);
   static Operation* Find(Rank& rank, uint64_t id);
   void AddEvent(int rank, const Record& record);
+  // What became of an operation, with the description that only its post carries.
+  void AddEvent(int rank, const Operation& op, const Record& record);
   void FeedGroup(const Record& record);
   void FeedPost(int number, const Announcement& announcement);
   void PostMessage(Operation& op);

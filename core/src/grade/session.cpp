@@ -180,6 +180,7 @@ void Session::Handle(const Message& message) {
       CaseRequest request = RequestFrom(message);
       request.observed = options_.observed;
       const CaseOutcome outcome = runner_.Run(request, options_.cancel);
+      if (options_.on_run) options_.on_run(result_.planned[static_cast<size_t>(current_)], outcome);
       if (Cancelled()) return;
       // A case may run several times; what went wrong last is what its message is about.
       if (!outcome.waits.empty()) evidence_["waits"] = outcome.waits;

@@ -90,7 +90,7 @@ OpenFile CreateBeside(const std::string& path) {
 
 }  // namespace
 
-void WriteFileSafely(const std::string& path, const std::string& text) {
+void WriteFileSafely(const std::string& path, const std::string& text, bool durable) {
   if (IsSpecial(path)) {
     OpenFile file;
     file.descriptor = open(path.c_str(), O_WRONLY | O_CLOEXEC);
@@ -100,7 +100,7 @@ void WriteFileSafely(const std::string& path, const std::string& text) {
   }
   OpenFile file = CreateBeside(path);
   WriteAll(file.descriptor, text, path);
-  if (fsync(file.descriptor) != 0) Fail(path, errno);
+  if (durable && fsync(file.descriptor) != 0) Fail(path, errno);
   const int closed = close(file.descriptor);
   file.descriptor = -1;
   if (closed != 0) Fail(path, errno);
@@ -122,6 +122,19 @@ void RequireWritable(const std::string& path, const std::string& option) {
     return;
   }
   CreateBeside(path);
+}
+
+void RequireWritableFolder(const std::string& path, const std::string& option) {
+  std::error_code error;
+  if (path.empty()) throw UsageError(fmt::format("{}: the name of the folder is empty", option));
+  if (fs::exists(path, error) && !fs::is_directory(path, error)) {
+    throw UsageError(fmt::format("{}: {} is a file; name a folder, it is made where it is not there", option, path));
+  }
+  fs::create_directories(path, error);
+  if (error) {
+    throw EnvironmentError(fmt::format("{}: cannot make the folder {}: {}", option, path, error.message()));
+  }
+  CreateBeside((fs::path(path) / "index").string());
 }
 
 std::string ReadFile(const std::string& path) {

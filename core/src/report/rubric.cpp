@@ -94,7 +94,7 @@ class TableReader {
 
 Part ReadPart(const toml::table& table, const std::string& file, const Rubric& so_far) {
   const TableReader reader(table, file, "this [[part]]");
-  reader.RefuseUnknown({"id", "title", "points", "bonus", "after", "files"});
+  reader.RefuseUnknown({"id", "title", "points", "bonus", "after", "files", "visibility"});
   Part part;
   part.id = reader.Id();
   if (so_far.Find(part.id)) reader.Fail(reader.Get("id", true), fmt::format("part '{}' is there twice", part.id));
@@ -103,6 +103,13 @@ Part ReadPart(const toml::table& table, const std::string& file, const Rubric& s
   part.bonus = reader.Flag("bonus");
   part.after = reader.List("after", false);
   part.files = reader.List("files", true);
+  if (const toml::node* visibility = reader.Get("visibility", false)) {
+    const std::vector<std::string> known = {"visible", "hidden", "after_due_date", "after_published"};
+    part.visibility = reader.String("visibility");
+    if (std::find(known.begin(), known.end(), part.visibility) == known.end()) {
+      reader.Fail(visibility, UnknownName("visibility", part.visibility, known));
+    }
+  }
   if (part.files.empty()) {
     reader.Fail(reader.Get("files", true), fmt::format("part '{}' names no file of exercises/{}", part.id, so_far.id));
   }

@@ -148,6 +148,7 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<PlannedCase>& pl
     score.title = part.title;
     score.max = part.points;
     score.bonus = part.bonus;
+    score.visibility = part.visibility;
     score.cases = CasesOf(score.id, planned, results, options.why_not_run);
 
     const CompileFailure* failure = nullptr;

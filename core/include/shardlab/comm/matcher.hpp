@@ -84,7 +84,7 @@ struct RankStatistics {
   int64_t rounds = 0;
 };
 
-/// A record that a timeline shows, with its rank. Posts and marks are whole; an unblock has its post's description.
+/// A record that a timeline shows, with its rank. Posts and marks are whole; a block or its end has the post's text.
 struct TimelineEvent {
   int rank = 0;   ///< whose it is
   Record record;  ///< what happened
@@ -127,7 +127,7 @@ class Matcher {
   RankStatistics Statistics(int rank) const;
   /// Sums over all ranks; `rounds` is the largest.
   RankStatistics Total() const;
-  /// Posts, ends of operations (unblock, failed) and marks, by time.
+  /// Posts, blocks, ends of operations (unblock, failed), marks and returns, by time.
   std::vector<TimelineEvent> Events() const;
   /// How many events there were, kept or not.
   size_t events_seen() const;

@@ -108,7 +108,7 @@ struct CaseOutcome {
   std::string message;              ///< why not, first the root cause
   std::vector<RankOutcome> ranks;   ///< one a rank
   std::vector<RankCost> costs;      ///< one a rank
-  std::vector<Event> events;        ///< posts, unblocks and marks, by time
+  std::vector<Event> events;        ///< posts, blocks, ends of operations, marks and returns, by time
   std::vector<Waiting> waits;       ///< of a deadlock, one a rank that waits
   std::vector<RankStack> stacks;    ///< of a crash, an exception or a time limit, one a rank where there is one
   double seconds = 0;               ///< wall-clock time

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "shardlab/grade/case.hpp"
+#include "shardlab/grade/learning_curve.hpp"
 #include "shardlab/launch/sandbox.hpp"
 
 /// \file
@@ -17,16 +18,6 @@
 /// results.
 
 namespace shardlab::grade {
-
-/// A learning curve over its reference; the three series have the same length, one value a step.
-struct LearningCurve {
-  std::string part;               ///< as in PlannedCase
-  std::string id;                 ///< of the case
-  std::string name;               ///< "loss", ...
-  std::vector<double> run;        ///< what the ranks got
-  std::vector<double> reference;  ///< what one process gets
-  std::vector<double> tolerance;  ///< by how much they may differ
-};
 
 /// What to grade and whom to tell.
 struct SessionOptions {
@@ -50,6 +41,8 @@ struct SessionOptions {
   std::function<std::string(const PlannedCase&)> skip;
   /// A case begins.
   std::function<void(const PlannedCase&)> on_start;
+  /// A run of a case's body is over, whatever came of it; a case may have none or several. Comes before its result.
+  std::function<void(const PlannedCase&, const CaseOutcome&)> on_run;
   /// A case is judged or skipped.
   std::function<void(const CaseResult&)> on_result;
   /// A case drew a curve; comes before its result.

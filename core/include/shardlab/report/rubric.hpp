@@ -17,17 +17,20 @@
 ///     bonus = false                   # may be left out
 ///     after = ["trees"]               # parts that must be passed first; may be left out
 ///     files = ["ring.cpp"]            # the student's files, relative to exercises/<module>
+///     visibility = "visible"          # to students on Gradescope, or hidden, after_due_date, after_published;
+///                                     # may be left out
 
 namespace shardlab {
 
 /// One thing that a student can finish.
 struct Part {
-  std::string id;                  ///< "ring", without the module
-  std::string title;               ///< for people
-  double points = 0;               ///< what the part adds
-  bool bonus = false;              ///< beyond the module's full marks
-  std::vector<std::string> after;  ///< ids of parts of the same module, listed earlier in the rubric
-  std::vector<std::string> files;  ///< relative to `exercises/<module>`
+  std::string id;                      ///< "ring", without the module
+  std::string title;                   ///< for people
+  double points = 0;                   ///< what the part adds
+  bool bonus = false;                  ///< beyond the module's full marks
+  std::vector<std::string> after;      ///< ids of parts of the same module, listed earlier in the rubric
+  std::vector<std::string> files;      ///< relative to `exercises/<module>`
+  std::string visibility = "visible";  ///< when Gradescope shows the part to students, in its own words
 };
 
 /// A module's parts, in the order in which a student meets them.
@@ -52,7 +55,8 @@ struct Rubric {
 /// Reads a rubric from text. `name` (a path) stands before every complaint.
 /// \throws UsageError with file, line and what would be right: TOML that does not parse, a key that is missing, unknown
 ///   or of the wrong type, an id that is not lower-case letters, digits and underscores, points that are not positive,
-///   a part that is there twice, no part at all, an `after` that does not name an earlier part.
+///   a visibility that Gradescope does not know, a part that is there twice, no part at all, an `after` that does not
+///   name an earlier part.
 Rubric ParseRubric(const std::string& text, const std::string& name);
 
 /// Reads a rubric from its file.

@@ -11,7 +11,7 @@
 /// What a grading run found, and the one function that turns it into points.
 ///
 ///     referee: PlannedCase, CaseResult --+
-///     compiler: CompileFailure ----------+--> ScoreModule --> ModuleScore --> ScoreCard --> terminal, JSON, JUnit
+///     compiler: CompileFailure ----------+--> ScoreModule --> ModuleScore --> ScoreCard --> terminal, JSON, ...
 ///     rubric.toml: Rubric ---------------+
 ///
 /// Everything here is plain data, without LibTorch and without processes.
@@ -34,6 +34,7 @@ struct PartScore {
   grade::Status status = grade::Status::kSkipped;  ///< by rules 3 to 6 of ScoreModule()
   std::string reason;                    ///< for a part that is not passed: the first thing to know, one line or more
   std::vector<grade::CaseResult> cases;  ///< every planned case, in the referee's order
+  std::string visibility = "visible";    ///< from the rubric, for Gradescope
 };
 
 /// A module's parts and sums. `score` and `max` leave the bonus parts out.
@@ -102,5 +103,9 @@ std::string ToJson(const ScoreCard& card);
 /// The same as JUnit XML: a test suite a module, a test case a case (class name: the part's id). A part without cases
 /// appears as one test case that failed or was skipped.
 std::string ToJUnit(const ScoreCard& card);
+
+/// The results.json of a Gradescope autograder: the score with the bonus in it, and a test a part with its points, its
+/// visibility and what a student should read about its cases.
+std::string ToGradescope(const ScoreCard& card);
 
 }  // namespace shardlab
