@@ -70,6 +70,11 @@ TEST_F(Cli, ResultFilesThatCannotBeWrittenAreFoundBeforehand) {
   EXPECT_EQ(Lab("grade --junit " + In("graders")).status, 2);
   EXPECT_EQ(Lab("grade --json /proc/card.json").status, 3);
   ExpectOneLine(Lab("grade --json /proc/card.json").err, "cannot write /proc/card.json");
+  EXPECT_EQ(Lab("grade --gradescope " + In("nowhere/results.json")).status, 2);
+  EXPECT_EQ(Lab("grade --html " + In("graders/demo/rubric.toml")).status, 2);
+  ExpectOneLine(Lab("grade --html " + In("graders/demo/rubric.toml")).err, "rubric.toml is a file; name a folder");
+  EXPECT_EQ(Lab("grade --trace /proc/traces").status, 3);
+  ExpectOneLine(Lab("grade --trace /proc/traces").err, "cannot make the folder /proc/traces");
   EXPECT_EQ(Built(), "");
 }
 

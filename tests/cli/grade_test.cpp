@@ -1,6 +1,8 @@
 // lab grade, with a session that says what each test wants to hear.
 #include <csignal>
+#include <filesystem>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -64,6 +66,7 @@ class Grading : public Tree {
           const auto at = ends_.find(planned.part);
           one.status = at == ends_.end() ? Status::kPassed : at->second;
           if (one.status != Status::kPassed) one.message = "it went wrong";
+          if (options.on_run) options.on_run(planned, OneBarrier(one.status));
         }
         options.on_result(one);
         result.results.push_back(one);
@@ -71,6 +74,23 @@ class Grading : public Tree {
       result.cancelled = options.cancel && *options.cancel;
       return result;
     };
+  }
+
+  /// A run in which one rank waits in a barrier, for ever if it is a deadlock.
+  static grade::CaseOutcome OneBarrier(Status status) {
+    grade::CaseOutcome run;
+    run.status = status;
+    run.ranks.resize(1);
+    Record record;
+    record.op = OpKind::kBarrier;
+    record.id = 1;
+    for (const RecordKind kind : {RecordKind::kPost, RecordKind::kBlock, RecordKind::kUnblock}) {
+      if (kind == RecordKind::kUnblock && status == Status::kDeadlock) break;
+      record.kind = kind;
+      record.time_ns += 1000;
+      run.events.push_back({record, 0});
+    }
+    return run;
   }
 
   int Run(GradeOptions options) {
@@ -82,6 +102,11 @@ class Grading : public Tree {
     err_ = testing::internal::GetCapturedStderr();
     card_ = nlohmann::json::parse(Read("card.json"));
     return status;
+  }
+  static int CountOf(const std::string& text, const std::string& words) {
+    int count = 0;
+    for (size_t at = text.find(words); at != std::string::npos; at = text.find(words, at + 1)) ++count;
+    return count;
   }
   static GradeOptions What(const std::vector<std::string>& what) {
     GradeOptions options;
@@ -183,7 +208,19 @@ TEST_F(Grading, CtrlCWritesWhatThereIs) {
   before_case_ = [](const PlannedCase& planned) {
     if (planned.part == "demo.second" && planned.kind == Kind::kCost) std::raise(SIGINT);
   };
-  EXPECT_EQ(Run(What({})), 130);
+  GradeOptions options = What({});
+  options.junit = In("junit.xml");
+  options.gradescope = In("results.json");
+  options.html = In("report");
+  options.trace = In("traces");
+  EXPECT_EQ(Run(options), 1);
+  EXPECT_THAT(Read("junit.xml"), HasSubstr("<skipped message=\"not run: the run was ended early\"/>"));
+  EXPECT_THAT(Read("report/index.html"), AllOf(HasSubstr("not run: the run was ended early"), HasSubstr("other.only")));
+  EXPECT_TRUE(Exists("traces/demo.first.values-ranks-2.json"));
+  const auto results = nlohmann::json::parse(Read("results.json"));
+  EXPECT_EQ(results["score"], 1.5);
+  EXPECT_EQ(results["tests"].size(), 4u);
+  EXPECT_THAT(results["tests"][1]["output"].get<std::string>(), HasSubstr("1 of 2 cases did not run"));
   EXPECT_EQ(card_["modules"][0]["parts"][0]["score"], 1);
   EXPECT_EQ(card_["modules"][0]["parts"][1]["score"], 0.5);
   EXPECT_EQ(card_["modules"][0]["parts"][1]["status"], "skipped");
@@ -191,6 +228,74 @@ TEST_F(Grading, CtrlCWritesWhatThereIs) {
   EXPECT_EQ(asked_.size(), 1u) << "the next module was not begun";
   EXPECT_EQ(Progress("demo.first")["best"], 1);
   EXPECT_ANY_THROW(Progress("demo.second")) << "half a run says nothing about a part";
+}
+
+TEST_F(Grading, SigtermDoesTheSame) {
+  before_case_ = [](const PlannedCase& planned) {  // once: a second one would end this program at once
+    if (planned.part == "demo.first" && planned.kind == Kind::kValue) std::raise(SIGTERM);
+  };
+  EXPECT_EQ(Run(What({"demo"})), 1);
+  EXPECT_EQ(card_["modules"][0]["parts"][0]["cases"][0]["status"], "skipped");
+}
+
+TEST_F(Grading, GradescopeKnowsAfterEveryCaseWhatIsCertain) {
+  std::vector<std::string> seen;  // before each case
+  before_case_ = [&](const PlannedCase& planned) {
+    const auto results = nlohmann::json::parse(Read("results.json"));
+    seen.push_back(fmt::format("{}/{}: {} of {} tests", planned.part, planned.id, results["score"].get<double>(),
+                               results["tests"].size()));
+    const std::string output = results["tests"][3]["output"];
+    EXPECT_THAT(output,
+                HasSubstr(planned.part == "other.only" && planned.kind == Kind::kCost ? "did not run" : "not run yet"));
+  };
+  GradeOptions options = What({});
+  options.gradescope = In("results.json");
+  EXPECT_EQ(Run(options), 0);
+  EXPECT_THAT(seen, ElementsAre("demo.first/values/ranks=2: 0 of 4 tests", "demo.first/bytes/ranks=2: 0.5 of 4 tests",
+                                "demo.second/values/ranks=2: 1 of 4 tests", "demo.second/bytes/ranks=2: 1.5 of 4 tests",
+                                "demo.extra/values/ranks=2: 2 of 4 tests", "demo.extra/bytes/ranks=2: 2.5 of 4 tests",
+                                "other.only/values/ranks=2: 3 of 4 tests", "other.only/bytes/ranks=2: 4 of 4 tests"));
+  EXPECT_EQ(nlohmann::json::parse(Read("results.json"))["score"], 5);
+}
+
+TEST_F(Grading, ThePageAndTheTracesShowTheRuns) {
+  ends_["demo.first"] = Status::kDeadlock;
+  GradeOptions options = What({"demo"});
+  options.html = In("deep/report");
+  options.trace = In("traces");
+  EXPECT_EQ(Run(options), 1);
+  const std::string page = Read("deep/report/index.html");
+  EXPECT_THAT(page, HasSubstr("aria-label=\"Timeline of values/ranks=2: 1 operations"));
+  EXPECT_THAT(page, HasSubstr("Rank 0 waits in Barrier"));
+  EXPECT_THAT(page, HasSubstr("Timeline of <b>values/ranks=2</b>, which passed"));
+  EXPECT_THAT(page, HasSubstr("Next: demo.first&#10;      ./lab hint demo.first<")) << "without the terminal's colours";
+  const auto trace = nlohmann::json::parse(Read("traces/demo.extra.bytes-ranks-2.json"));
+  EXPECT_EQ(trace["traceEvents"][0]["args"]["name"], "rank 0 of demo.extra bytes/ranks=2");
+  EXPECT_THAT(out_, HasSubstr(fmt::format("Written: {}/index.html, {}/ (4 files for ui.perfetto.dev), {}",
+                                          In("deep/report"), In("traces"), In("card.json"))));
+}
+
+TEST_F(Grading, AFullDiskCostsTheFileButNotTheScore) {
+  GradeOptions options = What({"demo"});
+  options.gradescope = "/dev/full";
+  options.junit = "/dev/full";
+  options.html = In("report");
+  EXPECT_EQ(Run(options), 3);
+  EXPECT_EQ(card_["score"], 2) << "the other files are written";
+  EXPECT_TRUE(Exists("report/index.html"));
+  EXPECT_THAT(out_, HasSubstr("Total  2 of 2, bonus 1 of 1"));
+  EXPECT_THAT(out_, Not(HasSubstr("/dev/full")));
+  EXPECT_EQ(CountOf(err_, "cannot write"), 2) << "once for each, however often it was tried:\n" << err_;
+  EXPECT_THAT(err_, HasSubstr("lab: cannot write /dev/full: the disk of /dev is full; free some space"));
+}
+
+TEST_F(Grading, AFolderThatVanishesCostsTheTracesButNotTheScore) {
+  before_case_ = [&](const PlannedCase&) { std::filesystem::remove_all(In("traces")); };
+  GradeOptions options = What({"demo"});
+  options.trace = In("traces");
+  EXPECT_EQ(Run(options), 3);
+  EXPECT_EQ(card_["score"], 2);
+  EXPECT_EQ(CountOf(err_, "cannot write"), 1) << err_;
 }
 
 TEST_F(Grading, AMachineThatCannotIsNotAFailureOfTheStudent) {

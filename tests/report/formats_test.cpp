@@ -158,6 +158,76 @@ TEST(Formats, JUnitTellsFailuresFromErrors) {
 )");
 }
 
+TEST(Formats, JUnitSurvivesWhatAStudentsProgramPrinted) {
+  ScoreCard card = SmallCard();
+  card.modules[0].parts[1].cases[0].message = "\xff h\xc3\xa9 \xe2\x82 \xed\xa0\x80 \xf0\x9f\x98\x80 \x1b[31m";
+  const std::string bad = "\xef\xbf\xbd";
+  EXPECT_THAT(ToJUnit(card),
+              testing::HasSubstr(bad + " h\xc3\xa9 " + bad + bad + " " + bad + bad + bad + " \xf0\x9f\x98\x80 ?[31m"));
+}
+
+TEST(Formats, GradescopeGetsATestAPart) {
+  ScoreCard card = SmallCard();
+  card.modules[0].parts[1].visibility = "after_due_date";
+  EXPECT_EQ(ToGradescope(card), R"({
+  "score": 0.5,
+  "execution_time": 2.0,
+  "output": "0.5 of 1, bonus 0 of 1. Seed 18446744073709551615.",
+  "output_format": "text",
+  "visibility": "visible",
+  "tests": [
+    {
+      "name": "demo.ring: A ring",
+      "score": 0.5,
+      "max_score": 1.0,
+      "status": "failed",
+      "output": "bytes/ranks=3 (cost): failed\nrank 1 sent 8 bytes & not <16>\nsecond line\n\n1 of 2 cases passed.\n",
+      "output_format": "text",
+      "visibility": "visible",
+      "extra_data": {
+        "status": "failed",
+        "bonus": false
+      }
+    },
+    {
+      "name": "demo.extra (bonus): More",
+      "score": 0.0,
+      "max_score": 1.0,
+      "status": "failed",
+      "output": "values/ranks=2 (value): crashed\nrank 0: SIGSEGV\n\n0 of 1 cases passed.\n",
+      "output_format": "text",
+      "visibility": "after_due_date",
+      "extra_data": {
+        "status": "crashed",
+        "bonus": true
+      }
+    }
+  ],
+  "extra_data": {
+    "seed": 18446744073709551615,
+    "libtorch": "1.13.1",
+    "revision": "abc"
+  }
+}
+)");
+}
+
+TEST(Formats, GradescopeIsGivenNoBookToRead) {
+  ScoreCard card = SmallCard();
+  PartScore& part = card.modules[0].parts[0];
+  part.cases.resize(200, part.cases[1]);
+  for (size_t i = 2; i < part.cases.size(); ++i) part.cases[i].id = "case" + std::to_string(i);
+  part.cases.back().message = std::string(1'000'000, '\xff');
+  part.cases[1].message = std::string(1'000'000, 'x');
+  part.cases[2].status = Status::kSkipped;
+  part.cases[2].message = "it builds on another";
+  const auto json = nlohmann::json::parse(ToGradescope(card));
+  const std::string output = json["tests"][0]["output"];
+  EXPECT_LT(output.size(), 10'000u);
+  EXPECT_THAT(output, testing::HasSubstr("Not passed either: case"));
+  EXPECT_THAT(output, testing::HasSubstr("1 of 200 cases did not run: it builds on another"));
+}
+
 TEST(Formats, JUnitHasAnEntryForAPartWithoutCases) {
   ScoreCard card = SmallCard();
   card.modules[0].parts[0].cases.clear();

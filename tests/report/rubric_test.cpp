@@ -78,6 +78,8 @@ TEST(Rubric, ErrorsNameFileAndLineAndWhatWouldBeRight) {
   EXPECT_THAT(Complaint("files = [\"one.cpp\"]", "files = []"), AllOf(StartsWith("r.toml:9:"), HasSubstr("no file")));
   EXPECT_THAT(Complaint("files = [\"one.cpp\"]", "files = \"one.cpp\""), StartsWith("r.toml:9:"));
   EXPECT_THAT(Complaint("title = \"The first\"", "title = "), StartsWith("r.toml:7:"));
+  EXPECT_THAT(Complaint("bonus = true", "visibility = \"hiden\""),
+              AllOf(StartsWith("r.toml:15:"), HasSubstr("did you mean 'hidden'")));
   EXPECT_THAT(Complaint("[[part]]", "[part]"), StartsWith("r.toml:"));
 }
 

@@ -253,5 +253,16 @@ TEST_F(Files, WhatCannotBeWrittenIsFoundBeforehand) {
   EXPECT_THROW(ReadFile(In("nowhere.txt")), EnvironmentError);
 }
 
+TEST_F(Files, AFolderIsMadeAndMustBeWritable) {
+  EXPECT_NO_THROW(RequireWritableFolder(In("new/deeper"), "--html"));
+  EXPECT_TRUE(std::filesystem::is_empty(In("new/deeper"))) << "nothing is left behind";
+  EXPECT_NO_THROW(RequireWritableFolder(In("new/deeper/"), "--html"));
+  WriteFileSafely(In("card.json"), "one");
+  EXPECT_THROW(RequireWritableFolder(In("card.json"), "--html"), UsageError);
+  EXPECT_THROW(RequireWritableFolder(In("card.json/below"), "--html"), EnvironmentError);
+  EXPECT_THROW(RequireWritableFolder("", "--html"), UsageError);
+  EXPECT_THROW(RequireWritableFolder("/proc/report", "--html"), EnvironmentError);
+}
+
 }  // namespace
 }  // namespace shardlab

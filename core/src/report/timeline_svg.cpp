@@ -48,6 +48,10 @@ class TimeAxis {
       cuts_.push_back(gap);
       left -= gap.length();
     }
+    // Room at the end, so that what never ended can be seen to go on.
+    const double room = std::max(5.0, 0.06 * left);
+    end_ += room;
+    left += room;
     std::sort(cuts_.begin(), cuts_.end(), [](const Cut& a, const Cut& b) { return a.from < b.from; });
     scale_ = (kRight - kLeft - kCut * static_cast<double>(cuts_.size())) / left;
   }
@@ -98,11 +102,6 @@ std::vector<double> Times(const Timeline& timeline) {
   for (const TimelineMark& mark : timeline.marks) times.push_back(mark.time_us);
   for (const TimelineRank& rank : timeline.ranks) {
     if (rank.last_us >= 0) times.push_back(rank.last_us);
-  }
-  // Room at the end, so that what never ended can be seen to go on.
-  if (!times.empty()) {
-    const auto [first, last] = std::minmax_element(times.begin(), times.end());
-    times.push_back(*last + std::max(5.0, 0.06 * (*last - *first)));
   }
   return times;
 }

@@ -88,14 +88,19 @@ std::string WaitGraphSvg(const std::vector<Waiting>& waits) {
   const auto count = static_cast<double>(ranks.size());
   const double radius = ranks.size() < 2 ? 0 : std::max(78.0, 40 * count / 3.14159);
   const double half = radius + kNode + kMargin;
-  const double middle = ranks.size() == 2 ? kNode + kMargin + 14 : half;  // two side by side are no circle
-  const double height = 2 * middle + (left_out > 0 ? 22 : 0);
   std::map<int, Point> at;
+  double top = 0, bottom = 0;
   for (size_t i = 0; i < ranks.size(); ++i) {
     // Two ranks stand side by side, more begin at the top and go clockwise.
     const double angle = (ranks.size() == 2 ? 3.14159265 : -1.57079633) + 6.28318531 * static_cast<double>(i) / count;
-    at[ranks[i]] = {half + radius * std::cos(angle), middle + radius * std::sin(angle)};
+    at[ranks[i]] = {half + radius * std::cos(angle), radius * std::sin(angle)};
+    top = std::min(top, at[ranks[i]].y);
+    bottom = std::max(bottom, at[ranks[i]].y);
   }
+  // The arrows of the outermost ranks bend out of the circle.
+  const double room = kNode + kMargin + (ranks.size() == 2 ? 6 : 0);
+  for (auto& [rank, point] : at) point.y += room - top;
+  const double height = bottom - top + 2 * room + (left_out > 0 ? 22 : 0);
   std::string svg = fmt::format(
       "<svg class=\"waits\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" height=\"{1:.0f}\" role=\"img\" "
       "aria-label=\"{2}\">\n",
