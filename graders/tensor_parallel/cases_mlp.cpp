@@ -45,24 +45,42 @@ LayerCall Mlp(CaseContext& t, const Sizes& sizes, bool fused, bool integers = tr
   const at::Tensor dy = call.dy[0];
   const at::Tensor weight1_HI = call.weights[0].full;
   const at::Tensor bias1_H = call.weights[1].full;
-  call.y_suspects = [=](int rank) -> std::vector<Suspect> {
-    const at::Tensor linear = at::linear(x, weight1_HI, bias1_H);
-    const at::Tensor h_Bh = Placement{-1}.PartOf(linear.relu(), ranks, rank);
-    const at::Tensor partial = h_Bh.mm(Placement{1}.PartOf(weight2_OH, ranks, rank).t());
-    const at::Tensor whole = at::linear(linear.relu(), weight2_OH);
-    return {{at::linear(linear, weight2_OH, bias2_O), "the ReLU between the layers is missing"},
-            {partial + bias2_O, "it is only this rank's summand; the ranks' must be added up"},
-            {whole, "the second bias is missing"},
-            {whole + bias2_O * ranks, fmt::format("the second bias was added {} times, once by every rank", ranks)}};
+  const auto second = [=](const at::Tensor& h) { return at::linear(h, weight2_OH, bias2_O); };
+  const auto first = [=] { return at::linear(x, weight1_HI, bias1_H); };
+  call.y_mistakes = [=](size_t, int rank) {
+    const auto partial = [=] {
+      const at::Tensor h_Bh = Placement{-1}.PartOf(first().relu(), ranks, rank);
+      return h_Bh.mm(Placement{1}.PartOf(weight2_OH, ranks, rank).t());
+    };
+    const auto whole = [=] { return at::linear(first().relu(), weight2_OH); };
+    Label label;
+    label.hypotheses = {
+        {"the ReLU between the layers is missing", [=] { return second(first()); }},
+        {"a ReLU stands behind the second layer, and none between the layers", [=] { return second(first()).relu(); }},
+        {"a ReLU stands behind the second layer too: the last layer has none",
+         [=] { return second(first().relu()).relu(); }},
+        {"it is only this rank's summand; the ranks' must be added up", [=] { return partial() + bias2_O; }},
+        {"it is only this rank's summand; the ranks' must be added up, and the bias too", partial},
+        {"the second bias is missing", whole},
+        {fmt::format("the second bias was added {} times, once by every rank", ranks),
+         [=] { return whole() + bias2_O * ranks; }},
+        {"the first bias is missing", [=] { return second(at::linear(x, weight1_HI).relu()); }}};
+    return label;
   };
-  call.dx_suspects = [=](int rank) -> std::vector<Suspect> {
-    const at::Tensor open_BH = (at::linear(x, weight1_HI, bias1_H) > 0).to(at::kDouble);
-    const at::Tensor dh_BH = dy.mm(weight2_OH) * open_BH;
-    const at::Tensor own = Placement{-1}.PartOf(dh_BH, ranks, rank).mm(Placement{0}.PartOf(weight1_HI, ranks, rank));
-    return {
-        {own,
-         "it is only what this rank's hidden features say about the input; the ranks' gradients must be added up (an "
-         "all-reduce in backward)"}};
+  call.dx_mistakes = [=](size_t, int rank) {
+    const auto own = [=](int r) {
+      const at::Tensor open_BH = (first() > 0).to(at::kDouble);
+      const at::Tensor dh_BH = dy.mm(weight2_OH) * open_BH;
+      return Placement{-1}.PartOf(dh_BH, ranks, r).mm(Placement{0}.PartOf(weight1_HI, ranks, r));
+    };
+    Label label;
+    label.hypotheses = {
+        {"it is only what this rank's hidden features say about the input; the ranks' gradients must be added "
+         "up (an all-reduce in backward)",
+         [=] { return own(rank); }},
+        {"the ReLU's backward is missing: gradients pass where the ReLU is shut",
+         [=] { return dy.mm(weight2_OH).mm(weight1_HI); }}};
+    return label;
   };
   return call;
 }

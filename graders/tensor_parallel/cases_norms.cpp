@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <memory>
 
 #include <fmt/format.h>
 
@@ -47,31 +50,55 @@ LayerCall LayerNorm(CaseContext& t, const Sizes& sizes) {
   const at::Tensor dy = call.dy[0];
   const at::Tensor gamma = call.weights[0].full;
   const at::Tensor beta = call.weights[1].full;
-  call.y_suspects = [=](int rank) -> std::vector<Suspect> {
-    const at::Tensor x_Bd = Placement{-1}.PartOf(x, ranks, rank);
-    const at::Tensor gamma_d = Placement{0}.PartOf(gamma, ranks, rank);
-    const at::Tensor beta_d = Placement{0}.PartOf(beta, ranks, rank);
-    const at::Tensor own = at::layer_norm(x_Bd, {x_Bd.size(-1)}, gamma_d, beta_d, kEps);
+  const auto part = [=](const at::Tensor& full, int rank) { return Placement{-1}.PartOf(full, ranks, rank); };
+  call.y_mistakes = [=](size_t, int rank) {
+    const auto with = [=](const at::Tensor& mean, const at::Tensor& var) {
+      return (part(x, rank) - mean) / (var + kEps).sqrt() * part(gamma, rank) + part(beta, rank);
+    };
     const at::Tensor mean = x.mean(-1, true);
-    const at::Tensor unbiased = (x_Bd - mean) / (x.var(-1, true, true) + kEps).sqrt() * gamma_d + beta_d;
-    const at::Tensor no_eps = (x_Bd - mean) / x.var(-1, false, true).sqrt() * gamma_d + beta_d;
-    return {{own, kOwnStatistics},
-            {unbiased, "the variance was divided by D - 1; a norm divides by D"},
-            {no_eps, "eps is missing under the root"}};
+    const at::Tensor var = x.var(-1, /*unbiased=*/false, true);
+    const auto affine = [=](const at::Tensor& normed) { return normed * part(gamma, rank) + part(beta, rank); };
+    Label label;
+    label.hypotheses = {
+        {kOwnStatistics,
+         [=] { return with(part(x, rank).mean(-1, true), part(x, rank).var(-1, /*unbiased=*/false, true)); }},
+        {"the variance is the mean of the ranks' variances, which forgets how far the ranks' means lie apart",
+         [=] {
+           at::Tensor m2 = at::zeros_like(var);
+           for (int r = 0; r < ranks; ++r) {
+             if (part(x, r).size(-1) > 0) m2 = m2 + part(x, r).var(-1, false, true) * part(x, r).size(-1);
+           }
+           return with(mean, m2 / x.size(-1));
+         }},
+        {"the variance was divided by D - 1; a norm divides by D", [=] { return with(mean, x.var(-1, true, true)); }},
+        {"eps is missing under the root", [=] { return affine((part(x, rank) - mean) / var.sqrt()); }},
+        {"eps stands behind the root: it belongs under it",
+         [=] { return affine((part(x, rank) - mean) / (var.sqrt() + kEps)); }},
+        {"the bias is missing", [=] { return with(mean, var) - part(beta, rank); }},
+        {"the weight is missing", [=] { return (part(x, rank) - mean) / (var + kEps).sqrt() + part(beta, rank); }}};
+    return label;
   };
-  call.dx_suspects = [=](int rank) -> std::vector<Suspect> {
+  call.dx_mistakes = [=](size_t, int rank) {
     const at::Tensor rstd = (x.var(-1, false, true) + kEps).rsqrt();
     const at::Tensor normed = (x - x.mean(-1, true)) * rstd;
     const at::Tensor g = dy * gamma;
-    const auto part = [=](const at::Tensor& full) { return Placement{-1}.PartOf(full, ranks, rank); };
-    const double features = static_cast<double>(x.size(-1));
-    const at::Tensor own =
-        rstd * (part(g) - part(g).sum(-1, true) / features - part(normed) * part(g * normed).sum(-1, true) / features);
-    return {
-        {own,
-         "the sums over the features are this rank's own; every rank's output depends on the mean and the variance, so "
-         "their gradients must be added up (an all-reduce of two numbers a row)"},
-        {rstd * part(g), "it misses that the mean and the variance depend on the input too"}};
+    const auto from = [=](const at::Tensor& sum_of_g, const at::Tensor& sum_of_both, int64_t count) {
+      return rstd * (part(g, rank) - sum_of_g / count - part(normed, rank) * sum_of_both / count);
+    };
+    const int64_t mine = part(x, rank).size(-1);
+    Label label;
+    label.hypotheses = {
+        {"the sums over the features are this rank's own; every rank's output depends on the mean and the variance, so "
+         "their gradients must be added up (an all-reduce of two numbers a row)",
+         [=] { return from(part(g, rank).sum(-1, true), part(g * normed, rank).sum(-1, true), x.size(-1)); }},
+        {"it misses that the mean and the variance depend on the input too", [=] { return rstd * part(g, rank); }},
+        {"the sums over all features are divided by this rank's d features, and not by D",
+         [=] { return from(g.sum(-1, true), (g * normed).sum(-1, true), mine); }},
+        {"the sums over the features are this rank's own, divided by this rank's d features: its gradients must be "
+         "added up "
+         "over the ranks, and divided by D",
+         [=] { return from(part(g, rank).sum(-1, true), part(g * normed, rank).sum(-1, true), mine); }}};
+    return label;
   };
   return call;
 }
@@ -88,15 +115,95 @@ LayerCall RmsNorm(CaseContext& t, const Sizes& sizes) {
   const int ranks = t.ranks();
   const at::Tensor x = call.x[0];
   const at::Tensor gamma = call.weights[0].full;
-  call.y_suspects = [=](int rank) -> std::vector<Suspect> {
-    const at::Tensor x_Bd = Placement{-1}.PartOf(x, ranks, rank);
-    const at::Tensor gamma_d = Placement{0}.PartOf(gamma, ranks, rank);
-    const auto with = [&](const at::Tensor& mean_square) { return x_Bd * (mean_square + kEps).rsqrt() * gamma_d; };
-    return {{with(x_Bd.square().mean(-1, true)), kOwnStatistics},
-            {with(x.square().sum(-1, true)), "the sum of squares is not divided by D"}};
+  const at::Tensor dy = call.dy[0];
+  const auto part = [=](const at::Tensor& full, int rank) { return Placement{-1}.PartOf(full, ranks, rank); };
+  call.y_mistakes = [=](size_t, int rank) {
+    const auto with = [=](const at::Tensor& mean_square) {
+      return part(x, rank) * (mean_square + kEps).rsqrt() * part(gamma, rank);
+    };
+    const auto sum = [=] { return x.square().sum(-1, true); };
+    Label label;
+    label.hypotheses = {{kOwnStatistics, [=] { return with(part(x, rank).square().mean(-1, true)); }},
+                        {"the sum of squares is not divided by D", [=] { return with(sum()); }},
+                        {"the sum of squares is divided by this rank's d features, and not by D",
+                         [=] { return with(sum() / part(x, rank).size(-1)); }},
+                        {"the sum of squares is this rank's own, divided by D",
+                         [=] { return with(part(x, rank).square().sum(-1, true) / x.size(-1)); }},
+                        {"eps stands behind the root: it belongs under it", [=] {
+                           return part(x, rank) / (x.square().mean(-1, true).sqrt() + kEps) * part(gamma, rank);
+                         }}};
+    return label;
   };
-  call.dx_suspects = nullptr;
+  call.dx_mistakes = [=](size_t, int rank) {
+    const at::Tensor rstd = (x.square().mean(-1, true) + kEps).rsqrt();
+    const at::Tensor normed = x * rstd;
+    const at::Tensor g = dy * gamma;
+    const auto from = [=](const at::Tensor& sum, int64_t count) {
+      return rstd * (part(g, rank) - part(normed, rank) * sum / count);
+    };
+    const auto own = [=] { return part(g * normed, rank).sum(-1, true); };
+    Label label;
+    label.hypotheses = {
+        {"the sum over the features is this rank's own; every rank's output depends on the mean square, so its "
+         "gradient must "
+         "be added up (an all-reduce of one number a row)",
+         [=] { return from(own(), x.size(-1)); }},
+        {"it misses that the mean square depends on the input too", [=] { return rstd * part(g, rank); }},
+        {"the sum over all features is divided by this rank's d features, and not by D",
+         [=] { return from((g * normed).sum(-1, true), part(x, rank).size(-1)); }}};
+    return label;
+  };
   return call;
+}
+
+constexpr int kTrainingSteps = 2;
+
+// [channels, values]: everything that one channel's statistics are made of.
+at::Tensor ByChannel(const at::Tensor& x) { return x.transpose(0, 1).flatten(1); }
+
+// A running statistic after the training steps.
+at::Tensor Tracked(const at::Tensor& initial, double weight_of_newest,
+                   const std::function<at::Tensor(int step)>& newest) {
+  at::Tensor value = initial;
+  for (int step = 0; step < kTrainingSteps; ++step) {
+    value = value * (1 - weight_of_newest) + newest(step) * weight_of_newest;
+  }
+  return value;
+}
+
+// What a running statistic may be. `of`: what a rank's statistics are made of, [channels, values] a step; `own`: of the
+// rank's own values.
+std::vector<Hypothesis> BufferMistakes(const std::string& name, const std::function<at::Tensor(int step)>& of,
+                                       const std::function<at::Tensor(int step)>& own) {
+  const bool mean = name == "running_mean";
+  if (!mean && name != "running_var") return {};
+  const auto statistic = [=](const at::Tensor& values) {
+    return mean ? values.mean(1) : values.var(1, /*unbiased=*/true);
+  };
+  const auto initial = [=] {
+    return mean ? at::zeros({of(0).size(0)}, at::kDouble) : at::ones({of(0).size(0)}, at::kDouble);
+  };
+  std::vector<Hypothesis> all = {
+      {"momentum is the weight of the newest batch, and here it is the weight of what was before",
+       [=] { return Tracked(initial(), 1 - kMomentum, [=](int step) { return statistic(of(step)); }); }},
+      {"it holds the statistics of the newest batch alone", [=] { return statistic(of(kTrainingSteps - 1)); }},
+      {"it is never updated", initial},
+      {"it holds the statistics of this rank's own samples: those of all ranks' are meant", [=] {
+         return own ? Tracked(initial(), kMomentum, [=](int step) { return statistic(own(step)); }) : at::Tensor();
+       }}};
+  if (!mean) {
+    const std::string meaning =
+        "the running variance is not multiplied by N / (N - 1): the running variance is the unbiased one, N being the "
+        "values of "
+        "a channel on all ranks";
+    all.push_back(
+        {meaning, [=] { return Tracked(initial(), kMomentum, [=](int step) { return of(step).var(1, false); }); }});
+    all.push_back({"it holds the statistics of this rank's own samples, and its variance is the biased one", [=] {
+                     return own ? Tracked(initial(), kMomentum, [=](int step) { return own(step).var(1, false); })
+                                : at::Tensor();
+                   }});
+  }
+  return all;
 }
 
 // BatchNorm in one process: two batches in training and one in evaluation.
@@ -114,32 +221,20 @@ LayerCall BatchNorm(CaseContext& t, const std::string& function, const std::vect
     int steps = 0;
     at::Tensor mean;
     at::Tensor var;
-    at::Tensor biased_var;  // what comes out when the variance is not multiplied by N / (N - 1)
   };
   auto state = std::make_shared<State>();
   state->mean = at::zeros({channels}, at::kDouble);
   state->var = at::ones({channels}, at::kDouble);
-  state->biased_var = at::ones({channels}, at::kDouble);
   call.oracle = [state](const Weights& weights, const at::Tensor& x) {
-    const bool training = state->steps++ < 2;
-    if (training) {
-      const at::Tensor values = x.detach().transpose(0, 1).flatten(1);
-      state->biased_var = state->biased_var * (1 - kMomentum) + values.var(1, /*unbiased=*/false) * kMomentum;
-    }
+    const bool training = state->steps++ < kTrainingSteps;
     return at::batch_norm(x, weights.at("weight"), weights.at("bias"), state->mean, state->var, training, kMomentum,
                           kEps,
                           /*cudnn_enabled=*/false);
   };
-  call.buffer_suspects = [state](const std::string& name) -> std::vector<Suspect> {
-    if (name != "running_var") return {};
-    return {{state->biased_var,
-             "the running variance is the unbiased one: N / (N - 1) times the variance, N being the "
-             "values of a channel on all ranks"}};
-  };
   call.buffers = [state] {
     return std::vector<Weight>{{"running_mean", state->mean, {}},
                                {"running_var", state->var, {}},
-                               {"num_batches_tracked", at::scalar_tensor(2, at::kLong), {}}};
+                               {"num_batches_tracked", at::scalar_tensor(kTrainingSteps, at::kLong), {}}};
   };
   call.weights = {{"weight", t.Normal({channels}) + 2, {}}, {"bias", t.Normal({channels}), {}}};
   return call;
@@ -157,6 +252,32 @@ LayerCall FeatureBatchNorm(CaseContext& t, const std::vector<int64_t>& shape) {
     buffers[1].placement = {0};
     return buffers;
   };
+  const int ranks = t.ranks();
+  const std::vector<at::Tensor> x = call.x;
+  call.buffer_mistakes = [=](const std::string& name, int rank) {
+    return BufferMistakes(
+        name, [=](int step) { return ByChannel(Placement{1}.PartOf(x[static_cast<size_t>(step)], ranks, rank)); },
+        nullptr);
+  };
+  const at::Tensor gamma = call.weights[0].full;
+  const at::Tensor beta = call.weights[1].full;
+  call.y_mistakes = [=](size_t step, int rank) {
+    const auto part = [=](const at::Tensor& full, int64_t dim) { return Placement{dim}.PartOf(full, ranks, rank); };
+    const auto with = [=](const at::Tensor& mean, const at::Tensor& var) {
+      return at::batch_norm(part(x[step], 1), part(gamma, 0), part(beta, 0), mean, var, /*training=*/false, 0, kEps,
+                            false);
+    };
+    const auto values = [=] { return ByChannel(part(x[step], 1)); };
+    Label label;
+    if (step < kTrainingSteps) {
+      label.hypotheses = {{"the variance is divided by n - 1: a norm divides by n",
+                           [=] { return with(values().mean(1), values().var(1, true)); }}};
+    } else {
+      label.hypotheses = {{"these are the batch's statistics: in evaluation the running statistics belong",
+                           [=] { return with(values().mean(1), values().var(1, false)); }}};
+    }
+    return label;
+  };
   return call;
 }
 
@@ -170,36 +291,109 @@ LayerCall SampleBatchNorm(CaseContext& t, const std::vector<int64_t>& shape, con
   call.gradients_of_own_rows = true;
 
   const int ranks = t.ranks();
-  const at::Tensor x = call.x[0];
+  const std::vector<at::Tensor> xs = call.x;
+  const std::vector<at::Tensor> dys = call.dy;
   const at::Tensor gamma = call.weights[0].full;
   const at::Tensor beta = call.weights[1].full;
-  call.y_suspects = [=](int rank) -> std::vector<Suspect> {
-    const auto rows = [&](int r) { return Placement{0, counts}.PartOf(x, ranks, r).transpose(0, 1).flatten(1); };
-    std::vector<at::Tensor> means;
-    std::vector<at::Tensor> vars;
-    for (int r = 0; r < ranks; ++r) {
-      if (rows(r).size(1) == 0) continue;
-      means.push_back(rows(r).mean(1));
-      vars.push_back(rows(r).var(1, false));
-    }
-    const at::Tensor own_x = Placement{0, counts}.PartOf(x, ranks, rank);
-    const auto with = [&](const at::Tensor& mean, const at::Tensor& var) {
-      return at::batch_norm(own_x, gamma, beta, mean, var, /*training=*/false, 0, kEps, false);
+  const auto part = [=](const at::Tensor& full, int rank) { return Placement{0, counts}.PartOf(full, ranks, rank); };
+  call.buffer_mistakes = [=](const std::string& name, int rank) {
+    const auto x = [=](int step) { return xs[static_cast<size_t>(step)]; };
+    return BufferMistakes(
+        name, [=](int step) { return ByChannel(x(step)); }, [=](int step) { return ByChannel(part(x(step), rank)); });
+  };
+  call.y_mistakes = [=](size_t step, int rank) {
+    const at::Tensor x = xs[step];
+    const auto with = [=](const at::Tensor& mean, const at::Tensor& var) {
+      return at::batch_norm(part(x, rank), gamma, beta, mean, var, /*training=*/false, 0, kEps, false);
     };
-    std::vector<Suspect> suspects;
-    if (rows(rank).size(1) > 0)
-      suspects.push_back({with(rows(rank).mean(1), rows(rank).var(1, false)), kOwnStatistics});
-    const at::Tensor mean_of_means = at::stack(means).mean(0);
-    const at::Tensor mean_of_vars = at::stack(vars).mean(0);
-    const at::Tensor all = x.transpose(0, 1).flatten(1);
-    suspects.push_back(
-        {with(mean_of_means, mean_of_vars),
-         "the ranks' means and variances were averaged; they have different numbers of samples, and their "
-         "means lie apart (merge the moments by their counts)"});
-    suspects.push_back(
-        {with(all.mean(1), mean_of_vars),
-         "the variance is the mean of the ranks' variances, which forgets how far their means lie apart"});
-    return suspects;
+    const auto rows = [=](int r) { return ByChannel(part(x, r)); };
+    const auto all = [=] { return ByChannel(x); };
+    // Of the ranks that have samples, their own statistics: [ranks, channels].
+    const auto each = [=](const std::function<at::Tensor(const at::Tensor&)>& statistic) {
+      std::vector<at::Tensor> values;
+      for (int r = 0; r < ranks; ++r) {
+        if (rows(r).size(1) > 0) values.push_back(statistic(rows(r)));
+      }
+      return at::stack(values);
+    };
+    const auto mean_of = [](const at::Tensor& values) { return values.mean(1); };
+    const auto var_of = [](const at::Tensor& values) { return values.var(1, false); };
+    const auto m2_of = [](const at::Tensor& values) { return values.var(1, false) * values.size(1); };
+    Label label;
+    if (step >= kTrainingSteps) {
+      label.hypotheses = {
+          {"these are the batch's statistics: in evaluation the running statistics belong",
+           [=] { return with(mean_of(all()), var_of(all())); }},
+          {"these are the statistics of this rank's own samples: in evaluation the running statistics belong",
+           [=] { return with(mean_of(rows(rank)), var_of(rows(rank))); }}};
+      return label;
+    }
+    const std::string alike = "the merge counted every rank alike, whatever its number of samples";
+    label.hypotheses = {
+        {kOwnStatistics, [=] { return with(mean_of(rows(rank)), var_of(rows(rank))); }},
+        {"the ranks' means and variances were averaged; they have different numbers of samples, and their "
+         "means lie apart (merge the moments by their counts)",
+         [=] { return with(each(mean_of).mean(0), each(var_of).mean(0)); }},
+        {"the variance is the mean of the ranks' variances, which forgets how far their means lie apart",
+         [=] { return with(mean_of(all()), each(var_of).mean(0)); }},
+        {"the variance is the mean of the ranks' variances by their counts, which forgets how far their means lie "
+         "apart",
+         [=] { return with(mean_of(all()), each(m2_of).sum(0) / all().size(1)); }},
+        {alike,
+         [=] {
+           const at::Tensor mean = each(mean_of).mean(0);
+           return with(mean, each(var_of).mean(0) + (each(mean_of) - mean).square().mean(0));
+         }},
+        {alike,
+         [=] {  // with the rank's own count for all of them
+           const at::Tensor mean = each(mean_of).mean(0);
+           const auto own = static_cast<double>(rows(rank).size(1));
+           const at::Tensor m2 = each(m2_of).sum(0) + own * (each(mean_of) - mean).square().sum(0);
+           return with(mean, m2 / (own * ranks));
+         }},
+        {"samples are counted, and not values: an image has H*W values a channel",
+         [=] {
+           at::Tensor m2 = each(m2_of).sum(0);
+           for (int r = 0; r < ranks; ++r) {
+             if (counts[static_cast<size_t>(r)] == 0) continue;
+             m2 = m2 +
+                  static_cast<double>(counts[static_cast<size_t>(r)]) * (mean_of(rows(r)) - mean_of(all())).square();
+           }
+           return with(mean_of(all()), m2 / x.size(0));
+         }},
+        {"the variance is divided by n - 1: a norm divides by n",
+         [=] { return with(mean_of(all()), all().var(1, true)); }}};
+    return label;
+  };
+  call.dx_mistakes = [=](size_t step, int rank) {
+    Label label;
+    if (step >= kTrainingSteps) return label;
+    const at::Tensor x = xs[step];
+    std::vector<int64_t> over{0};
+    for (int64_t dim = 2; dim < x.dim(); ++dim) over.push_back(dim);
+    std::vector<int64_t> shape(static_cast<size_t>(x.dim()), 1);
+    shape[1] = gamma.size(0);
+    const at::Tensor rstd = (ByChannel(x).var(1, false) + kEps).rsqrt().view(shape);
+    const at::Tensor normed = (x - ByChannel(x).mean(1).view(shape)) * rstd;
+    const at::Tensor g = dys[step] * gamma.view(shape);
+    const auto from = [=](const at::Tensor& g_of, const at::Tensor& both_of, int64_t count) {
+      return rstd *
+             (part(g, rank) - g_of.sum(over, true) / count - part(normed, rank) * both_of.sum(over, true) / count);
+    };
+    const int64_t values = ByChannel(x).size(1);
+    const int64_t mine = ByChannel(part(x, rank)).size(1);
+    label.hypotheses = {
+        {"the sums over the samples are this rank's own; every rank's output depends on the mean and the variance, so "
+         "their gradients must be added up (an all-reduce of 2C numbers)",
+         [=] { return from(part(g, rank), part(g * normed, rank), values); }},
+        {"the sums over the samples are this rank's own, and divided by their number: their gradients must be added up "
+         "over the "
+         "ranks",
+         [=] { return from(part(g, rank), part(g * normed, rank), mine); }},
+        {"the sums over all samples are divided by this rank's number of values, and not by all ranks'",
+         [=] { return from(g, g * normed, mine); }},
+        {"it misses that the mean and the variance depend on the input too", [=] { return rstd * part(g, rank); }}};
+    return label;
   };
   return call;
 }
@@ -226,6 +420,48 @@ void ExpectAll(CaseContext& t, LayerCalls& calls, bool values, bool gradients) {
 }
 
 std::vector<Collective> Nothing(int) { return {}; }
+
+// What merged moments may be. x [sets, values], the parts one behind the other.
+class MomentMistakes {
+ public:
+  MomentMistakes(const at::Tensor& x, const std::vector<int64_t>& counts)
+      : mean_(x.size(1) > 0 ? x.mean(1) : x.sum(1)) {
+    for (const at::Tensor& part : x.split_with_sizes(counts, 1)) {
+      if (part.size(1) > 0) parts_.push_back(part);
+    }
+  }
+
+  std::vector<Hypothesis> OfMean() const {
+    return {{"it is the mean of the parts' means, not weighted by their counts",
+             [=] { return parts_.empty() ? at::Tensor() : at::stack(Means()).mean(0); }},
+            {"it is the sum of the parts' means",
+             [=] { return parts_.empty() ? at::Tensor() : at::stack(Means()).sum(0); }}};
+  }
+  std::vector<Hypothesis> OfM2() const {
+    return {{"it forgets how far the parts' means lie apart: sum n_t (mean_t - mean)^2 is missing",
+             [=] { return Within(); }},
+            {"the squares (mean_t - mean)^2 are not weighted: each counts n_t times", [=] {
+               at::Tensor m2 = Within();
+               for (const at::Tensor& mean : Means()) m2 = m2 + (mean - mean_).square();
+               return m2;
+             }}};
+  }
+
+ private:
+  std::vector<at::Tensor> Means() const {
+    std::vector<at::Tensor> means;
+    for (const at::Tensor& part : parts_) means.push_back(part.mean(1));
+    return means;
+  }
+  at::Tensor Within() const {
+    at::Tensor m2 = at::zeros_like(mean_);
+    for (const at::Tensor& part : parts_) m2 = m2 + (part - part.mean(1, true)).square().sum(1);
+    return m2;
+  }
+
+  at::Tensor mean_;
+  std::vector<at::Tensor> parts_;
+};
 
 }  // namespace
 
@@ -276,8 +512,19 @@ SHARDLAB_CASE(norms, merge_moments, kValue, {1}) {
     t.Expect(run.Number(0, i + ".count") == static_cast<double>(x.size(1)),
              fmt::format("the count of {} is {}, expected {}", calls[c].what, run.Number(0, i + ".count"), x.size(1)));
     if (calls[c].dtype == at::kDouble) {
-      t.ExpectClose(run, 0, i + ".mean", mean, {"the mean of " + calls[c].what, {}}, /*scale=*/1);
-      t.ExpectClose(run, 0, i + ".m2", m2, {"m2 of " + calls[c].what, {}}, /*scale=*/1);
+      const MomentMistakes mistakes(x, calls[c].counts);
+      Label of_mean{"the mean of " + calls[c].what};
+      of_mean.hypotheses = mistakes.OfMean();
+      t.ExpectClose(run, 0, i + ".mean", mean, of_mean, /*scale=*/1);
+      Label of_m2{"m2 of " + calls[c].what};
+      of_m2.hypotheses = mistakes.OfM2();
+      t.ExpectClose(run, 0, i + ".m2", m2, of_m2, /*scale=*/1);
+      if (std::count(calls[c].counts.begin(), calls[c].counts.end(), 0) > 0) {
+        t.Expect(!run.Output(0, i + ".mean").isnan().any().item<bool>(),
+                 fmt::format(
+                     "the mean of {} is NaN: 0 * NaN is NaN, so a part of count 0 is left out and not multiplied by 0",
+                     calls[c].what));
+      }
       continue;
     }
     const at::Tensor got = run.Output(0, i + ".m2");
@@ -386,8 +633,8 @@ SHARDLAB_CASE(norms, layer_norm_awkward_inputs, kRobustness, {1, 2, 4}) {
     deeper.what += ", as [2, 2, features]";
     deeper.x = {call.x[0].view({2, 2, 7})};
     deeper.dy = {call.dy[0].view({2, 2, 7})};
-    deeper.y_suspects = nullptr;
-    deeper.dx_suspects = nullptr;
+    deeper.y_mistakes = nullptr;
+    deeper.dx_mistakes = nullptr;
     calls.Add(deeper);
     call.what += ", without autograd";
     call.dy = {at::Tensor()};

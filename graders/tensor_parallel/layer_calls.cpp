@@ -23,35 +23,14 @@ Range RangeOf(const Placement& placement, const at::Tensor& full, int ranks, int
   return range;
 }
 
-// As near as any correct program comes, and far nearer than any of the suspects to another.
-bool Same(const at::Tensor& a, const at::Tensor& b, double scale = 0) {
-  if (!a.defined() || !b.defined() || a.sizes() != b.sizes()) return false;
-  if (a.numel() == 0) return true;
-  const at::Tensor a64 = a.to(at::kDouble);
-  const at::Tensor b64 = b.to(at::kDouble);
-  return (a64 - b64).norm().item().toDouble() <= 1e-10 * std::max(b64.norm().item().toDouble(), 1e-3 * scale);
-}
-
-std::string Element(const at::Tensor& tensor, int64_t index) {
-  return fmt::format("{:.6g}", tensor.reshape({-1})[index].item().toDouble());
-}
-
-// ", at [0, 2] 3 is expected and 6 came": the first element that differs much.
-std::string FirstDifference(const at::Tensor& got, const at::Tensor& expected) {
-  const at::Tensor difference = (got.to(at::kDouble) - expected.to(at::kDouble)).abs().reshape({-1});
-  const double limit = 1e-9 * std::max(1.0, expected.to(at::kDouble).abs().max().item().toDouble());
-  const auto shape = expected.sizes().vec();
-  for (int64_t i = 0; i < difference.size(0); ++i) {
-    if (difference[i].item().toDouble() <= limit) continue;
-    std::vector<int64_t> index(shape.size());
-    int64_t rest = i;
-    for (size_t d = shape.size(); d-- > 0;) {
-      index[d] = rest % shape[d];
-      rest /= shape[d];
-    }
-    return fmt::format(", at {} {} is expected and {} came", ShapeName(index), Element(expected, i), Element(got, i));
+// The parameters that call `i` handed back on a rank: "`fc1.weight`, `fc1.bias`".
+std::string ParametersThere(const Run& run, int rank, const std::string& i) {
+  std::vector<std::string> names;
+  const std::string prefix = i + ".param.";
+  for (const auto& [name, frame] : run.outcome.ranks[static_cast<size_t>(rank)].outputs) {
+    if (name.rfind(prefix, 0) == 0) names.push_back("`" + name.substr(prefix.size()) + "`");
   }
-  return "";
+  return names.empty() ? "it registers none (register_parameter)" : fmt::format("it has {}", fmt::join(names, ", "));
 }
 
 }  // namespace
@@ -136,55 +115,25 @@ Run LayerCalls::Launch(CaseContext& t) {
   return t.Launch(spec);
 }
 
-void LayerCalls::Compare(CaseContext& t, const Run& run, int rank, const std::string& output, const std::string& what,
-                         const at::Tensor& full, const Placement& placement, bool exact, double scale,
-                         const std::function<std::vector<Suspect>(int)>& suspects) const {
+void LayerCalls::Compare(CaseContext& t, const Run& run, int rank, const std::string& output, const at::Tensor& full,
+                         const Placement& placement, bool exact, double scale, Label label) const {
   const at::Tensor expected = placement.PartOf(full, ranks_, rank);
-  const at::Tensor got = run.Output(rank, output);
-  const auto fail = [&](const std::string& meaning) {
-    const bool comparable = got.defined() && got.sizes() == expected.sizes() && got.numel() > 0;
-    t.Fail(fmt::format("{} on rank {} of {} is wrong: {}{}", what, rank, ranks_, meaning,
-                       comparable ? FirstDifference(got, expected) : ""));
-  };
-  if (!got.defined()) {
-    t.Fail(fmt::format("{} on rank {} of {} is missing: expected {}", what, rank, ranks_,
-                       ShapeName(expected.sizes().vec())));
+  label.offset = placement.OffsetOf(full, ranks_, rank);
+  if (!placement.IsWhole()) {
+    for (int r = 0; r < ranks_; ++r) label.of_ranks.push_back(placement.PartOf(full, ranks_, r));
+    const int64_t cut = Cut(placement, full);
+    for (int64_t other = 0; full.dim() == 2 && other < 2; ++other) {
+      if (other == cut) continue;
+      label.hypotheses.push_back({"it is cut along the other dimension",
+                                  [=, ranks = ranks_] { return Placement{other}.PartOf(full, ranks, rank); }});
+    }
+  } else {
+    for (int64_t dim = 0; dim < full.dim() && ranks_ > 1; ++dim) {
+      label.hypotheses.push_back(
+          {fmt::format("it is this rank's part along dimension {}: the parts must be gathered", dim),
+           [=, ranks = ranks_] { return Placement{dim}.PartOf(full, ranks, rank); }});
+    }
   }
-  if (got.sizes() != expected.sizes()) {
-    if (!placement.IsWhole() && got.sizes() == full.sizes()) {
-      fail(fmt::format("it is the whole, {}; this rank's part is {}", ShapeName(full.sizes().vec()),
-                       ShapeName(expected.sizes().vec())));
-    }
-    if (!placement.IsWhole() && placement.sizes.empty()) {
-      fail(
-          fmt::format("its shape is {}, and this rank's part of {} is {} (SplitRange gives the first n % T ranks one "
-                      "more; LibTorch's chunk divides differently)",
-                      ShapeName(got.sizes().vec()), ShapeName(full.sizes().vec()), ShapeName(expected.sizes().vec())));
-    }
-  } else if (!Same(got, expected, scale)) {
-    if (suspects) {
-      for (const Suspect& suspect : suspects(rank)) {
-        if (suspect.value.defined() && !Same(suspect.value, expected) && Same(got, suspect.value))
-          fail(suspect.meaning);
-      }
-    }
-    if (!placement.IsWhole()) {
-      for (int other = 0; other < ranks_; ++other) {
-        if (other != rank && Same(got, placement.PartOf(full, ranks_, other))) {
-          fail(fmt::format("it is rank {}'s part", other));
-        }
-      }
-    }
-    if (ranks_ > 1 && Same(got, expected * ranks_)) {
-      fail(fmt::format("it is {} times as large, the number of ranks: something that every rank has whole is summed",
-                       ranks_));
-    }
-    if (ranks_ > 1 && Same(got, expected / ranks_)) {
-      fail(fmt::format("it is 1/{} of it: a mean over the ranks where the sum belongs", ranks_));
-    }
-    if (got.count_nonzero().item().toLong() == 0) fail("it is zero");
-  }
-  const Label label{what, placement.OffsetOf(full, ranks_, rank)};
   if (exact) {
     t.ExpectEqual(run, rank, output, expected, label);
   } else {
@@ -206,8 +155,10 @@ void LayerCalls::ExpectShards(CaseContext& t, const Run& run) const {
                    fmt::format("{}: there is a parameter `{}` although none was given", call.what, weight.name));
           continue;
         }
-        Compare(t, run, rank, name, fmt::format("parameter `{}` of {}", weight.name, call.what), weight.full,
-                weight.placement, /*exact=*/true, 0, nullptr);
+        const std::string what = fmt::format("parameter `{}` of {}", weight.name, call.what);
+        t.Expect(run.Output(rank, name).defined(),
+                 fmt::format("{} is missing on rank {}: {}", what, rank, ParametersThere(run, rank, i)));
+        Compare(t, run, rank, name, weight.full, weight.placement, /*exact=*/true, 0, {what});
       }
       for (const auto& [name, frame] : run.outcome.ranks[static_cast<size_t>(rank)].outputs) {
         if (name.rfind(i + ".param.", 0) == 0 && known.count(name) == 0) {
@@ -223,14 +174,11 @@ void LayerCalls::ExpectBuffers(CaseContext& t, const Run& run, size_t c) const {
   const LayerCall& call = calls_[c];
   const std::string i = std::to_string(c);
   for (const Weight& buffer : references_[c].buffers) {
-    const auto suspects = [&](int rank) {
-      std::vector<Suspect> parts = call.buffer_suspects ? call.buffer_suspects(buffer.name) : std::vector<Suspect>{};
-      for (Suspect& suspect : parts) suspect.value = buffer.placement.PartOf(suspect.value, ranks_, rank);
-      return parts;
-    };
     for (int rank = 0; rank < ranks_; ++rank) {
-      Compare(t, run, rank, i + ".buffer." + buffer.name, fmt::format("buffer `{}` of {}", buffer.name, call.what),
-              buffer.full, buffer.placement, call.exact || !buffer.full.is_floating_point(), 0, suspects);
+      Label label{fmt::format("buffer `{}` of {}", buffer.name, call.what)};
+      if (call.buffer_mistakes) label.hypotheses = call.buffer_mistakes(buffer.name, rank);
+      Compare(t, run, rank, i + ".buffer." + buffer.name, buffer.full, buffer.placement,
+              call.exact || !buffer.full.is_floating_point(), 0, label);
     }
   }
 }
@@ -247,8 +195,9 @@ void LayerCalls::ExpectOutputs(CaseContext& t, const Run& run) const {
       for (int rank = 0; rank < ranks_; ++rank) {
         t.Expect(run.Number(rank, i + ".input_changed" + s) == 0,
                  fmt::format("{}: forward changed its input on rank {}; work on a copy", call.what, rank));
-        Compare(t, run, rank, i + ".y" + s, fmt::format("the output of {}{}", call.what, in_step),
-                references_[c].y[step], call.output, call.exact, 0, step == 0 ? call.y_suspects : nullptr);
+        Label label = call.y_mistakes ? call.y_mistakes(step, rank) : Label{};
+        label.what = fmt::format("the output of {}{}", call.what, in_step);
+        Compare(t, run, rank, i + ".y" + s, references_[c].y[step], call.output, call.exact, 0, label);
       }
     }
   }
@@ -271,27 +220,50 @@ void LayerCalls::ExpectGradients(CaseContext& t, const Run& run) const {
 
       for (int rank = 0; rank < ranks_; ++rank) {
         if (call.params.value("input_needs_gradient", true)) {
-          Compare(t, run, rank, i + ".dx" + s, "the gradient of the input of " + call.what, reference.dx[step],
-                  call.input, call.exact, scale, step == 0 ? call.dx_suspects : nullptr);
+          Label label = call.dx_mistakes ? call.dx_mistakes(step, rank) : Label{};
+          label.what = "the gradient of the input of " + call.what;
+          Compare(t, run, rank, i + ".dx" + s, reference.dx[step], call.input, call.exact, scale, label);
         }
         for (const Weight& weight : call.weights) {
-          if (!weight.full.defined()) continue;
-          const std::string output = i + ".grad" + s + "." + weight.name;
-          const at::Tensor& full = reference.gradients_on_rank[step][static_cast<size_t>(rank)].at(weight.name);
-          // Nothing of a parameter without elements is used, and LibTorch may leave such a gradient undefined.
-          if (weight.placement.PartOf(full, ranks_, rank).numel() == 0 && !run.Output(rank, output).defined()) continue;
-          Compare(t, run, rank, output, fmt::format("the gradient of `{}` of {}", weight.name, call.what), full,
-                  weight.placement, call.exact, scale, nullptr);
-          if (weight.placement.IsWhole() && !call.gradients_of_own_rows) {
-            t.Expect(
-                at::equal(run.Output(rank, output), run.Output(0, output)),
-                fmt::format("the gradient of the replicated `{}` of {} has other bits on rank {} than on rank 0: the "
-                            "replicas will drift apart",
-                            weight.name, call.what, rank));
-          }
+          if (weight.full.defined()) ExpectGradient(t, run, c, step, rank, weight, scale);
         }
       }
     }
+  }
+}
+
+void LayerCalls::ExpectGradient(CaseContext& t, const Run& run, size_t c, size_t step, int rank, const Weight& weight,
+                                double scale) const {
+  const LayerCall& call = calls_[c];
+  const std::string output = fmt::format("{}.grad{}.{}", c, step, weight.name);
+  const std::vector<Weights>& on_rank = references_[c].gradients_on_rank[step];
+  const at::Tensor& full = on_rank[static_cast<size_t>(rank)].at(weight.name);
+  // Nothing of a parameter without elements is used, and LibTorch may leave such a gradient undefined.
+  if (weight.placement.PartOf(full, ranks_, rank).numel() == 0 && !run.Output(rank, output).defined()) return;
+  Label label{fmt::format("the gradient of `{}` of {}", weight.name, call.what)};
+  t.Expect(run.Output(rank, output).defined(),
+           fmt::format(
+               "{} on rank {} is missing: for autograd the parameter takes no part in the output. A collective of the "
+               "communicator's own, or a detached copy, ends the graph; CopyToShards, ReduceFromShards and "
+               "GatherFromShards are part of it",
+               label.what, rank));
+  if (call.gradients_of_own_rows) {
+    label.hypotheses.push_back(
+        {"it is the gradient of the samples of all ranks: each rank's own rows are meant, and whoever "
+         "averages gradients later adds them up",
+         [&on_rank, name = weight.name] {
+           at::Tensor sum = at::zeros_like(on_rank[0].at(name));
+           for (const Weights& one : on_rank) sum = sum + one.at(name);
+           return sum;
+         }});
+  }
+  Compare(t, run, rank, output, full, weight.placement, call.exact, scale, label);
+  if (weight.placement.IsWhole() && !call.gradients_of_own_rows && run.Output(rank, output).defined() &&
+      run.Output(0, output).defined()) {
+    t.Expect(at::equal(run.Output(rank, output), run.Output(0, output)),
+             fmt::format(
+                 "{} has other bits on rank {} than on rank 0 although it is replicated: the replicas will drift apart",
+                 label.what, rank));
   }
 }
 

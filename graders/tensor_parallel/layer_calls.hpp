@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include "shardlab/grade/hypotheses.hpp"
 #include "shardlab/grade/referee.hpp"
 
 /// \file
@@ -40,11 +41,9 @@ struct Weight {
 /// Weights by name, as the oracle wants them.
 using Weights = std::map<std::string, at::Tensor>;
 
-/// What a wrong result may be, and what it then says.
-struct Suspect {
-  at::Tensor value;
-  std::string meaning;  ///< continues "... on rank 1 is wrong: "
-};
+/// How a mistake that depends on the step and the rank is told; `what`, the offset and the other ranks' parts are
+/// added.
+using Mistakes = std::function<Label(size_t step, int rank)>;
 
 /// One layer that is made and run.
 struct LayerCall {
@@ -62,11 +61,10 @@ struct LayerCall {
   bool exact = true;  ///< integers: the same bits are expected
   /// A parameter's gradient on a rank is that of the rank's rows alone (BatchNorm over samples).
   bool gradients_of_own_rows = false;
-  /// What y and dx of a rank (first step) may be when they are wrong; may be empty.
-  std::function<std::vector<Suspect>(int rank)> y_suspects;
-  std::function<std::vector<Suspect>(int rank)> dx_suspects;
-  /// What a buffer (the full one) may be after all steps when it is wrong; may be empty.
-  std::function<std::vector<Suspect>(const std::string& name)> buffer_suspects = nullptr;
+  Mistakes y_mistakes = nullptr;   ///< of a rank's output
+  Mistakes dx_mistakes = nullptr;  ///< of the gradient of its input
+  /// Of a rank's part of a buffer after all steps.
+  std::function<std::vector<Hypothesis>(const std::string& name, int rank)> buffer_mistakes = nullptr;
 };
 
 /// Several layers in one run.
@@ -103,9 +101,10 @@ class LayerCalls {
   };
 
   void ExpectBuffers(CaseContext& t, const Run& run, size_t call) const;
-  void Compare(CaseContext& t, const Run& run, int rank, const std::string& output, const std::string& what,
-               const at::Tensor& full, const Placement& placement, bool exact, double scale,
-               const std::function<std::vector<Suspect>(int)>& suspects) const;
+  void Compare(CaseContext& t, const Run& run, int rank, const std::string& output, const at::Tensor& full,
+               const Placement& placement, bool exact, double scale, Label label) const;
+  void ExpectGradient(CaseContext& t, const Run& run, size_t call, size_t step, int rank, const Weight& weight,
+                      double scale) const;
 
   int ranks_;
   std::vector<LayerCall> calls_;

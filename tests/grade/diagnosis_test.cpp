@@ -58,7 +58,7 @@ TEST(Diagnosis, SaysNothingOfATensorThatIsWrongAtRandom) {
 
 TEST(Diagnosis, SaysNothingOfWhatIsOnlyNearlySo) {
   const at::Tensor expected = Numbers({5, 3}, 1);
-  EXPECT_THAT(Said(expected * 4, expected), HasSubstr("multiplied by 4, the number of ranks"));
+  EXPECT_THAT(Said(expected * 4, expected), HasSubstr("4 times as large, the number of ranks"));
   EXPECT_THAT(Said(expected * (4 + 1e-7), expected), IsEmpty());
   at::Tensor one_off = expected * 4;
   one_off[2][1] += 1e-6;
@@ -69,7 +69,7 @@ TEST(Diagnosis, SaysNothingOfFewSmallIntegersThatAgreeByAccident) {
   const at::Tensor expected = at::tensor({3.0, 2.0});
   EXPECT_THAT(Said(at::tensor({12.0, 8.0}), expected), IsEmpty());
   const at::Tensor more = at::tensor({3.0, 2.0, -5.0});
-  EXPECT_THAT(Said(more * 4, more), HasSubstr("multiplied by 4"));
+  EXPECT_THAT(Said(more * 4, more), HasSubstr("4 times as large"));
 }
 
 TEST(Diagnosis, AHypothesisThatIsTheRightValueExplainsNothing) {
@@ -93,10 +93,11 @@ TEST(Diagnosis, AHypothesisMayHaveAnotherShape) {
   const at::Tensor whole = Numbers({8, 2}, 1);
   Label label;
   label.of_ranks = {whole.narrow(0, 0, 2), whole.narrow(0, 2, 2), whole.narrow(0, 4, 2), whole.narrow(0, 6, 2)};
-  EXPECT_THAT(Said(whole, label.of_ranks[kRank], label), HasSubstr("rank 1 keeps the whole"));
+  EXPECT_THAT(Said(whole, label.of_ranks[kRank], label), HasSubstr("it is the whole, and not rank 1's part"));
   const at::Tensor seven = Numbers({7}, 1);
   label.of_ranks = {seven.narrow(0, 0, 3), seven.narrow(0, 3, 2), seven.narrow(0, 5, 2)};
   EXPECT_THAT(Diagnose(seven.narrow(0, 3, 3), label.of_ranks[1], label, 1, 3), HasSubstr("LibTorch's chunk"));
+  EXPECT_THAT(Diagnose(seven.narrow(0, 4, 3), label.of_ranks[2], label, 2, 3), HasSubstr("the whole remainder"));
 }
 
 TEST(Diagnosis, FactorsAreNamed) {
@@ -104,7 +105,7 @@ TEST(Diagnosis, FactorsAreNamed) {
   Label label;
   label.factors = {{"micro-batches", 3}, {"tiles", 4}};
   EXPECT_THAT(Said(expected / 3, expected, label), HasSubstr("divided by 3, the number of micro-batches"));
-  EXPECT_THAT(Said(expected * 4, expected, label), HasSubstr("multiplied by 4, the number of ranks or of tiles"));
+  EXPECT_THAT(Said(expected * 4, expected, label), HasSubstr("4 times as large, the number of ranks or of tiles"));
   EXPECT_THAT(Said(expected * 5, expected, label), IsEmpty());
 }
 
@@ -125,7 +126,7 @@ TEST(Diagnosis, SumsOverTheRanks) {
   EXPECT_THAT(Said(sum + x[2] - x[0], sum, label),
               HasSubstr("rank 0's summand is missing from the sum and rank 2's summand is counted twice"));
   EXPECT_THAT(Said(sum / 4, sum, label), HasSubstr("the ranks' summands are averaged: it is their sum divided by 4"));
-  EXPECT_THAT(Said(sum * 4, sum, label), HasSubstr("multiplied by 4, the number of ranks"));
+  EXPECT_THAT(Said(sum * 4, sum, label), HasSubstr("4 times as large, the number of ranks"));
 }
 
 TEST(Diagnosis, SumsInEveryDtype) {
@@ -224,10 +225,10 @@ TEST(Diagnosis, AnotherRanksValue) {
   Label label;
   label.of_ranks = FourOf({5});
   EXPECT_THAT(Said(label.of_ranks[2], label.of_ranks[kRank], label),
-              HasSubstr("rank 1 has what rank 2 should have, its right neighbour"));
-  EXPECT_THAT(Said(label.of_ranks[0], label.of_ranks[kRank], label), HasSubstr("its left neighbour"));
+              HasSubstr("it is rank 2's part, and not rank 1's own: the right neighbour"));
+  EXPECT_THAT(Said(label.of_ranks[0], label.of_ranks[kRank], label), HasSubstr("the left neighbour"));
   EXPECT_THAT(Said(label.of_ranks[3], label.of_ranks[kRank], label),
-              AllOf(HasSubstr("rank 1 has what rank 3 should have"), Not(HasSubstr("neighbour"))));
+              AllOf(HasSubstr("it is rank 3's part"), Not(HasSubstr("neighbour"))));
 }
 
 TEST(Diagnosis, PlacesWithinATensor) {
@@ -374,8 +375,8 @@ TEST(Compare, LeadsWithTheFactThenTheDiagnosisThenThePlace) {
       difference.message,
       HasSubstr("the gradient of the weight on rank 1 is wrong in 6 of 6 elements: at [0, 0] of the shard, [4, 0] "
                 "of the full tensor expected 1, got 2, 2 times as much, as is every wrong element\n"
-                "  this is what you get when it is multiplied by 2, the number of ranks"));
-  EXPECT_THAT(difference.diagnosis, HasSubstr("multiplied by 2"));
+                "  this is what you get when it is 2 times as large, the number of ranks"));
+  EXPECT_THAT(difference.diagnosis, HasSubstr("2 times as large"));
   const nlohmann::json& tensor = difference.tensor;
   EXPECT_EQ(tensor["full_index"], (std::vector<int64_t>{4, 0}));
   EXPECT_EQ(tensor["wrong"], 6);

@@ -89,16 +89,15 @@ TEST_F(SessionTest, ShowsWhatIsWrong) {
       results["doubled/ranks=2"].message,
       "gradient of layer1.weight on rank 1 is wrong in 6 of 6 elements: at [0, 0] of the shard, [4, 0] of the full "
       "tensor expected 1, got 2, 2 times as much, as is every wrong element\n"
-      "  this is what you get when it is multiplied by 2, the number of ranks: a division is missing, or what every "
-      "one "
-      "holds whole is added up\n"
+      "  this is what you get when it is 2 times as large, the number of ranks: something that every one has whole is "
+      "summed, or a division is missing\n"
       "  got (wrong ones between asterisks):\n"
       "      *2*  *4*  *6*\n"
       "      *8* *10* *12*\n"
       "  expected:\n"
       "      1   2   3 \n"
       "      4   5   6 ");
-  EXPECT_THAT(results["doubled/ranks=2"].evidence.at("diagnosis").get<std::string>(), HasSubstr("multiplied by 2"));
+  EXPECT_THAT(results["doubled/ranks=2"].evidence.at("diagnosis").get<std::string>(), HasSubstr("2 times as large"));
   EXPECT_EQ(results["doubled/ranks=2"].evidence.at("tensor").at("full_index"), (std::vector<int64_t>{4, 0}));
   EXPECT_THAT(results["not_close/ranks=1"].message,
               AllOf(HasSubstr("value on rank 0 is wrong in 1 of 100 elements: at [7]"),

@@ -287,9 +287,10 @@ void AddOthers(std::vector<Hypothesis>& all, const at::Tensor& got, const at::Te
   const int ranks = static_cast<int>(of_ranks.size());
   for (int other = 0; other < ranks; ++other) {
     if (other == rank || !of_ranks[static_cast<size_t>(other)].defined()) continue;
-    std::string which = fmt::format("rank {} has what rank {} should have", rank, other);
-    if (ranks > 2 && other == (rank + 1) % ranks) which += ", its right neighbour: an index that is off by one";
-    if (ranks > 2 && other == (rank + ranks - 1) % ranks) which += ", its left neighbour: an index that is off by one";
+    std::string which = fmt::format("it is rank {}'s part, and not rank {}'s own", other, rank);
+    if (ranks > 2 && other == (rank + 1) % ranks) which += ": the right neighbour's, an index that is off by one";
+    if (ranks > 2 && other == (rank + ranks - 1) % ranks)
+      which += ": the left neighbour's, an index that is off by one";
     all.push_back(Known(which, of_ranks[static_cast<size_t>(other)]));
   }
   if (ranks < 2 || !AllDefined(of_ranks)) return;
@@ -302,15 +303,22 @@ void AddOthers(std::vector<Hypothesis>& all, const at::Tensor& got, const at::Te
       return true;
     });
     if (!fit) continue;
-    all.push_back({fmt::format("rank {} keeps the whole instead of its part of it", rank),
+    all.push_back({fmt::format("it is the whole, and not rank {}'s part of it", rank),
                    [of_ranks, dim] { return at::cat(of_ranks, dim); }});
     all.push_back(
-        {"the whole is cut as LibTorch's chunk cuts it, and not as SplitRange does (the first n % T ranks have "
-         "one more)",
+        {"it is cut as LibTorch's chunk cuts: SplitRange gives the first n % T ranks one more, and LibTorch's "
+         "chunk divides differently",
          [of_ranks, dim, ranks, rank] {
            const Tensors chunks = at::cat(of_ranks, dim).chunk(ranks, dim);
            return rank < static_cast<int>(chunks.size()) ? chunks[static_cast<size_t>(rank)] : at::Tensor();
          }});
+    all.push_back({"the last rank is given the whole remainder: SplitRange gives the first n % T ranks one more",
+                   [of_ranks, dim, ranks, rank] {
+                     const at::Tensor whole = at::cat(of_ranks, dim);
+                     const int64_t size = whole.size(dim) / ranks;
+                     const int64_t begin = rank * size;
+                     return whole.narrow(dim, begin, rank + 1 == ranks ? whole.size(dim) - begin : size);
+                   }});
   }
 }
 
@@ -327,15 +335,19 @@ void AddFactors(std::vector<Hypothesis>& all, const at::Tensor& expected, const 
   const at::Tensor wide = Exact(expected);
   for (const auto& [value, of] : names) {
     if (value < 2) continue;
-    const std::string by = fmt::format("{}, the number of {}", value, fmt::join(of, " or of "));
+    const std::string of_these = fmt::format("{}", fmt::join(of, " or of "));
     const int64_t factor = value;
-    all.push_back({fmt::format("it is multiplied by {}: a division is missing, or what every one holds whole is added "
-                               "up",
-                               by),
-                   [wide, factor] { return wide * factor; }});
+    all.push_back(
+        {fmt::format("it is {} times as large, the number of {}: something that every one has whole is summed, or "
+                     "a division is missing",
+                     value, of_these),
+         [wide, factor] { return wide * factor; }});
     if (!expected.is_floating_point()) continue;
-    all.push_back({fmt::format("it is divided by {}: a mean where the sum belongs, or a division too many", by),
-                   [wide, factor] { return wide / static_cast<double>(factor); }});
+    all.push_back(
+        {fmt::format("it is divided by {}, the number of {}: a mean over the {} where the sum belongs, or a division "
+                     "too many",
+                     value, of_these, of[0]),
+         [wide, factor] { return wide / static_cast<double>(factor); }});
   }
 }
 
