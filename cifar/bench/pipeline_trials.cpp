@@ -1,0 +1,336 @@
+#include "pipeline_trials.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "shardlab/base/errors.hpp"
+#include "shardlab/launch/run_ranks.hpp"
+#include "shardlab/measure/memory.hpp"
+#include "shardlab/pipeline/balance.hpp"
+#include "shardlab/pipeline/engine.hpp"
+#include "shardlab/pipeline/generators.hpp"
+#include "shardlab/pipeline/passes.hpp"
+#include "shardlab/pipeline/policies.hpp"
+
+namespace shardlab::bench {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using World = std::shared_ptr<Communicator>;
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// Numbers that ranks leave for the process that has forked them.
+class Shared {
+ public:
+  explicit Shared(size_t count) : bytes_(count * sizeof(double)) {
+    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw EnvironmentError(fmt::format("cannot share memory: {}", std::strerror(errno)));
+    numbers_ = static_cast<double*>(memory);
+  }
+  ~Shared() { munmap(numbers_, bytes_); }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+  double& operator[](size_t i) { return numbers_[i]; }
+
+ private:
+  size_t bytes_;
+  double* numbers_;
+};
+
+void OnRanks(int ranks, const std::function<void(const World&)>& body) {
+  RunRanksOptions options;
+  options.limit_s = 3600;
+  options.operation_limit_s = 600;
+  const auto failures = RunRanks(ranks, body, options);
+  if (!failures.empty()) {
+    throw EnvironmentError(fmt::format("rank {} {}", failures[0].rank, failures[0].message));
+  }
+}
+
+MiniBatch BatchOf(const Task& task) {
+  torch::manual_seed(task.seed);
+  MiniBatch batch;
+  batch.samples = task.samples * task.microbatches;
+  batch.inputs = {torch::randn({batch.samples, 3, task.side, task.side})};
+  batch.targets = torch::randint(0, 10, {batch.samples}, torch::kLong);
+  return batch;
+}
+
+std::unique_ptr<Engine> EngineOf(const Task& task, const Schedule& schedule, const std::vector<int>& balance,
+                                 const World& world) {
+  PipelineSetup setup{ModelOf(task), balance, schedule.layout};
+  setup.loss = [](const Tensors& outputs, const at::Tensor& targets) {
+    return at::cross_entropy_loss(outputs[0], targets);
+  };
+  setup.optimizer = [](const std::vector<at::Tensor>& parameters) {
+    return std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(1e-3));
+  };
+  setup.weights = MakeWeightVersions;
+  return MakeEngine(setup, world);
+}
+
+/// One kind of run, on the ranks of its communicator.
+struct Runner {
+  Schedule schedule;
+  int updates;
+  World world;  // null on ranks that only wait
+  std::unique_ptr<Engine> engine;
+
+  void Run(const Task& task, const MiniBatch& batch) {
+    engine->Run(
+        schedule, [&](int64_t) { return batch; }, task.microbatches);
+  }
+};
+
+std::vector<double> StageSeconds(const std::vector<LayerProfile>& profile, const std::vector<int>& balance,
+                                 bool backward) {
+  std::vector<double> seconds;
+  auto layer = profile.begin();
+  for (const int size : balance) {
+    double sum = 0;
+    for (int i = 0; i < size; ++i, ++layer) sum += backward ? layer->backward_s : layer->forward_s;
+    seconds.push_back(sum);
+  }
+  return seconds;
+}
+
+double Simulated(const Schedule& schedule, int updates, const std::vector<double>& forward,
+                 const std::vector<double>& backward, double message_s) {
+  CostModel costs;
+  costs.forward = forward;
+  costs.backward_input.clear();
+  costs.backward_weight.clear();
+  for (const double seconds : backward) {
+    costs.backward_input.push_back(seconds / 2);
+    costs.backward_weight.push_back(seconds / 2);
+  }
+  costs.message = {message_s};
+  return Simulate(AddCommunication(schedule), costs).makespan / updates;
+}
+
+/// The schedules on two ranks that are measured.
+struct Plan {
+  std::string name;
+  Schedule schedule;
+  int updates;
+};
+
+std::vector<Plan> PlansOnTwo(const Task& task) {
+  const int m = task.microbatches;
+  return {{"gpipe", Flush(GPipe(2, m)), 1},
+          {"1f1b", Flush(OneFOneB(2, m)), 1},
+          {"2bw", DoubleBufferWeights(OneFOneB(2, m * task.updates), m), task.updates},
+          {"wpipe", GroupWeights(WPipe(2, m * task.updates), m), task.updates}};
+}
+
+/// One way of the tensor that crosses the cut: half of a round trip.
+double MeasureMessage(const World& world, int64_t bytes) {
+  constexpr int kTrips = 20;
+  const at::Tensor tensor = torch::zeros({std::max<int64_t>(bytes / 4, 1)});
+  const auto trip = [&] {
+    if (world->rank() == 0) {
+      world->Send(tensor, 1);
+      world->Recv(tensor, 1);
+    } else {
+      world->Recv(tensor, 0);
+      world->Send(tensor, 0);
+    }
+  };
+  trip();
+  const auto start = Clock::now();
+  for (int i = 0; i < kTrips; ++i) trip();
+  return SecondsSince(start) / (2 * kTrips);
+}
+
+/// Seconds of `run` on the ranks that do it, between two barriers of all.
+double Timed(const World& world, const std::function<void()>& run) {
+  world->Barrier();
+  const auto start = Clock::now();
+  run();
+  world->Barrier();
+  return SecondsSince(start);
+}
+
+std::vector<double> Costs(const std::vector<LayerProfile>& profile) { return SecondsOf(profile); }
+
+constexpr size_t kFields = 7;
+
+void Store(Shared& shared, const std::vector<LayerProfile>& profile) {
+  for (size_t i = 0; i < profile.size(); ++i) {
+    const LayerProfile& layer = profile[i];
+    const double fields[kFields] = {layer.forward_s,
+                                    layer.backward_s,
+                                    static_cast<double>(layer.parameters),
+                                    static_cast<double>(layer.parameter_bytes),
+                                    static_cast<double>(layer.activation_bytes),
+                                    static_cast<double>(layer.boundary_bytes),
+                                    static_cast<double>(layer.skip_bytes)};
+    for (size_t f = 0; f < kFields; ++f) shared[i * kFields + f] = fields[f];
+  }
+}
+
+std::vector<LayerProfile> Load(Shared& shared, const LayerSequence& model) {
+  std::vector<LayerProfile> profile(model.size());
+  for (size_t i = 0; i < model.size(); ++i) {
+    const auto field = [&](size_t f) { return shared[i * kFields + f]; };
+    profile[i] = {model[i].name,
+                  field(0),
+                  field(1),
+                  static_cast<int64_t>(field(2)),
+                  static_cast<int64_t>(field(3)),
+                  static_cast<int64_t>(field(4)),
+                  static_cast<int64_t>(field(5)),
+                  static_cast<int64_t>(field(6))};
+  }
+  return profile;
+}
+
+}  // namespace
+
+LayerSequence ModelOf(const Task& task) {
+  ModelOptions options;
+  options.side = task.side;
+  options.seed = task.seed;
+  return MakeSequence(task.model, options);
+}
+
+std::vector<LayerProfile> MeasureLayers(const Task& task) {
+  const LayerSequence model = ModelOf(task);
+  Shared shared(model.size() * kFields);
+  OnRanks(1, [&](const World&) {
+    torch::manual_seed(task.seed);
+    Store(shared, ProfileLayers(model, {torch::randn({task.samples, 3, task.side, task.side})}));
+  });
+  return Load(shared, model);
+}
+
+double SimulatedSeconds(const Schedule& schedule, int updates, const std::vector<LayerProfile>& profile,
+                        const std::vector<int>& balance, double message_s) {
+  return Simulated(schedule, updates, StageSeconds(profile, balance, false), StageSeconds(profile, balance, true),
+                   message_s);
+}
+
+Speed MeasureSpeed(const Task& task) {
+  Speed speed;
+  speed.profile = MeasureLayers(task);
+  const std::vector<double> costs = Costs(speed.profile);
+  const std::vector<Plan> plans = PlansOnTwo(task);
+  const auto runs = static_cast<size_t>(task.runs);
+
+  std::vector<std::vector<int>> balances;
+  for (const Plan& plan : plans) balances.push_back(Balance(costs, plan.schedule.layout.stages()));
+  const int64_t boundary = speed.profile[static_cast<size_t>(balances[0][0]) - 1].boundary_bytes;
+
+  // A row a run: the limit, naive-1, then the plans.
+  const size_t columns = 2 + plans.size();
+  Shared table(1 + runs * columns);
+  OnRanks(2, [&](const World& world) {
+    const MiniBatch batch = BatchOf(task);
+    const World alone = world->Split(world->rank(), 0);
+    const Schedule one_by_one = AddCommunication(Flush(Naive(1, task.microbatches)));
+    const std::vector<int> whole = {static_cast<int>(speed.profile.size())};
+    Runner naive{one_by_one, 1, alone, EngineOf(task, one_by_one, whole, alone)};
+    std::vector<Runner> runners;
+    for (size_t i = 0; i < plans.size(); ++i) {
+      const Schedule schedule = AddCommunication(plans[i].schedule);
+      runners.push_back({schedule, plans[i].updates, world, EngineOf(task, schedule, balances[i], world)});
+    }
+    const double message_s = MeasureMessage(world, boundary);
+    const auto naive_alone = [&] {
+      if (world->rank() == 0) naive.Run(task, batch);
+    };
+    // What is made once (threads, shapes, the allocator's memory) is made before the clock runs.
+    naive.Run(task, batch);
+    for (Runner& runner : runners) runner.Run(task, batch);
+
+    for (size_t run = 0; run < runs; ++run) {
+      const double alone_s = Timed(world, naive_alone);
+      std::vector<double> row;
+      for (Runner& runner : runners) {
+        row.push_back(Timed(world, [&] { runner.Run(task, batch); }) / runner.updates);
+      }
+      const double together_s = Timed(world, [&] { naive.Run(task, batch); });
+      const double again_s = Timed(world, naive_alone);
+      if (world->rank() != 0) continue;
+      table[0] = message_s;
+      double* to = &table[1 + run * columns];
+      to[1] = (alone_s + again_s) / 2;  // before and after, so that a drift of the machine meets both sides
+      to[0] = to[1] / together_s;
+      std::copy(row.begin(), row.end(), to + 2);
+    }
+  });
+
+  speed.message_s = table[0];
+  speed.naive_1.name = "naive-1";
+  for (size_t run = 0; run < runs; ++run) {
+    speed.machine_limits.push_back(table[1 + run * columns]);
+    speed.naive_1.seconds.push_back(table[1 + run * columns + 1]);
+  }
+  const double layers_s = std::accumulate(costs.begin(), costs.end(), 0.0);
+  speed.naive_1.simulated_s = speed.naive_1.even_s = layers_s * task.microbatches;
+  double forward_s = 0;
+  for (const LayerProfile& layer : speed.profile) forward_s += layer.forward_s;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    Trial trial;
+    trial.name = plans[i].name;
+    trial.balance = balances[i];
+    for (size_t run = 0; run < runs; ++run) trial.seconds.push_back(table[1 + run * columns + 2 + i]);
+    trial.simulated_s =
+        SimulatedSeconds(plans[i].schedule, plans[i].updates, speed.profile, balances[i], speed.message_s);
+    const auto stages = static_cast<double>(balances[i].size());
+    trial.even_s =
+        Simulated(plans[i].schedule, plans[i].updates, {forward_s / stages}, {(layers_s - forward_s) / stages}, 0);
+    speed.two.push_back(std::move(trial));
+  }
+  return speed;
+}
+
+std::vector<Memory> MeasureMemory(const Task& task, const Schedule& schedule, int updates,
+                                  const std::vector<int>& balance) {
+  const int ranks = schedule.layout.ranks();
+  const Schedule complete = AddCommunication(schedule);
+  Shared table(static_cast<size_t>(ranks) * 3);
+  OnRanks(ranks, [&](const World& world) {
+    const MiniBatch batch = BatchOf(task);
+    CountMemory();
+    Runner runner{complete, updates, world, EngineOf(task, complete, balance, world)};
+    int64_t weights = 0;
+    const Footprint footprint = Validate(complete);
+    for (const int chunk : complete.layout.ChunksOf(world->rank())) {
+      int64_t bytes = 0;
+      for (const auto& [name, parameter] : runner.engine->Module(chunk).NamedParameters()) {
+        bytes += static_cast<int64_t>(parameter.nbytes());
+      }
+      weights += bytes * footprint.versions[static_cast<size_t>(chunk)];
+    }
+    runner.Run(task, batch);  // gradients and the second buffers are there from here on
+    const int64_t standing = LiveBytes();
+    ResetPeak();
+    runner.Run(task, batch);
+    double* to = &table[static_cast<size_t>(world->rank()) * 3];
+    to[0] = static_cast<double>(weights);
+    to[1] = static_cast<double>(PeakBytes() - standing);
+    to[2] = static_cast<double>(PeakBytes());
+  });
+  std::vector<Memory> memory;
+  for (size_t rank = 0; rank < static_cast<size_t>(ranks); ++rank) {
+    memory.push_back({static_cast<int64_t>(table[rank * 3]), static_cast<int64_t>(table[rank * 3 + 1]),
+                      static_cast<int64_t>(table[rank * 3 + 2])});
+  }
+  return memory;
+}
+
+}  // namespace shardlab::bench
