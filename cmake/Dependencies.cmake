@@ -62,6 +62,15 @@ if(NOT SHARDLAB_GLOO_LIBRARY)
   set(SHARDLAB_GLOO_LIBRARY "") # LibTorch's own binaries carry Gloo inside.
 endif()
 
+# Stacks of a rank that crashed: backward-cpp, header only, reads line numbers with elfutils' libdw.
+find_path(SHARDLAB_BACKWARD_HEADER backward.hpp)
+find_library(SHARDLAB_LIBDW dw)
+find_path(SHARDLAB_LIBDW_HEADER elfutils/libdw.h)
+if(NOT SHARDLAB_BACKWARD_HEADER OR NOT SHARDLAB_LIBDW OR NOT SHARDLAB_LIBDW_HEADER)
+  message(FATAL_ERROR
+    "backward-cpp or libdw was not found: install them (Debian: apt-get install libbackward-cpp-dev libdw-dev).")
+endif()
+
 # A fast linker: an edited exercise links in 0.2 s instead of 1.25 s.
 find_program(SHARDLAB_LLD ld.lld)
 find_program(SHARDLAB_GOLD ld.gold)

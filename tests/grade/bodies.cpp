@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +15,7 @@
 #include <iostream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -29,6 +32,27 @@ void SleepMs(int ms) { usleep(static_cast<useconds_t>(ms) * 1000); }
 }
 
 at::Tensor Zeros(int64_t n) { return at::zeros({n}, at::kDouble); }
+
+// Functions of a student's, whose names and lines a stack shows.
+__attribute__((noinline)) int ChunkLength(int length, int parts) { return length / parts; }
+
+__attribute__((noinline)) int FirstOf(const std::vector<int>& chunks) { return chunks.at(7); }
+
+__attribute__((noinline)) int Deeper(volatile int* depth) {
+  volatile char room[4096];
+  room[0] = 1;
+  *depth = *depth + 1;
+  if (*depth < 0) return 0;  // never
+  return Deeper(depth) + room[0];
+}
+
+__attribute__((noinline)) void SpinUntil(const volatile bool* done) {
+  while (!*done) {
+  }
+}
+
+__attribute__((noinline)) void ThrowsThough() noexcept(false) { throw std::runtime_error("no rank is left over"); }
+__attribute__((noinline)) void PromisesNotTo() noexcept { ThrowsThough(); }
 
 }  // namespace
 
@@ -207,5 +231,101 @@ SHARDLAB_BODY(garbage_announcement) {
     const char nonsense[64] = "\x01this is not an announcement";
     [[maybe_unused]] const ssize_t n = write(fd, nonsense, sizeof nonsense);
   }
+  SleepForever();
+}
+
+SHARDLAB_BODY(divides_by_zero) {
+  volatile int parts = 0;
+  if (ctx.rank() == 1) ctx.Number("length", ChunkLength(8, parts));
+  ctx.comm().Barrier();
+}
+
+SHARDLAB_BODY(recursion_without_end) {
+  volatile int depth = 0;
+  ctx.Number("depth", Deeper(&depth));
+}
+
+// The others hear of it through their connections.
+SHARDLAB_BODY(throws_in_a_function) {
+  if (ctx.rank() == 2) FirstOf({1, 2, 3});
+  const at::Tensor x = Zeros(4);
+  ctx.comm().Recv(x, 2);
+}
+
+SHARDLAB_BODY(spins_in_a_function) {
+  ctx.comm().Barrier();
+  const bool never = false;
+  SpinUntil(&never);
+}
+
+SHARDLAB_BODY(aborts_in_a_thread) {
+  std::thread([] { std::abort(); }).join();
+}
+
+SHARDLAB_BODY(throws_where_nothing_may) { PromisesNotTo(); }
+
+SHARDLAB_BODY(sends_to_itself) { ctx.comm().Send(Zeros(4), ctx.rank()); }
+
+SHARDLAB_BODY(sends_a_transposed_tensor) {
+  const at::Tensor x = at::zeros({2, 3}, at::kDouble);
+  if (ctx.rank() == 0) ctx.comm().Send(x.t(), 1);
+  if (ctx.rank() == 1) ctx.comm().Recv(at::zeros({3, 2}, at::kDouble), 0);
+}
+
+SHARDLAB_BODY(throws_work_away) {
+  if (ctx.rank() == 0) ctx.comm().ISend(Zeros(4), 1, 3);
+  if (ctx.rank() == 1) ctx.comm().Recv(Zeros(4), 0, 3);
+}
+
+SHARDLAB_BODY(changes_what_it_sends) {
+  const at::Tensor x = Zeros(4);
+  if (ctx.rank() == 0) {
+    const auto work = ctx.comm().ISend(x, 1, 3);
+    x.fill_(7);
+    work->Wait();
+  }
+  if (ctx.rank() == 1) ctx.comm().Recv(x, 0, 3);
+}
+
+SHARDLAB_BODY(wants_a_huge_tensor) { ctx.Number("size", double(at::empty({int64_t{1} << 33}, at::kDouble).numel())); }
+
+SHARDLAB_BODY(wants_much_memory) {
+  std::vector<std::vector<char>> kept;
+  for (int i = 0; i < 64; ++i) kept.emplace_back(size_t{1} << 30);
+}
+
+SHARDLAB_BODY(writes_a_large_file) {
+  const int file = memfd_create("large", 0);
+  const std::string block(1 << 20, 'x');
+  for (int i = 0; i < 1024; ++i) {
+    if (write(file, block.data(), block.size()) < 0) break;
+  }
+}
+
+SHARDLAB_BODY(opens_files_without_end) {
+  for (int i = 0; i < 100'000; ++i) {
+    if (open("/dev/null", O_RDONLY) < 0) throw std::runtime_error(strerror(errno));
+  }
+}
+
+SHARDLAB_BODY(burns_processor_time) {
+  const rlimit soon{1, 2};  // instead of after the minutes that a real one gets
+  setrlimit(RLIMIT_CPU, &soon);
+  const bool never = false;
+  SpinUntil(&never);
+}
+
+// A fork bomb that goes out by itself if nobody ends it.
+SHARDLAB_BODY(forks_without_end) {
+  for (int i = 0; i < 9; ++i) {
+    const pid_t child = fork();
+    if (child == 0 && i % 3 == 0) setsid();
+  }
+  for (int i = 0; i < 10; ++i) SleepMs(1000);
+  _exit(0);
+}
+
+SHARDLAB_BODY(starts_threads_without_end) {
+  for (int i = 0; i < 500; ++i) std::thread([] { SleepForever(); }).detach();
   SleepForever();
 }

@@ -86,8 +86,22 @@ class CaseRunnerTest : public ::testing::Test {
     delete folder_;
   }
 
-  void SetUp() override { descriptors_ = OpenDescriptors(); }
+  /// Descriptors and threads of the host, which every case leaves as they were.
+  static std::pair<size_t, int> HostHas() {
+    const pid_t host = runner_->host_pid();
+    return {FilesIn("/proc/" + std::to_string(host) + "/fd").size(), launch::ThreadCount(host)};
+  }
+
+  void SetUp() override {
+    descriptors_ = OpenDescriptors();
+    host_ = runner_->host_pid();
+    host_has_ = HostHas();
+  }
   void TearDown() override {
+    // (A host that a case has ended is loading again.)
+    if (runner_->host_pid() == host_) {
+      EXPECT_EQ(HostHas(), host_has_);
+    }
     EXPECT_EQ(launch::ChildrenOf(getpid()), std::vector<pid_t>{runner_->host_pid()});
     EXPECT_TRUE(launch::DescendantsOf(runner_->host_pid()).empty());
     EXPECT_EQ(OpenDescriptors(), descriptors_);
@@ -109,6 +123,8 @@ class CaseRunnerTest : public ::testing::Test {
   static CaseRunner* runner_;
   static std::string* folder_;
   size_t descriptors_ = 0;
+  pid_t host_ = -1;
+  std::pair<size_t, int> host_has_;
 };
 
 CaseRunner* CaseRunnerTest::runner_ = nullptr;
@@ -241,6 +257,111 @@ TEST_F(CaseRunnerTest, NamesTheMismatchAndNotTheCrashThatFollows) {
   const CaseOutcome outcome = Run("send_eight_receive_four", 2);
   EXPECT_EQ(outcome.status, Status::kFailed);
   EXPECT_THAT(outcome.message, AllOf(HasSubstr("[8]"), HasSubstr("[4]"), Not(HasSubstr("SIGABRT"))));
+}
+
+TEST_F(CaseRunnerTest, ACrashShowsTheStudentsFunctionsAndLines) {
+  const CaseOutcome outcome = Run("divides_by_zero", 2);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message,
+              AllOf(HasSubstr("rank 1 was killed by SIGFPE"), HasSubstr("\n    at ChunkLength (bodies.cpp:"),
+                    Not(HasSubstr("RunRank")), Not(HasSubstr("OnSignal"))));
+  ASSERT_EQ(outcome.stacks.size(), 1u);
+  EXPECT_EQ(outcome.stacks[0].rank, 1);
+  EXPECT_EQ(outcome.stacks[0].why, "SIGFPE");
+  ASSERT_GE(outcome.stacks[0].frames.size(), 2u) << outcome.message;
+  EXPECT_EQ(outcome.stacks[0].frames[0].function, "ChunkLength");
+  EXPECT_THAT(outcome.stacks[0].frames[1].where, ::testing::StartsWith("bodies.cpp:"));
+}
+
+TEST_F(CaseRunnerTest, ANullPointerAndAFullStackAreCalledThat) {
+  EXPECT_THAT(Run("segfault", 2).message, HasSubstr("rank 1 was killed by SIGSEGV (access through a null pointer)"));
+  const CaseOutcome outcome = Run("recursion_without_end", 1);
+  EXPECT_THAT(outcome.message,
+              AllOf(HasSubstr("its stack is full, from a recursion without end"), HasSubstr("at Deeper")));
+  EXPECT_LE(outcome.stacks.at(0).frames.size(), 6u);
+}
+
+TEST_F(CaseRunnerTest, AnExceptionShowsWhereItWasThrownAndTheRestIsConsequence) {
+  const CaseOutcome outcome = Run("throws_in_a_function", 3);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, AllOf(::testing::StartsWith("rank 2 threw std::out_of_range: vector"),
+                                     HasSubstr("\n    at FirstOf (bodies.cpp:")));
+  EXPECT_EQ(outcome.stacks.at(0).why, "exception");
+}
+
+TEST_F(CaseRunnerTest, AnEndlessLoopShowsWhereItIs) {
+  const CaseOutcome outcome = Run("spins_in_a_function", 2, 1.0);
+  EXPECT_EQ(outcome.status, Status::kTimeout);
+  EXPECT_THAT(outcome.message,
+              AllOf(HasSubstr("rank 0: its last operation: Barrier"), HasSubstr("\n      at SpinUntil (bodies.cpp:")));
+  ASSERT_EQ(outcome.stacks.size(), 2u);
+  EXPECT_EQ(outcome.stacks[1].why, "still running");
+  EXPECT_LT(outcome.seconds, 2.0);
+}
+
+TEST_F(CaseRunnerTest, AbortInAThreadAndTerminateAreNamed) {
+  EXPECT_THAT(Run("aborts_in_a_thread", 1).message,
+              AllOf(HasSubstr("SIGABRT"), HasSubstr("in a thread beside its main one")));
+  EXPECT_THAT(
+      Run("uncaught_in_thread", 1).message,
+      HasSubstr("std::terminate (SIGABRT): nobody caught std::runtime_error: nobody catches this, in a thread"));
+  EXPECT_THAT(
+      Run("throws_where_nothing_may", 1).message,
+      AllOf(HasSubstr("nobody caught std::runtime_error: no rank is left over"), HasSubstr("at PromisesNotTo")));
+}
+
+TEST_F(CaseRunnerTest, MisuseOfTheCommunicatorNamesTheLine) {
+  EXPECT_THAT(Run("sends_to_itself", 2).message,
+              AllOf(HasSubstr("Send (bodies.cpp:"), HasSubstr("rank 0 would talk to itself: copy the tensor instead")));
+  EXPECT_THAT(Run("sends_a_transposed_tensor", 2).message,
+              AllOf(HasSubstr("rank 0 threw"), HasSubstr("Send (bodies.cpp:"), HasSubstr("is not contiguous")));
+  const CaseOutcome thrown_away = Run("throws_work_away", 2);
+  EXPECT_EQ(thrown_away.status, Status::kFailed);
+  EXPECT_THAT(thrown_away.message,
+              HasSubstr("rank 0 threw away what ISend to rank 1, tag 3, float64 [4] (bodies.cpp:"));
+  EXPECT_LT(thrown_away.seconds, 1);
+  const CaseOutcome changed = Run("changes_what_it_sends", 2);
+  EXPECT_EQ(changed.status, Status::kFailed);
+  EXPECT_THAT(changed.message,
+              HasSubstr("rank 0 changed the tensor of ISend to rank 1, tag 3, float64 [4] (bodies.cpp:"));
+}
+
+TEST_F(CaseRunnerTest, MemoryHasALimit) {
+  CaseOutcome outcome = Run("wants_a_huge_tensor", 2);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("a tensor of 64 GiB is too much"), HasSubstr("4 GiB are allowed")));
+  CaseRequest request = Request("wants_much_memory", 1);
+  request.limits.memory_bytes = 256 << 20;
+  outcome = runner_->Run(request);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("std::bad_alloc: no memory left"), HasSubstr("1 GiB more")));
+}
+
+TEST_F(CaseRunnerTest, FilesHaveALimit) {
+  CaseRequest request = Request("writes_a_large_file", 1);
+  request.limits.file_bytes = 8 << 20;
+  CaseOutcome outcome = runner_->Run(request);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, HasSubstr("it wrote more than 8 MiB to one file, which is the limit"));
+  outcome = Run("opens_files_without_end", 1);
+  EXPECT_EQ(outcome.status, Status::kFailed);
+  EXPECT_THAT(outcome.message, HasSubstr("Too many open files (a rank may have 1024 files and connections open)"));
+}
+
+TEST_F(CaseRunnerTest, ProcessorTimeHasALimit) {
+  EXPECT_THAT(Run("burns_processor_time", 1).message, HasSubstr("it took more processor time than a case may"));
+}
+
+TEST_F(CaseRunnerTest, ProcessesAndThreadsHaveALimit) {
+  CaseOutcome outcome = Run("forks_without_end", 2);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, HasSubstr("32 are the most: something forks again and again"));
+  EXPECT_LT(outcome.seconds, 5);
+  CaseRequest request = Request("starts_threads_without_end", 1);
+  request.limits.threads = 100;
+  outcome = runner_->Run(request);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, HasSubstr("something starts threads again and again"));
 }
 
 TEST_F(CaseRunnerTest, AMessageNobodyReceivesIsAFailure) {

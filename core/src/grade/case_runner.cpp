@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "failure.hpp"
 #include "host_process.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/comm/matcher.hpp"
@@ -32,6 +34,12 @@ constexpr int kDrainMs = 20;
 constexpr double kGraceSeconds = 0.1;
 /// For the host to confirm that the ranks are dead.
 constexpr double kEndSeconds = 1.0;
+/// For ranks that have not come to an end to write down where they are.
+constexpr double kStackSeconds = 0.2;
+/// Rounds of the loop after which processes and threads are counted in any case.
+constexpr int kCountEvery = 25;
+/// Ranks whose stacks are named.
+constexpr size_t kMostStacks = 16;
 constexpr int kPipeBytes = 1 << 20;
 constexpr int64_t kPrintedLimit = 64 << 10;
 constexpr size_t kMaxEvents = 200'000;
@@ -41,33 +49,10 @@ uint64_t DrawNonce() {
   return (uint64_t{random()} << 32) | random();
 }
 
-/// "rank 2", "ranks 0, 1 and 3", "every rank".
-std::string RanksText(const std::vector<int>& ranks, int all) {
-  if (static_cast<int>(ranks.size()) == all && all > 1) return "every rank";
-  if (ranks.size() == 1) return fmt::format("rank {}", ranks[0]);
-  return fmt::format("ranks {} and {}", fmt::join(ranks.begin(), ranks.end() - 1, ", "), ranks.back());
-}
-
-std::string LastLines(const std::string& text, int lines) {
-  size_t end = text.find_last_not_of("\n ");
-  if (end == std::string::npos) return "";
-  ++end;
-  size_t begin = end;
-  while (begin > 0 && (lines -= text[begin - 1] == '\n' ? 1 : 0) > 0) --begin;
-  return text.substr(begin, end - begin);
-}
-
-/// The wait-for graph of a deadlock.
-std::vector<Waiting> WaitsOf(const Verdict& verdict) {
-  std::vector<Waiting> waits;
-  for (const WaitFor& wait : verdict.waits) {
-    Record bare = wait.operation;
-    bare.line = 0;  // has a member of its own
-    waits.push_back({wait.rank, wait.missing, Describe(bare, wait.group),
-                     wait.operation.line > 0 ? fmt::format("{}:{}", wait.operation.name, wait.operation.line) : "",
-                     wait.in_cycle});
-  }
-  return waits;
+/// Processes and threads of everybody.
+int TasksOfMachine() {
+  struct sysinfo about {};
+  return sysinfo(&about) == 0 ? about.procs : 0;
 }
 
 /// One case under way.
@@ -85,16 +70,11 @@ class Supervision {
   bool Run(CaseOutcome* outcome);
 
  private:
-  struct Ended {
-    bool ended = false;
-    int wait_status = 0;
-    int64_t time_ns = 0;
-    OutputHeader header;  ///< as the rank left it, its message cut to what fits
-    bool clean = false;   ///< the body returned and nothing else happened
-  };
   struct Conclusion {
     Status status = Status::kPassed;
     std::string message;
+    std::vector<int> culprits = {};  // whose stacks show the place
+    std::string after = "";          // what follows the stacks
   };
 
   void MakeFiles();
@@ -105,9 +85,14 @@ class Supervision {
   std::string FailureText(int rank) const;
   void ReadOutputs(CaseOutcome* outcome);
   std::string StateText(int rank) const;
-  std::string StatesText() const;
+  std::string ConsequencesText(const std::vector<int>& causes) const;
+  void NoteStates();
+  StackArea StackOf(int rank) const;
+  void AskForStacks();
+  std::string NameStacks(const Conclusion& conclusion);
+  std::string TooManyText();
   bool AllEnded() const {
-    return std::all_of(ended_.begin(), ended_.end(), [](const Ended& rank) { return rank.ended; });
+    return std::all_of(ended_.begin(), ended_.end(), [](const RankEnd& rank) { return rank.ended; });
   }
 
   const CaseRequest& request_;
@@ -117,10 +102,15 @@ class Supervision {
   std::vector<RankFiles> files_;
   std::vector<AnnouncementReader> readers_;
   Matcher matcher_;
-  std::vector<Ended> ended_;
+  std::vector<RankEnd> ended_;
   std::vector<Record> last_posts_;
   std::optional<Conclusion> bad_announcement_;
   std::vector<Waiting> waits_;
+  std::vector<std::string> states_;  // what each rank was doing at the time limit
+  std::vector<RankStack> stacks_;
+  int tasks_before_ = 0;  // on the whole machine
+  int rounds_uncounted_ = 0;
+  int processes_before_ = 0;
   int64_t first_failure_ns_ = 0;
   int64_t deadlock_since_ns_ = 0;
   Deadline deadline_{0};
@@ -162,15 +152,17 @@ void Supervision::Drain() {
 }
 
 void Supervision::RankEnded(int rank, int wait_status) {
-  Ended& ended = ended_[static_cast<size_t>(rank)];
+  RankEnd& ended = ended_[static_cast<size_t>(rank)];
   ended.ended = true;
   ended.wait_status = wait_status;
   ended.time_ns = launch::MonotonicNs();
   OutputHeader& header = ended.header;
   if (pread(files_[static_cast<size_t>(rank)].output.get(), &header, sizeof header, 0) != sizeof header ||
-      header.nonce != nonce_ || header.state > static_cast<uint32_t>(RankStage::kExited)) {
+      header.nonce != nonce_ || header.state > static_cast<uint32_t>(RankStage::kTerminated)) {
     header = OutputHeader();
   }
+  ended.begun = header.nonce == nonce_;
+  ended.stack = StackOf(rank);
   header.message_length = std::min<uint32_t>(header.message_length, sizeof header.message);
   const bool exited_0 = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
   ended.clean = exited_0 && header.state == static_cast<uint32_t>(RankStage::kReturned);
@@ -183,64 +175,62 @@ void Supervision::RankEnded(int rank, int wait_status) {
 }
 
 std::string Supervision::FailureText(int rank) const {
-  const Ended& ended = ended_[static_cast<size_t>(rank)];
-  const std::string message(ended.header.message, ended.header.message_length);
-  const bool exited = WIFEXITED(ended.wait_status);
-  switch (static_cast<RankStage>(ended.header.state)) {
-    case RankStage::kNotImplemented:
-      return message;
-    case RankStage::kThrew:
-    case RankStage::kThrewCommError:
-      return "threw " + message;
-    case RankStage::kExited:
-      return fmt::format("called exit({}) in the middle of the body", ended.header.exit_code);
-    case RankStage::kReturned:
-      return exited ? fmt::format("returned, but then ended with exit status {}", WEXITSTATUS(ended.wait_status))
-                    : fmt::format("returned, but then {}", launch::DescribeWaitStatus(ended.wait_status));
-    default:
-      break;
-  }
-  std::string text = exited ? fmt::format("ended with _exit({}) {}", WEXITSTATUS(ended.wait_status),
-                                          ended.header.nonce == nonce_ ? "in the middle of the body"
-                                                                       : "and left no word of how far it came")
-                            : launch::DescribeWaitStatus(ended.wait_status);
-  text += "; " + StateText(rank);
-  return text;
+  bool crash = false;
+  const std::string text = EndText(ended_[static_cast<size_t>(rank)], request_.limits, &crash);
+  return crash ? text + "; " + StateText(rank) : text;
+}
+
+StackArea Supervision::StackOf(int rank) const {
+  StackArea stack;
+  const int memory = files_[static_cast<size_t>(rank)].output.get();
+  if (pread(memory, &stack, sizeof stack, kStackAreaOffset) != sizeof stack || stack.count > StackArea::kMost)
+    return {};
+  return stack;
 }
 
 std::optional<Supervision::Conclusion> Supervision::RootFailure() {
   // Not implemented, then what a rank did on its own, then errors of communication, which may only be echoes.
   const auto order = [&](int rank) {
-    const Ended& ended = ended_[static_cast<size_t>(rank)];
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
     const auto state = static_cast<RankStage>(ended.header.state);
     const int depth = state == RankStage::kNotImplemented ? 0 : state == RankStage::kThrewCommError ? 2 : 1;
     return std::make_pair(depth, ended.time_ns);
   };
   int root = -1;
   for (int rank = 0; rank < request_.ranks; ++rank) {
-    const Ended& ended = ended_[static_cast<size_t>(rank)];
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
     if (ended.ended && !ended.clean && (root < 0 || order(rank) < order(root))) root = rank;
   }
   if (root < 0) return std::nullopt;
   const std::string text = FailureText(root);
   std::vector<int> same;
   for (int rank = 0; rank < request_.ranks; ++rank) {
-    const Ended& ended = ended_[static_cast<size_t>(rank)];
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
     if (ended.ended && !ended.clean && FailureText(rank) == text) same.push_back(rank);
   }
-  switch (static_cast<RankStage>(ended_[static_cast<size_t>(root)].header.state)) {
-    case RankStage::kNotImplemented:
-      return Conclusion{Status::kNotImplemented, text};
-    case RankStage::kThrew:
-    case RankStage::kThrewCommError:
-      return Conclusion{Status::kFailed, RanksText(same, request_.ranks) + " " + text};
-    default:
-      break;
-  }
-  std::string message = RanksText(same, request_.ranks) + " " + text;
+  const RankStage stage = ended_[static_cast<size_t>(root)].stage();
+  if (stage == RankStage::kNotImplemented) return Conclusion{Status::kNotImplemented, text};
+  Conclusion conclusion{Status::kFailed, RanksText(same, request_.ranks) + " " + text, same};
+  conclusion.after = ConsequencesText(same);
+  if (stage == RankStage::kThrew || stage == RankStage::kThrewCommError) return conclusion;
+  conclusion.status = Status::kCrashed;
   const std::string last = LastLines(launch::PrintedTo(files_[static_cast<size_t>(root)].printed, kPrintedLimit), 4);
-  if (!last.empty()) message += "\nthe last that it printed:\n" + last;
-  return Conclusion{Status::kCrashed, message};
+  if (!last.empty()) conclusion.after += "\nthe last that it printed:\n" + last;
+  return conclusion;
+}
+
+std::string Supervision::ConsequencesText(const std::vector<int>& causes) const {
+  std::vector<std::string> lines;
+  for (int rank = 0; rank < request_.ranks; ++rank) {
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
+    if (!ended.ended || ended.clean || std::count(causes.begin(), causes.end(), rank) > 0) continue;
+    const char* relation = ended.stage() == RankStage::kThrewCommError ? "in consequence" : "then";
+    lines.push_back(fmt::format("\n  {} rank {} {}", relation, rank, FirstLine(FailureText(rank), 160)));
+  }
+  constexpr size_t kMost = 3;
+  std::string text = fmt::format("{}", fmt::join(lines.begin(), lines.begin() + std::min(lines.size(), kMost), ""));
+  if (lines.size() > kMost) text += fmt::format("\n  and {} more ranks", lines.size() - kMost);
+  return text;
 }
 
 std::string Supervision::StateText(int rank) const {
@@ -254,13 +244,78 @@ std::string Supervision::StateText(int rank) const {
   return "its last operation: " + Describe(last, "");
 }
 
-std::string Supervision::StatesText() const {
+void Supervision::NoteStates() {
+  for (int rank = 0; rank < request_.ranks; ++rank) {
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
+    states_.push_back(ended.ended && ended.clean ? "has returned" : StateText(rank));
+  }
+}
+
+void Supervision::AskForStacks() {
+  if (!host_.AskForStacks()) return;
+  const auto written = [&] {
+    for (int rank = 0; rank < request_.ranks; ++rank) {
+      if (!ended_[static_cast<size_t>(rank)].ended && StackOf(rank).signal != kStackSignal) return false;
+    }
+    return true;
+  };
+  for (const Deadline deadline(kStackSeconds); !written() && !deadline.Passed();) {
+    Drain();  // a rank whose pipe is full does not get to it
+    usleep(2000);
+  }
+}
+
+std::string Supervision::NameStacks(const Conclusion& conclusion) {
+  std::vector<int> ranks;
+  std::vector<std::vector<uint64_t>> addresses;
+  const bool late = conclusion.status == Status::kTimeout;
+  for (int rank = 0; rank < request_.ranks && ranks.size() < kMostStacks; ++rank) {
+    const StackArea stack = StackOf(rank);
+    const bool culprit = std::count(conclusion.culprits.begin(), conclusion.culprits.end(), rank) > 0;
+    if (stack.count == 0 || !(late ? stack.signal == kStackSignal : culprit)) continue;
+    ranks.push_back(rank);
+    addresses.emplace_back(stack.addresses, stack.addresses + stack.count);
+  }
+  if (!ranks.empty()) {
+    const auto named = host_.NameStacks(addresses);
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      if (named[i].empty()) continue;
+      const std::string why = late ? "still running" : WhyText(ended_[static_cast<size_t>(ranks[i])]);
+      stacks_.push_back({ranks[i], why, named[i]});
+    }
+  }
+  if (!late) return stacks_.empty() ? "" : FramesText(stacks_[0].frames, "    ");
   std::string text;
   for (int rank = 0; rank < request_.ranks; ++rank) {
-    const Ended& ended = ended_[static_cast<size_t>(rank)];
-    text += fmt::format("\n  rank {}: {}", rank, ended.ended && ended.clean ? "has returned" : StateText(rank));
+    text += fmt::format("\n  rank {}: {}", rank, states_[static_cast<size_t>(rank)]);
+    for (const RankStack& stack : stacks_) {
+      if (stack.rank == rank) text += FramesText(stack.frames, "      ");
+    }
   }
   return text;
+}
+
+std::string Supervision::TooManyText() {
+  const Limits& limits = request_.limits;
+  // One call tells how many tasks the machine has. Ours are counted when there are more than before; and now and then,
+  // for others may have ended meanwhile.
+  const bool more = TasksOfMachine() > tasks_before_ + std::min(limits.processes, limits.threads) + request_.ranks;
+  if (!more && ++rounds_uncounted_ < kCountEvery) return "";
+  rounds_uncounted_ = 0;
+  const std::vector<pid_t> all = launch::DescendantsOf(host_.pid());
+  const int processes = static_cast<int>(launch::DescendantsOf(getpid()).size()) - processes_before_ - request_.ranks;
+  if (processes > limits.processes) {
+    return fmt::format(
+        "the ranks have started {} processes, and {} are the most: something forks again and again (a rank starts "
+        "none; "
+        "work that goes on beside it is a thread)",
+        processes, limits.processes);
+  }
+  int threads = 0;
+  for (const pid_t process : all) threads += launch::ThreadCount(process);
+  if (threads <= limits.threads * request_.ranks) return "";
+  return fmt::format("{} ranks have {} threads, and {} for each are the most: something starts threads again and again",
+                     request_.ranks, threads, limits.threads);
 }
 
 std::optional<Supervision::Conclusion> Supervision::Decide() {
@@ -288,8 +343,11 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
   } else {
     deadlock_since_ns_ = 0;
   }
+  const std::string too_many = TooManyText();
+  if (!too_many.empty()) return Conclusion{Status::kCrashed, too_many};
   if (deadline_.Passed()) {
-    return Conclusion{Status::kTimeout, fmt::format("not done after {:g} s", request_.limit_s) + StatesText()};
+    NoteStates();
+    return Conclusion{Status::kTimeout, fmt::format("not done after {:g} s", request_.limit_s)};
   }
   if (cancel_ != nullptr && cancel_->load()) return Conclusion{Status::kSkipped, "not run: cancelled"};
   return std::nullopt;
@@ -298,7 +356,7 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
 void Supervision::ReadOutputs(CaseOutcome* outcome) {
   for (int rank = 0; rank < request_.ranks; ++rank) {
     const RankFiles& files = files_[static_cast<size_t>(rank)];
-    const Ended& ended = ended_[static_cast<size_t>(rank)];
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
     RankOutcome mine;
     mine.printed = launch::PrintedTo(files.printed, kPrintedLimit);
     if (ended.ended && ended.clean) {
@@ -346,6 +404,8 @@ bool Supervision::Run(CaseOutcome* outcome) {
   MakeFiles();
   const int64_t begin_ns = launch::MonotonicNs();
   deadline_ = Deadline(request_.limit_s);
+  tasks_before_ = TasksOfMachine();
+  processes_before_ = static_cast<int>(launch::DescendantsOf(getpid()).size());
   const json packet = {{"type", "case"},
                        {"body", request_.body},
                        {"ranks", request_.ranks},
@@ -354,7 +414,8 @@ bool Supervision::Run(CaseOutcome* outcome) {
                        {"limit_s", request_.limit_s},
                        {"point_to_point_only", request_.point_to_point_only},
                        {"observed", request_.observed},
-                       {"faults", request_.faults}};
+                       {"faults", request_.faults},
+                       {"limits", request_.limits}};
   bool host_alive = host_.StartCase(packet, files_);
   bool host_done = false;
   std::optional<Conclusion> conclusion;
@@ -393,6 +454,7 @@ bool Supervision::Run(CaseOutcome* outcome) {
     if (!conclusion) {
       conclusion = Decide();
       if (conclusion && host_alive && !host_done) {
+        if (conclusion->status == Status::kTimeout) AskForStacks();
         host_alive = host_.EndCase();
         end_deadline = Deadline(kEndSeconds);
       }
@@ -410,9 +472,12 @@ bool Supervision::Run(CaseOutcome* outcome) {
         Conclusion{Status::kCrashed, fmt::format("the program that runs the ranks {}{}{}", host_.HowItEnded(),
                                                  printed.empty() ? "" : "; it printed:\n", LastLines(printed, 20))};
   }
+  if (conclusion->status == Status::kTimeout && states_.empty()) NoteStates();
+  const std::string stacks = host_alive && host_done ? NameStacks(*conclusion) : "";
   outcome->status = conclusion->status;
-  outcome->message = conclusion->message;
+  outcome->message = conclusion->message + stacks + conclusion->after;
   outcome->waits = waits_;
+  outcome->stacks = stacks_;
   ReadOutputs(outcome);
   for (int rank = 0; rank < request_.ranks; ++rank) {
     const RankStatistics figures = matcher_.Statistics(rank);

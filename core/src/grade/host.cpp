@@ -26,6 +26,7 @@
 #include "shardlab/base/suggest.hpp"
 #include "shardlab/grade/wire.hpp"
 #include "shardlab/launch/process.hpp"
+#include "stack.hpp"
 
 namespace shardlab::grade {
 
@@ -58,6 +59,7 @@ class Host {
   void RunCase(const json& packet);
   std::string WhyNot(const std::string& body) const;
   pid_t Fork(const RankSpec& spec, std::vector<Given>& given);
+  void NameStacks(const json& packet);
   void ReapRanks(std::vector<pid_t>& pids);
 
   int socket_;
@@ -135,6 +137,7 @@ void Host::RunCase(const json& packet) {
   spec.point_to_point_only = packet.at("point_to_point_only").get<bool>();
   spec.observed = packet.at("observed").get<bool>();
   spec.faults = packet.at("faults").get<FaultSpec>();
+  spec.limits = packet.at("limits").get<Limits>();
   std::vector<Given> given;
   for (int rank = 0; rank < spec.size; ++rank) {
     std::vector<Fd> fds;
@@ -144,6 +147,7 @@ void Host::RunCase(const json& packet) {
   }
   const std::string why_not = WhyNot(spec.body);
   if (!why_not.empty()) {
+    given.clear();
     Say({{"type", "refuse"}, {"nonce", nonce_}, {"why", why_not}});
     return;
   }
@@ -192,11 +196,41 @@ void Host::RunCase(const json& packet) {
         for (const pid_t pid : pids) {
           if (pid > 0) kill(pid, SIGKILL);
         }
+      } else if (state == PacketState::kPacket && said.value("type", "") == "stacks") {
+        for (const pid_t pid : pids) {
+          if (pid > 0) kill(pid, kStackSignal);
+        }
       }
     }
   }
   munmap(page, 4096);
   Say({{"type", "done"}, {"nonce", nonce_}});
+}
+
+/// A child does it, in which everything stands where it stood in the ranks; it opens files and takes memory, and the
+/// host must stay as it is.
+void Host::NameStacks(const json& packet) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    alarm(3);
+    json stacks = json::array();
+    try {
+      for (const json& stack : packet.at("stacks")) {
+        json frames = json::array();
+        for (const StackFrame& frame : NameFrames(stack.get<std::vector<uint64_t>>())) {
+          frames.push_back({{"function", frame.function}, {"where", frame.where}});
+        }
+        stacks.push_back(std::move(frames));
+      }
+      Say({{"type", "frames"}, {"stacks", std::move(stacks)}});
+    } catch (...) {
+      _exit(1);
+    }
+    _exit(0);
+  }
+  if (pid > 0) waitpid(pid, nullptr, 0);
+  Say({{"type", "named"}});
 }
 
 int Host::Run() {
@@ -210,6 +244,7 @@ int Host::Run() {
     const json packet = Hear(nullptr, 1e9);
     // An "end" that crossed the last rank's own end means nothing any more.
     if (packet.value("type", "") == "case") RunCase(packet);
+    if (packet.value("type", "") == "name") NameStacks(packet);
   }
 }
 

@@ -29,7 +29,11 @@ struct RankFiles {
 ///     supervisor -> host   {"type": "case", ...}, then for each rank {"type": "rank"} with its four descriptors
 ///     host -> supervisor   {"type": "exit", "rank": r, "status": wait status} as ranks end, then {"type": "done"},
 ///                          each with the case's "nonce"
+///     supervisor -> host   {"type": "stacks"} to have all ranks write down where they are
 ///     supervisor -> host   {"type": "end"} to have the ranks killed at once
+///     supervisor -> host   after "done", {"type": "name", "stacks": [[address, ...], ...]}
+///     host -> supervisor   {"type": "frames", "stacks": [[{"function", "where"}, ...], ...]} if it can name them, and
+///                          {"type": "named"} once that is over
 class HostProcess {
  public:
   /// Starts the program, in `sandbox` if there is one, and returns at once. \throws EnvironmentError when there is no
@@ -44,6 +48,10 @@ class HostProcess {
   bool StartCase(const nlohmann::json& packet, std::vector<RankFiles>& ranks);
   /// Has it kill the case's ranks. False when it has gone.
   bool EndCase() { return SendPacket(socket_.get(), {{"type", "end"}}); }
+  /// Has every rank write its stack to its StackArea, soon. False when it has gone.
+  bool AskForStacks() { return SendPacket(socket_.get(), {{"type", "stacks"}}); }
+  /// What stands at these addresses; nothing for stacks that cannot be named, within three seconds.
+  std::vector<std::vector<StackFrame>> NameStacks(const std::vector<std::vector<uint64_t>>& stacks);
   /// What it has to say.
   PacketState Receive(nlohmann::json* packet) { return ReceivePacket(socket_.get(), packet); }
   int socket() const { return socket_.get(); }

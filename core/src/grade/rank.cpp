@@ -2,6 +2,7 @@
 
 #include <linux/futex.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,6 +32,7 @@
 #include "shardlab/comm/point_to_point_only.hpp"
 #include "shardlab/grade/wire.hpp"
 #include "shardlab/measure/memory.hpp"
+#include "stack.hpp"
 #include "tensor_frame.hpp"
 
 namespace shardlab::grade {
@@ -58,6 +60,7 @@ class OutputArea {
   }
 
   OutputHeader& header() { return *reinterpret_cast<OutputHeader*>(base_); }
+  StackArea* stack() { return reinterpret_cast<StackArea*>(base_ + kStackAreaOffset); }
   uint8_t* frames() { return base_ + kOutputHeaderBytes; }
   size_t room() const { return size_ - kOutputHeaderBytes; }
 
@@ -150,7 +153,9 @@ std::string TypeName(const std::exception& error) {
 /// What it threw, for a person: the type only where it says something.
 std::string Words(const std::exception& error) {
   const std::string type = TypeName(error);
-  const std::string message = Brief(error);
+  const std::string message = dynamic_cast<const std::bad_alloc*>(&error) != nullptr
+                                  ? "no memory left: a rank may use what its tensors may take, and 1 GiB more for all else"
+                                  : Brief(error);
   return message.empty() ? type : fmt::format("{}: {}", type, message);
 }
 
@@ -165,6 +170,39 @@ void AtExit(int status, void*) {
     exit_area->Set(RankStage::kExited);
   }
   _exit(status);
+}
+
+/// std::terminate, in any thread. The abort() that follows is only its form.
+void OnTerminated(const std::string& what) {
+  const bool main_thread = gettid() == getpid();
+  const std::string who = main_thread ? "" : ", in a thread beside the rank's main one";
+  exit_area->Set(RankStage::kTerminated, (what.empty() ? "no exception" : "nobody caught " + what) + who);
+}
+
+void Limit(int resource, uint64_t bound, uint64_t hard) {
+  const rlimit both{bound, hard};
+  setrlimit(resource, &both);
+}
+
+/// Whoever wants more than that is told so, and takes nothing from the machine.
+void ApplyLimits(const RankSpec& spec) {
+  const Limits& limits = spec.limits;
+  SetMemoryCap(limits.memory_bytes);
+  // Not the address space, of which LibTorch's libraries reserve far more than they use.
+  rlimit data{};
+  uint64_t pages = 0;
+  if (std::FILE* statm = std::fopen("/proc/self/statm", "r")) {
+    if (std::fscanf(statm, "%*u %*u %*u %*u %*u %lu", &pages) != 1) pages = 0;
+    std::fclose(statm);
+  }
+  const uint64_t used = pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  data.rlim_cur = used + static_cast<uint64_t>(limits.memory_bytes) + (uint64_t{1} << 30);
+  Limit(RLIMIT_DATA, data.rlim_cur, data.rlim_cur);
+  Limit(RLIMIT_FSIZE, static_cast<uint64_t>(limits.file_bytes), static_cast<uint64_t>(limits.file_bytes));
+  Limit(RLIMIT_NOFILE, static_cast<uint64_t>(limits.open_files), static_cast<uint64_t>(limits.open_files));
+  // The supervisor's clock comes first; this one holds for what gets away from it.
+  const auto seconds = static_cast<uint64_t>(spec.limit_s * 2 * spec.threads) + 10;
+  Limit(RLIMIT_CPU, seconds, seconds + 5);
 }
 
 void Flush() {
@@ -230,6 +268,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
   output.Reset();
   area.header().nonce = spec.nonce;
   exit_area = &area;
+  WriteStacksTo(area.stack(), OnTerminated);
   on_exit(AtExit, nullptr);
   at::set_num_threads(spec.threads);
 
@@ -259,6 +298,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
   }
 
   FillNewMemory();
+  ApplyLimits(spec);
   area.Set(RankStage::kRunning);
   try {
     FindBody(spec.body)(*context);

@@ -27,6 +27,7 @@ struct RankSpec {
   bool point_to_point_only = false;
   bool observed = true;
   FaultSpec faults;
+  Limits limits;
   const StoreMemory* store = nullptr;         ///< through which the ranks find each other
   std::atomic<uint32_t>* returned = nullptr;  ///< shared by the ranks: how many bodies have returned
 };

@@ -358,7 +358,8 @@ void to_json(json& value, const Limits& limits) {
   value = {{"memory_bytes", limits.memory_bytes},
            {"file_bytes", limits.file_bytes},
            {"open_files", limits.open_files},
-           {"processes", limits.processes}};
+           {"processes", limits.processes},
+           {"threads", limits.threads}};
 }
 
 void from_json(const json& value, Limits& limits) {
@@ -366,6 +367,7 @@ void from_json(const json& value, Limits& limits) {
   value.at("file_bytes").get_to(limits.file_bytes);
   value.at("open_files").get_to(limits.open_files);
   value.at("processes").get_to(limits.processes);
+  value.at("threads").get_to(limits.threads);
 }
 
 void to_json(json& value, const PlannedCase& planned) {

@@ -177,6 +177,9 @@ std::string SignalName(int signal) {
     case SIGXCPU:
       meaning = "too much processor time";
       break;
+    case SIGXFSZ:
+      meaning = "a file larger than allowed";
+      break;
     default:
       break;
   }
@@ -190,7 +193,8 @@ std::string DescribeWaitStatus(int wait_status) {
   return fmt::format("ended with exit status {}", WEXITSTATUS(wait_status));
 }
 
-int ThreadCount() { return static_cast<int>(Entries("/proc/self/task").size()); }
+int ThreadCount() { return ThreadCount(getpid()); }
+int ThreadCount(pid_t pid) { return static_cast<int>(Entries(fmt::format("/proc/{}/task", pid)).size()); }
 
 std::map<std::string, std::string> OneThreadEnvironment() {
   return {{"OPENBLAS_NUM_THREADS", "1"}, {"OMP_NUM_THREADS", "1"}, {"MKL_NUM_THREADS", "1"}};

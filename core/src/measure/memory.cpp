@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <string>
 
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
@@ -30,6 +31,14 @@ void Free(void* data) {
   std::free(block);
 }
 
+// "64 GiB", "200 bytes".
+std::string Size(int64_t bytes) {
+  constexpr double kMega = 1 << 20, kGiga = 1 << 30;
+  if (bytes < (10 << 20)) return fmt::format("{} bytes", bytes);
+  return bytes < (int64_t{1} << 30) ? fmt::format("{:.3g} MiB", static_cast<double>(bytes) / kMega)
+                                    : fmt::format("{:.3g} GiB", static_cast<double>(bytes) / kGiga);
+}
+
 void Fill(char* data, size_t size) {
   uint64_t word = 0;
   for (int i = 0; i < 4; ++i) word = word << 16 | kNewMemoryWord;
@@ -46,8 +55,8 @@ c10::DataPtr Allocate(size_t size) {
   const int64_t limit = cap;
   if (limit >= 0 && now > limit) {
     live -= bytes;
-    throw MemoryCapError(fmt::format("a tensor of {} bytes is too much: {} bytes are in use and {} are allowed", bytes,
-                                     now - bytes, limit));
+    throw MemoryCapError(fmt::format("a tensor of {} is too much: {} are in use and {} are allowed", Size(bytes),
+                                     Size(now - bytes), Size(limit)));
   }
   void* block = nullptr;
   if (posix_memalign(&block, kAlignment, size + kAlignment) != 0) {

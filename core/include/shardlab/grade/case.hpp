@@ -39,7 +39,8 @@ struct Limits {
   int64_t memory_bytes = int64_t{4} << 30;  ///< of tensors, by LibTorch's allocator; 1 GiB more for everything else
   int64_t file_bytes = int64_t{64} << 20;   ///< size of a file that it writes
   int open_files = 1024;                    ///< descriptors at once
-  int processes = 64;                       ///< processes and threads at once, of the whole case, for each rank
+  int processes = 32;                       ///< processes that all ranks together start beside themselves
+  int threads = 256;                        ///< threads at once, on average over the ranks
 };
 
 /// One run of a body.

@@ -111,7 +111,10 @@ struct StackArea {
   uint64_t fault = 0;                    ///< the address that could not be accessed
   uint64_t addresses[kMost] = {};        ///< the innermost first: where it was, then return addresses
 };
-/// Where it stands in the memory of an OutputHeader.
+/// Asks a rank for its stack. (A fixed number: host, rank and supervisor have to agree; the C library keeps 32 and 33.)
+constexpr int kStackSignal = 60;
+
+/// Where a StackArea stands in the memory of an OutputHeader.
 constexpr size_t kStackAreaOffset = 4096;
 /// Where the frames begin.
 constexpr size_t kOutputHeaderBytes = 8192;

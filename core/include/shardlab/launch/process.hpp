@@ -81,6 +81,8 @@ std::string DescribeWaitStatus(int wait_status);
 
 /// How many threads this process has, itself included.
 int ThreadCount();
+/// How many threads `pid` has; 0 when it has gone.
+int ThreadCount(pid_t pid);
 
 /// A program to start.
 struct ProgramSpec {
