@@ -22,14 +22,14 @@ std::string LastPart(const std::string& path) { return path.substr(path.rfind('/
 bool IsLibrary(const std::string& object) {
   const std::string name = LastPart(object);
   if (name.rfind("libshardlab_", 0) == 0 || name.rfind("libtorch", 0) == 0 || name.rfind("libc10", 0) == 0) return true;
-  return object.rfind("/usr/", 0) == 0 || object.rfind("/lib", 0) == 0 || Contains(object, "/torch/lib/") ||
-         name.rfind("linux-vdso", 0) == 0;
+  return object.rfind("/usr/lib", 0) == 0 || object.rfind("/usr/local/lib", 0) == 0 || object.rfind("/lib/", 0) == 0 ||
+         object.rfind("/lib64/", 0) == 0 || Contains(object, "/torch/lib/") || name.rfind("linux-vdso", 0) == 0;
 }
 
 /// Code of a library's headers, compiled into the student's file.
 bool IsHeader(const std::string& file) {
-  return file.rfind("/usr/", 0) == 0 || Contains(file, "/torch/include/") || Contains(file, "/include/c++/") ||
-         Contains(file, "/include/shardlab/");
+  return file.rfind("/usr/include/", 0) == 0 || file.rfind("/usr/lib/", 0) == 0 || Contains(file, "/torch/include/") ||
+         Contains(file, "/include/c++/") || Contains(file, "/include/shardlab/");
 }
 
 /// The functions at one address, the innermost first: more than one where the compiler inlined.

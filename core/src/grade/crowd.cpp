@@ -1,0 +1,52 @@
+#include "crowd.hpp"
+
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "shardlab/launch/process.hpp"
+
+namespace shardlab::grade {
+namespace {
+
+/// Calls after which processes and threads are counted in any case.
+constexpr int kCountEvery = 25;
+
+/// Processes and threads of everybody.
+int TasksOfMachine() {
+  struct sysinfo about {};
+  return sysinfo(&about) == 0 ? about.procs : 0;
+}
+
+}  // namespace
+
+Crowd::Crowd(const Limits& limits, int ranks)
+    : limits_(limits),
+      ranks_(ranks),
+      tasks_before_(TasksOfMachine()),
+      processes_before_(static_cast<int>(launch::DescendantsOf(getpid()).size())) {}
+
+std::string Crowd::TooManyText(pid_t host) {
+  // Ours are counted when the machine has more than before; and now and then, for others may have ended meanwhile.
+  const bool more = TasksOfMachine() > tasks_before_ + std::min(limits_.processes, limits_.threads) + ranks_;
+  if (!more && ++rounds_uncounted_ < kCountEvery) return "";
+  rounds_uncounted_ = 0;
+  const int processes = static_cast<int>(launch::DescendantsOf(getpid()).size()) - processes_before_ - ranks_;
+  if (processes > limits_.processes) {
+    return fmt::format(
+        "the ranks have started {} processes, and {} are the most: something forks again and again (a rank starts "
+        "none; work that goes on beside it is a thread)",
+        processes, limits_.processes);
+  }
+  int threads = 0;
+  for (const pid_t process : launch::DescendantsOf(host)) threads += launch::ThreadCount(process);
+  if (threads <= limits_.threads * ranks_) return "";
+  return fmt::format("{} has {} threads{}, and {} are the most: something starts threads again and again",
+                     ranks_ == 1 ? "the rank" : fmt::format("each of {} ranks", ranks_), threads / ranks_,
+                     ranks_ == 1 ? "" : " on average", limits_.threads);
+}
+
+}  // namespace shardlab::grade

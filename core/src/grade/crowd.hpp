@@ -1,0 +1,29 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "shardlab/grade/case.hpp"
+
+namespace shardlab::grade {
+
+/// How many processes and threads a case has. The kernel's own limit counts all of a user's processes and does not hold
+/// for root, so it can be no limit on a case.
+class Crowd {
+ public:
+  /// What is there now is not the case's.
+  Crowd(const Limits& limits, int ranks);
+
+  /// Empty, or what is too much. Costs one system call, unless something seems to be going on.
+  std::string TooManyText(pid_t host);
+
+ private:
+  Limits limits_;
+  int ranks_;
+  int tasks_before_;  // on the whole machine
+  int processes_before_;
+  int rounds_uncounted_ = 0;
+};
+
+}  // namespace shardlab::grade

@@ -1,0 +1,147 @@
+// What became of a case, in words: which rank's end is the root of it, where that happened, and what the others were
+// doing.
+
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "supervision.hpp"
+
+namespace shardlab::grade {
+namespace {
+
+/// For ranks that have not come to an end to write down where they are.
+constexpr double kStackSeconds = 0.2;
+/// Ranks whose stacks are named.
+constexpr size_t kMostStacks = 16;
+
+}  // namespace
+
+StackArea Supervision::StackOf(int rank) const {
+  StackArea stack;
+  const int memory = files_[static_cast<size_t>(rank)].output.get();
+  if (pread(memory, &stack, sizeof stack, kStackAreaOffset) != sizeof stack || stack.count > StackArea::kMost)
+    return {};
+  return stack;
+}
+
+std::string Supervision::FailureText(int rank) const {
+  bool crash = false;
+  const std::string text = EndText(ended_[static_cast<size_t>(rank)], request_.limits, &crash);
+  return crash ? text + "; " + StateText(rank) : text;
+}
+
+std::optional<Supervision::Conclusion> Supervision::RootFailure() {
+  // Not implemented, then what a rank did on its own, then errors of communication, which may only be echoes.
+  const auto order = [&](int rank) {
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
+    const auto state = static_cast<RankStage>(ended.header.state);
+    const int depth = state == RankStage::kNotImplemented ? 0 : state == RankStage::kThrewCommError ? 2 : 1;
+    return std::make_pair(depth, ended.time_ns);
+  };
+  int root = -1;
+  for (int rank = 0; rank < request_.ranks; ++rank) {
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
+    if (ended.ended && !ended.clean && (root < 0 || order(rank) < order(root))) root = rank;
+  }
+  if (root < 0) return std::nullopt;
+  const std::string text = FailureText(root);
+  std::vector<int> same;
+  for (int rank = 0; rank < request_.ranks; ++rank) {
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
+    if (ended.ended && !ended.clean && FailureText(rank) == text) same.push_back(rank);
+  }
+  const RankStage stage = ended_[static_cast<size_t>(root)].stage();
+  if (stage == RankStage::kNotImplemented) return Conclusion{Status::kNotImplemented, text};
+  Conclusion conclusion{Status::kFailed, RanksText(same, request_.ranks) + " " + text, same};
+  conclusion.after = ConsequencesText(same);
+  if (stage == RankStage::kThrew || stage == RankStage::kThrewCommError) {
+    if (last_posts_[static_cast<size_t>(root)].kind == RecordKind::kPost) {
+      conclusion.after.insert(0, "\n    " + StateText(root));
+    }
+    return conclusion;
+  }
+  conclusion.status = Status::kCrashed;
+  const std::string last = LastLines(launch::PrintedTo(files_[static_cast<size_t>(root)].printed, kPrintedLimit), 4);
+  if (!last.empty()) conclusion.after += "\nthe last that it printed:\n" + last;
+  return conclusion;
+}
+
+std::string Supervision::ConsequencesText(const std::vector<int>& causes) const {
+  std::vector<std::string> lines;
+  for (int rank = 0; rank < request_.ranks; ++rank) {
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
+    if (!ended.ended || ended.clean || std::count(causes.begin(), causes.end(), rank) > 0) continue;
+    const char* relation = ended.stage() == RankStage::kThrewCommError ? "in consequence" : "then";
+    lines.push_back(fmt::format("\n  {} rank {} {}", relation, rank, FirstLine(FailureText(rank), 160)));
+  }
+  constexpr size_t kMost = 3;
+  std::string text = fmt::format("{}", fmt::join(lines.begin(), lines.begin() + std::min(lines.size(), kMost), ""));
+  if (lines.size() > kMost) text += fmt::format("\n  and {} more ranks", lines.size() - kMost);
+  return text;
+}
+
+std::string Supervision::StateText(int rank) const {
+  const RankState state = matcher_.State(rank);
+  if (state.kind == RankState::Kind::kReturned) return "has returned";
+  if (state.kind == RankState::Kind::kBlocked && !state.operations.empty()) {
+    return "waits in " + Describe(state.operations[0], state.groups.empty() ? "" : state.groups[0]);
+  }
+  const Record& last = last_posts_[static_cast<size_t>(rank)];
+  if (last.kind != RecordKind::kPost) return "has not called the communicator yet";
+  return "its last operation: " + Describe(last, "");
+}
+
+void Supervision::NoteStates() {
+  for (int rank = 0; rank < request_.ranks; ++rank) {
+    const RankEnd& ended = ended_[static_cast<size_t>(rank)];
+    states_.push_back(ended.ended && ended.clean ? "has returned" : StateText(rank));
+  }
+}
+
+void Supervision::AskForStacks() {
+  if (!host_.AskForStacks()) return;
+  const auto written = [&] {
+    for (int rank = 0; rank < request_.ranks; ++rank) {
+      if (!ended_[static_cast<size_t>(rank)].ended && StackOf(rank).signal != kStackSignal) return false;
+    }
+    return true;
+  };
+  for (const launch::Deadline deadline(kStackSeconds); !written() && !deadline.Passed();) {
+    Drain();  // a rank whose pipe is full does not get to it
+    usleep(2000);
+  }
+}
+
+std::string Supervision::NameStacks(const Conclusion& conclusion) {
+  std::vector<int> ranks;
+  std::vector<std::vector<uint64_t>> addresses;
+  const bool late = conclusion.status == Status::kTimeout;
+  for (int rank = 0; rank < request_.ranks && ranks.size() < kMostStacks; ++rank) {
+    const StackArea stack = StackOf(rank);
+    const bool culprit = std::count(conclusion.culprits.begin(), conclusion.culprits.end(), rank) > 0;
+    if (stack.count == 0 || !(late ? stack.signal == kStackSignal : culprit)) continue;
+    ranks.push_back(rank);
+    addresses.emplace_back(stack.addresses, stack.addresses + stack.count);
+  }
+  if (!ranks.empty()) {
+    const auto named = host_.NameStacks(addresses);
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      if (named[i].empty()) continue;
+      const std::string why = late ? "still running" : WhyText(ended_[static_cast<size_t>(ranks[i])]);
+      stacks_.push_back({ranks[i], why, named[i]});
+    }
+  }
+  if (!late) return stacks_.empty() ? "" : FramesText(stacks_[0].frames, "    ");
+  std::string text;
+  for (int rank = 0; rank < request_.ranks; ++rank) {
+    text += fmt::format("\n  rank {}: {}", rank, states_[static_cast<size_t>(rank)]);
+    for (const RankStack& stack : stacks_) {
+      if (stack.rank == rank) text += FramesText(stack.frames, "      ");
+    }
+  }
+  return text;
+}
+
+}  // namespace shardlab::grade
