@@ -27,9 +27,9 @@ TEST(Html, ShowsEveryKindOfEvidence) {
   EXPECT_THAT(page, HasSubstr("<b>nan</b>"));
   EXPECT_THAT(page, HasSubstr("<th scope=\"row\">1 (5)</th>")) << "row 1 of the shard is row 5 of the tensor";
   EXPECT_THAT(page, HasSubstr("<caption>[0, 1, :, :]</caption>"));
-  EXPECT_THAT(page, HasSubstr("80,640 bytes</td><td class=\"number\">80,640</td><td>✔ yes"));
-  EXPECT_THAT(page, HasSubstr("53.75 %</td><td class=\"number\">at most 60</td><td>✔ yes"));
-  EXPECT_THAT(page, HasSubstr("48 bytes</td><td class=\"number\">24</td><td>✘ no"));
+  EXPECT_THAT(page, HasSubstr("80,640 bytes</td><td class=\"number\">80,640</td><td class=\"met\">✔ yes"));
+  EXPECT_THAT(page, HasSubstr("53.75 %</td><td class=\"number\">at most 60</td><td class=\"met\">✔ yes"));
+  EXPECT_THAT(page, HasSubstr("48 bytes</td><td class=\"number\">24</td><td class=\"met\">✘ no"));
   EXPECT_THAT(page, HasSubstr("outside the tolerance of one process in 19 steps, first in step 42"));
   EXPECT_THAT(page, HasSubstr("aria-label=\"Timeline of all_gather_values/ranks=3: 5 operations"));
   EXPECT_THAT(page, HasSubstr("Timeline of <b>cost/ranks=4</b>, which passed"));

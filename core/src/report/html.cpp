@@ -84,6 +84,30 @@ bool Explains(Status status) {
          status == Status::kTimeout;
 }
 
+/// The explanation without what the page shows better: the tensor in rows of numbers, and the diagnosis.
+std::string WithoutEvidence(const CaseResult& result) {
+  if (!result.evidence.is_object()) return result.message;
+  const auto tensor = result.evidence.find("tensor");
+  const bool cells = tensor != result.evidence.end() && tensor->is_object() && tensor->contains("cells");
+  const auto diagnosis = result.evidence.find("diagnosis");
+  std::string kept;
+  bool in_grid = false;
+  for (size_t begin = 0; begin <= result.message.size();) {
+    const size_t end = std::min(result.message.find('\n', begin), result.message.size());
+    const std::string line = result.message.substr(begin, end - begin);
+    begin = end + 1;
+    const bool heading = line.rfind("  got (wrong ones", 0) == 0 || line == "  expected:";
+    in_grid = cells && (heading || (in_grid && (line.rfind("    ", 0) == 0 || line.rfind("  [", 0) == 0)));
+    const bool said = diagnosis != result.evidence.end() && diagnosis->is_string() &&
+                      line == "  " + diagnosis->get_ref<const std::string&>();
+    if (!in_grid && !said) kept += (kept.empty() ? "" : "\n") + line;
+  }
+  return kept;
+}
+
+/// "all_gather_bytes" for "all_gather_bytes/ranks=3".
+std::string BaseName(const std::string& id) { return id.substr(0, id.find('/')); }
+
 class Page {
  public:
   explicit Page(const HtmlReport& report) : report_(report), card_(report.card) {}
@@ -143,18 +167,21 @@ class Page {
     data.set("part_tone", ToneClass(part.status));
     data.set("part_mark", Mark(part.status, Paper()));
 
-    std::vector<const CaseResult*> passed, not_run;
-    size_t explained = 0;
+    std::vector<const CaseResult*> passed, not_run, explained;
     for (const CaseResult& result : part.cases) {
-      if (result.status == Status::kPassed) {
-        passed.push_back(&result);
-        const Data rows = FigureRows(result);
-        for (const Data& row : rows.list_value()) costs << row;
-      } else if (Explains(result.status)) {
-        failed << Case(part, result, explained++ == 0);
-      } else {
-        not_run.push_back(&result);
-      }
+      (result.status == Status::kPassed ? passed : Explains(result.status) ? explained : not_run).push_back(&result);
+    }
+    // The case that decided the part's status comes first, and open.
+    const auto decisive = std::find_if(explained.begin(), explained.end(), [&](const CaseResult* result) {
+      return result->status == part.status && result->message == part.reason;
+    });
+    if (decisive != explained.end()) std::rotate(explained.begin(), decisive, decisive + 1);
+    for (const CaseResult* result : explained) failed << Case(part, *result, result == explained.front());
+    // Of the same case on several numbers of ranks, the last one's figures.
+    for (size_t i = 0; i < passed.size(); ++i) {
+      if (i + 1 < passed.size() && BaseName(passed[i]->id) == BaseName(passed[i + 1]->id)) continue;
+      const Data rows = FigureRows(*passed[i]);
+      for (const Data& row : rows.list_value()) costs << row;
     }
     data.set("part_counts", part.cases.empty()
                                 ? "no case ran"
@@ -185,8 +212,9 @@ class Page {
     data.set("case_tone", ToneClass(result.status));
     data.set("case_mark", Mark(result.status, Paper()));
     data.set("case_command", Command(part.id));
-    std::string message = result.message.substr(0, kMaxMessage);
-    if (message.size() < result.message.size()) message += "\n... (--json has the whole)";
+    const std::string whole = WithoutEvidence(result);
+    std::string message = whole.substr(0, kMaxMessage);
+    if (message.size() < whole.size()) message += "\n... (--json has the whole)";
     data.set("case_message", message);
     std::string gist = message.substr(0, message.find('\n'));
     if (gist.size() > kMaxGist) gist = Shorten(gist, kMaxGist, Paper());

@@ -89,6 +89,7 @@ Data TensorBlocks(const json& cells, const std::vector<int64_t>& shape, std::vec
         rest /= shape[dim];
       }
       label = fmt::format("[{}, :, :]", fmt::join(leading, ", "));
+      block.set("block_caption", label);
     }
     for (int64_t column = 0; column < columns; ++column) {
       heads << Data(flat && last > columns ? fmt::format("+{}", column) : IndexName(column, offset, shape.size() - 1));
@@ -145,6 +146,7 @@ Data Tensor(const json& tensor) {
     if (!blocks.is_empty_list()) {
       Data all;
       all.set("tensor_blocks", blocks);
+      all.set("tensor_offset", std::any_of(offset.begin(), offset.end(), [](int64_t first) { return first != 0; }));
       data.set("tensor_cells", all);
     }
   }
@@ -204,7 +206,9 @@ Data Figure(const CaseResult& result, const std::string& what, double measured, 
   Data row;
   row.set("figure_case", result.id);
   row.set("figure_what", what.empty() ? unit : what);
-  row.set("figure_measured", fmt::format("{} {}", PrettyNumber(measured), unit));
+  const bool one = measured == 1 && unit.size() > 2 && unit.back() == 's';  // "1 round", but "1 ms"
+  row.set("figure_measured",
+          fmt::format("{} {}", PrettyNumber(measured), one ? unit.substr(0, unit.size() - 1) : unit));
   row.set("figure_target", fmt::format("{}{}", met && measured != target ? "at most " : "", PrettyNumber(target)));
   row.set("figure_met", met);
   return row;

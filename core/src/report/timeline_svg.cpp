@@ -25,7 +25,7 @@ namespace {
 
 constexpr double kWidth = 960, kLeft = 92, kRight = kWidth - 14, kTop = 34;
 constexpr double kRow = 34, kBar = 20, kAxis = 30;
-constexpr double kCut = 46;         // pixels that a stretch cut out takes
+constexpr double kCut = 74;         // pixels that a stretch cut out takes
 constexpr size_t kMaxArrows = 400;  // more hide what they point at
 constexpr double kLetter = 6.1;     // width of a letter in a bar
 
@@ -132,6 +132,7 @@ class Drawing {
       for (const TimelineMessage& message : timeline_.messages) Message(message);
     }
     for (const TimelineMark& mark : timeline_.marks) Mark(mark);
+    Cuts();
     svg_ += "</svg>\n";
     return std::move(svg_);
   }
@@ -223,9 +224,13 @@ class Drawing {
       svg_ += fmt::format("<text class=\"tl-text{}\" x=\"{:.0f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n",
                           thread == 0 ? " tl-name" : " tl-quiet", kLeft - 10, y + kRow / 2 + 4.5,
                           thread == 0 ? fmt::format("rank {}", rank) : fmt::format("helper {}", thread));
-      if (of.first_us < 0) continue;
-      const double from = axis_.Pixel(of.first_us), to = axis_.Pixel(of.last_us);
-      if (thread == 0) {
+      const bool silent = of.first_us < 0;
+      if (silent) {
+        svg_ += fmt::format("<text class=\"tl-text tl-quiet\" x=\"{:.0f}\" y=\"{:.1f}\">called nothing</text>\n",
+                            kLeft + 18, y + kRow / 2 + 4);
+      }
+      const double from = silent ? kLeft : axis_.Pixel(of.first_us), to = silent ? kLeft : axis_.Pixel(of.last_us);
+      if (thread == 0 && !silent) {
         svg_ += fmt::format("<rect class=\"tl-lane\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\"/>\n",
                             from, y + (kRow - kBar) / 2, std::max(2.0, to - from), kBar);
       }
@@ -236,6 +241,9 @@ class Drawing {
             EscapeXml(fmt::format("rank {}: {}", rank, of.message)), std::min(to + 2, kRight - 11), y + kRow / 2 - 5);
       }
     }
+  }
+
+  void Cuts() {
     for (const TimeAxis::Cut& cut : axis_.cuts()) {
       const double x = (axis_.Pixel(cut.from) + axis_.Pixel(cut.to)) / 2;
       svg_ += fmt::format("<path class=\"tl-cut\" d=\"M{0:.1f} {1:.0f}V{2:.0f}M{3:.1f} {1:.0f}V{2:.0f}\"/>\n", x - 3,
