@@ -1,0 +1,109 @@
+#include <torch/torch.h>
+
+#include <fmt/format.h>
+
+#include "oracle.hpp"
+#include "schedule_checks.hpp"
+
+// Part by_hand: two ranks, a model cut in two, and nothing but messages.
+
+namespace shardlab::grade {
+namespace {
+
+Run Steps(CaseContext& t, const Plan& plan, const PipelineData& data, bool transposes = false,
+          const FaultSpec& faults = {}) {
+  RunSpec spec = SpecOf("two_stages", plan, data);
+  spec.params["transposes"] = transposes;
+  spec.point_to_point_only = true;
+  spec.faults = faults;
+  return t.Launch(spec);
+}
+
+Plan TwoHalves(CaseContext& t, const std::vector<int64_t>& batches) {
+  Plan plan = PlanFor(t, "mlp", "naive", 1, batches);
+  plan.learning_rate = 0.05;
+  return plan;
+}
+
+void ExpectLosses(CaseContext& t, const Run& run, const Plan& plan, const PipelineData& data) {
+  const Trained reference = TrainReference(plan, data);
+  Label label{fmt::format("the losses of {} steps", reference.losses.size())};
+  Plan wrong = plan;
+  Definition keeps;
+  keeps.keeps_gradients = true;
+  label.hypotheses = {
+      MistakenRun("gradients add up over the steps, since nobody sets them to zero", [=] {
+        return MistakenRun::Outputs{{"losses", at::tensor(TrainReference(wrong, data, keeps).losses, at::kDouble)}};
+      }).For("losses")};
+  t.ExpectClose(run, 1, "losses", at::tensor(reference.losses, at::kDouble), label, 0,
+                static_cast<double>(reference.losses.size()));
+  for (const auto& [name, value] : reference.parameters) {
+    const int rank = name < "fc3" ? 0 : 1;  // fc1, fc2 | fc3, fc4
+    t.ExpectClose(run, rank, "param." + name, value, {fmt::format("the final parameter `{}`", name)}, 1,
+                  static_cast<double>(reference.losses.size()));
+  }
+}
+
+}  // namespace
+
+SHARDLAB_CASE(by_hand, losses_of_three_steps, kValue, {2}) {
+  const Plan plan = TwoHalves(t, {8, 8, 8});
+  const PipelineData data = DrawData(t, plan);
+  ExpectLosses(t, Steps(t, plan, data), plan, data);
+}
+
+SHARDLAB_CASE(by_hand, gradients_of_both_halves, kGradient, {2}) {
+  Plan plan = TwoHalves(t, {8});
+  plan.learning_rate = 1;
+  const PipelineData data = DrawData(t, plan);
+  const Run run = Steps(t, plan, data);
+  for (const auto& [name, value] : TrainReference(plan, data).changes) {
+    const int rank = name < "fc3" ? 0 : 1;
+    const at::Tensor got = run.Output(rank, "grad." + name);
+    t.Expect(got.defined(),
+             fmt::format("`{}` on rank {} has no gradient after the step{}", name, rank,
+                         rank == 0 ? ": the gradient of the activation has to come back from rank 1" : ""));
+    t.ExpectClose(run, rank, "grad." + name, value, {fmt::format("the gradient of `{}`", name)}, 1e-2);
+  }
+}
+
+SHARDLAB_CASE(by_hand, two_tensors_travel, kCost, {2}) {
+  const Plan plan = TwoHalves(t, {8, 5});
+  const PipelineData data = DrawData(t, plan);
+  const Run run = Steps(t, plan, data);
+  for (int rank = 0; rank < 2; ++rank) {
+    const Traffic traffic = TrafficBetween(run, rank, "step 1", "end");
+    t.ExpectCost(fmt::format("messages of rank {} a step: a tensor and what describes it", rank),
+                 static_cast<double>(traffic.messages), 2, "messages");
+    t.ExpectAtMost(fmt::format("bytes of rank {} a step: 5 samples of 16 numbers and what describes them", rank),
+                   static_cast<double>(traffic.bytes), 5 * 16 * 8 + 256, "bytes");
+  }
+}
+
+SHARDLAB_CASE(by_hand, late_messages_and_odd_batches, kRobustness, {2}) {
+  const Plan plan = TwoHalves(t, {7, 1, 4});
+  const PipelineData data = DrawData(t, plan);
+  FaultSpec faults;
+  faults.jitter_s = 0.003;
+  faults.seed = t.seed();
+  ExpectLosses(t, Steps(t, plan, data, false, faults), plan, data);
+}
+
+SHARDLAB_CASE(by_hand, activations_in_any_order_in_memory, kRobustness, {2}) {
+  Plan plan = TwoHalves(t, {6, 3});
+  plan.momentum = 0.9;
+  const PipelineData data = DrawData(t, plan);
+  ExpectLosses(t, Steps(t, plan, data, true), plan, data);
+}
+
+SHARDLAB_CASE(by_hand, refuses_three_ranks, kRobustness, {3}) {
+  RunSpec spec;
+  spec.body = "two_stages_of_three";
+  const Run run = t.Launch(spec);
+  for (int rank = 0; rank < 3; ++rank) {
+    t.Expect(run.Number(rank, "refused") == 1,
+             fmt::format("rank {} of three must be refused with ContractError: two stages need two ranks", rank));
+  }
+}
+
+}  // namespace shardlab::grade

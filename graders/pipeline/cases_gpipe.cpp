@@ -1,0 +1,201 @@
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "oracle.hpp"
+#include "schedule_checks.hpp"
+
+// Part gpipe: micro-batches, two schedules, a stage, an engine.
+
+namespace shardlab::grade {
+namespace {
+
+Figures OfNaive(const AskedSchedule& a, double tf, double tb) {
+  return {a.microbatches * a.ranks * (tf + tb), std::vector<int>(static_cast<size_t>(a.ranks), 1), {}, {}};
+}
+
+Figures OfGPipe(const AskedSchedule& a, double tf, double tb) {
+  return {(a.microbatches + a.ranks - 1) * (tf + tb),
+          std::vector<int>(static_cast<size_t>(a.ranks), a.microbatches),
+          {},
+          {}};
+}
+
+std::vector<AskedSchedule> Sizes(const std::string& name, bool flush = false) {
+  std::vector<AskedSchedule> asked;
+  for (const int P : {1, 2, 3, 5}) {
+    for (const int m : {1, 2, 4, 7}) asked.push_back({name, P, m, 1, 1, flush});
+  }
+  return asked;
+}
+
+// A stage on the tuple layers of the body: forward and backward of both pieces, in one process.
+void ExpectStage(CaseContext& t, bool halves, bool gradients) {
+  const at::Tensor w0 = t.Normal({4, 3}), w1 = t.Normal({5, 4}), x = t.Normal({6, 3}), dy = t.Normal({6, 5});
+  const at::Tensor index = t.Integers({6}, at::kLong);
+  RunSpec spec;
+  spec.body = "stage";
+  spec.params["halves"] = halves;
+  spec.inputs = {{"w0", {w0}}, {"w1", {w1}}, {"x", {x}}, {"dy", {dy}}, {"index", {index}}};
+  const Run run = t.Launch(spec);
+
+  const at::Tensor a = w0.clone().requires_grad_(), b = w1.clone().requires_grad_(), in = x.clone().requires_grad_();
+  const at::Tensor scale = index.to(at::kDouble).unsqueeze(1);
+  const at::Tensor h = at::tanh(in.mm(a.t())) * scale;
+  const at::Tensor y = at::tanh(h.mm(b.t())) * scale;
+  y.backward(dy);
+  for (int i = 0; i < 2; ++i) {
+    const auto part = [&](const at::Tensor& whole) { return whole.detach().narrow(0, 3 * i, 3); };
+    if (!gradients) {
+      t.ExpectClose(run, 0, "y" + std::to_string(i), part(y), {fmt::format("the output of micro-batch {}", i)});
+      t.ExpectEqual(run, 0, "index" + std::to_string(i), part(index), {"the tensor of integers that goes through"});
+      const double wants = run.Number(0, "wants" + std::to_string(i));
+      t.Expect(wants < 8, "an output of Forward has a graph: hand out y.detach()");
+      t.Expect(wants == 1,
+               "of the outputs only the first wants a gradient: the others are integers, and a tensor made of "
+               "one that wants none; requires_grad() of what Forward returns must say so");
+      continue;
+    }
+    t.ExpectClose(run, 0, "dx" + std::to_string(i), part(in.grad()),
+                  {fmt::format("the gradient of the input of micro-batch {}", i)});
+    t.Expect(run.Number(0, "others" + std::to_string(i)) == 0,
+             "an input that wants no gradient gets an undefined tensor from Backward");
+  }
+  if (gradients) {
+    t.ExpectClose(run, 0, "grad.a.weight", a.grad(),
+                  {"the gradient of the first layer's weight, of both micro-batches"});
+    t.ExpectClose(run, 0, "grad.b.weight", b.grad(),
+                  {"the gradient of the second layer's weight, of both micro-batches"});
+  } else {
+    t.Expect(run.Number(0, "live") == 2, "two micro-batches are under way after two forwards: Live() must say so");
+    t.Expect(run.Number(0, "left") == 0, "no micro-batch is under way after both backwards: Live() must be 0");
+  }
+  if (halves && gradients) {
+    t.Expect(run.Number(0, "half") == 0,
+             "BackwardInput must not compute the weights' gradients: nobody waits for them");
+  }
+}
+
+}  // namespace
+
+SHARDLAB_CASE(gpipe, pieces_of_a_mini_batch, kValue, {1}) {
+  const std::vector<std::pair<int64_t, int>> asked = {{8, 4}, {10, 4}, {3, 5}, {1, 1}, {7, 2}, {13, 13}, {5, 3}};
+  RunSpec spec;
+  spec.body = "micro_batches";
+  spec.params["asked"] = asked;
+  const Run run = t.Launch(spec);
+  for (size_t k = 0; k < asked.size(); ++k) {
+    const auto [B, m] = asked[k];
+    const int64_t count = std::min<int64_t>(B, m);
+    std::vector<int64_t> rows;
+    int64_t begin = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t end = begin + B / count + (i < B % count ? 1 : 0);
+      for (const int64_t value : {i, count, begin, end, B, int64_t{7}}) rows.push_back(value);
+      begin = end;
+    }
+    const std::string of = fmt::format("{} samples in {} pieces", B, m);
+    t.ExpectEqual(run, 0, "pieces " + std::to_string(k), at::tensor(rows, at::kLong).view({count, 6}),
+                  {fmt::format("the pieces of {} (index, count, begin, end, batch, step)", of)});
+    const at::Tensor batch = at::arange(2 * B, at::kDouble).view({B, 2});
+    t.ExpectEqual(run, 0, "samples " + std::to_string(k), batch, {fmt::format("the samples of all pieces of {}", of)});
+    Label label{fmt::format("the sum of the pieces' shares of the loss of {}", of)};
+    std::vector<at::Tensor> means;
+    for (int64_t i = 0, at = 0; i < count; ++i) {
+      const int64_t n = B / count + (i < B % count ? 1 : 0);
+      means.push_back(batch.narrow(0, at, n).mean());
+      at += n;
+    }
+    label.hypotheses = {MeanOfMeans("micro-batches", means)};
+    label.factors = {{"micro-batches", count}};
+    t.ExpectClose(run, 0, "loss " + std::to_string(k), batch.mean(), label);
+  }
+}
+
+SHARDLAB_CASE(gpipe, lists_of_naive, kValue, {1}) { ExpectMakespans(t, Sizes("naive"), OfNaive); }
+SHARDLAB_CASE(gpipe, lists_of_gpipe, kValue, {1}) { ExpectMakespans(t, Sizes("gpipe"), OfGPipe); }
+SHARDLAB_CASE(gpipe, lists_with_an_update, kValue, {1}) { ExpectMakespans(t, Sizes("gpipe", true), OfGPipe); }
+SHARDLAB_CASE(gpipe, a_stage_by_itself, kValue, {1}) { ExpectStage(t, false, false); }
+
+SHARDLAB_CASE(gpipe, losses_of_a_pipeline, kValue, {1, 2, 4}) {
+  for (const char* schedule : {"naive", "gpipe"}) {
+    const Plan plan = PlanFor(t, "probe", schedule, 4, {8, 8, 8});
+    ExpectTraining(t, plan, DrawData(t, plan));
+  }
+}
+
+SHARDLAB_CASE(gpipe, gradients_of_a_stage, kGradient, {1}) { ExpectStage(t, false, true); }
+
+SHARDLAB_CASE(gpipe, gradients_of_a_pipeline, kGradient, {2, 3, 4}) {
+  const Plan plan = PlanFor(t, "cnn", "gpipe", 4, {8});
+  ExpectGradients(t, plan, DrawData(t, plan));
+}
+
+SHARDLAB_CASE(gpipe, really_parallel, kCost, {4}) {
+  Plan plan = PlanFor(t, "probe", "gpipe", 4, {4});
+  plan.layers = 4;
+  plan.forward_s = 0.01;
+  plan.backward_s = 0.02;
+  plan.BalanceEvenly();
+  const Run run = t.Launch(SpecOf("speed", plan, DrawData(t, plan)));
+  double naive = 0, gpipe = 0;
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    naive = std::max(naive, run.Number(rank, "naive"));
+    gpipe = std::max(gpipe, run.Number(rank, "gpipe"));
+  }
+  // (m + P - 1) / (mP) = 7/16.
+  t.ExpectAtMost(fmt::format("a step of gpipe ({:.0f} ms) against one of naive ({:.0f} ms); the schedule says 44 %",
+                             gpipe * 1e3, naive * 1e3),
+                 100 * gpipe / naive, 70, "%");
+}
+
+SHARDLAB_CASE(gpipe, messages_of_a_step, kCost, {2, 4}) {
+  Plan plan = PlanFor(t, "probe", "gpipe", 4, {10, 10});
+  plan.width = 6;
+  const Run run = ExpectTraining(t, plan, DrawData(t, plan));
+  // The first step tells the shapes; from the second on there are messages of tensors only.
+  const Traffic traffic = TotalTraffic(run, t.ranks(), "step 1", "end");
+  t.ExpectCost("messages of all ranks in a step: 2m(P-1)", static_cast<double>(traffic.messages),
+               2 * 4 * (t.ranks() - 1), "messages");
+  t.ExpectCost("bytes of all ranks in a step: each boundary both ways", static_cast<double>(traffic.bytes),
+               2 * (t.ranks() - 1) * 10 * 6 * 8, "bytes");
+  t.ExpectCost("collectives in a step", static_cast<double>(traffic.collectives), 0, "collectives");
+}
+
+SHARDLAB_CASE(gpipe, what_the_lists_keep, kCost, {1}) {
+  ExpectFootprints(t, Sizes("naive"), OfNaive);
+  ExpectFootprints(t, Sizes("gpipe"), OfGPipe);
+}
+
+SHARDLAB_CASE(gpipe, nothing_is_left_after_a_step, kCost, {2}) {
+  const Plan plan = PlanFor(t, "probe", "gpipe", 3, {6, 6});
+  const Run run = ExpectTraining(t, plan, DrawData(t, plan));
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    t.ExpectCost(fmt::format("graphs still alive on rank {} after the last step", rank), run.Number(rank, "live"), 0,
+                 "");
+    t.ExpectCost(fmt::format("graphs alive at once on rank {}: m of each of its layers", rank),
+                 run.Number(rank, "peak"), 3.0 * plan.balance[static_cast<size_t>(rank)], "");
+  }
+}
+
+SHARDLAB_CASE(gpipe, batches_that_do_not_divide, kRobustness, {2, 3}) {
+  const Plan plan =
+      PlanFor(t, "mlp", "gpipe", 4, {10, 7, 3, 1});  // the last ones have fewer samples than micro-batches
+  ExpectTraining(t, plan, DrawData(t, plan));
+}
+
+SHARDLAB_CASE(gpipe, uneven_stages_and_late_messages, kRobustness, {3}) {
+  Plan plan = PlanFor(t, "mlp-ln", "gpipe", 5, {11, 11});
+  plan.balance = {1, 4, 2};
+  FaultSpec faults;
+  faults.jitter_s = 0.003;
+  faults.seed = t.seed();
+  ExpectTraining(t, plan, DrawData(t, plan), faults);
+}
+
+// Halves of a backward belong to another part, which has its own cases of them.
+SHARDLAB_CASE(zero_bubble, a_stage_in_halves, kValue, {1}) { ExpectStage(t, true, false); }
+SHARDLAB_CASE(zero_bubble, gradients_of_a_stage_in_halves, kGradient, {1}) { ExpectStage(t, true, true); }
+
+}  // namespace shardlab::grade

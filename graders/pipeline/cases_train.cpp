@@ -1,0 +1,149 @@
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "oracle.hpp"
+#include "schedule_checks.hpp"
+
+// Part train: whole training runs on CIFAR-shaped images, and what surrounds a step.
+
+namespace shardlab::grade {
+namespace {
+
+Plan OnCifar(CaseContext& t, const std::string& model, const std::vector<int64_t>& batches) {
+  Plan plan = PlanFor(t, model, "gpipe", 4, batches);
+  plan.learning_rate = 0.05;
+  plan.momentum = 0.9;
+  return plan;
+}
+
+// Running statistics of the body's norms by the definition.
+void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, double offset, bool again) {
+  const std::vector<int64_t> batches = {10, 9, 4};
+  const int64_t all = std::accumulate(batches.begin(), batches.end(), int64_t{0});
+  std::vector<int64_t> shape = {all, 3};
+  shape.insert(shape.end(), shape_behind.begin(), shape_behind.end());
+  const at::Tensor x = t.Normal(shape) + offset;
+  RunSpec spec;
+  spec.body = "deferred";
+  spec.params = {{"batches", batches}, {"microbatches", 4}, {"again", again}};
+  spec.inputs = {{"x", {x}}};
+  const Run run = t.Launch(spec);
+  at::Tensor mean = at::zeros({3}, at::kDouble), var = at::ones({3}, at::kDouble), other = at::zeros({3}, at::kDouble);
+  at::Tensor per_piece = at::zeros({3}, at::kDouble), of_variances = at::ones({3}, at::kDouble);
+  at::Tensor unused = at::ones({3}, at::kDouble);
+  int64_t begin = 0;
+  for (const int64_t samples : batches) {
+    const at::Tensor batch = x.narrow(0, begin, samples);
+    at::batch_norm(batch, {}, {}, mean, var, true, 0.1, 1e-5, false);
+    at::batch_norm(batch, {}, {}, other, unused, true, 0.3, 1e-5, false);
+    at::Tensor mean_of_vars = at::zeros({3}, at::kDouble);
+    const int64_t m = std::min<int64_t>(4, samples);
+    for (int64_t i = 0, at = 0; i < m; ++i) {
+      const int64_t n = samples / m + (i < samples % m ? 1 : 0);
+      const at::Tensor piece = batch.narrow(0, at, n);
+      at::batch_norm(piece, {}, {}, per_piece, unused, true, 0.1, 1e-5, false);
+      const at::Tensor flat = piece.transpose(0, 1).flatten(1);
+      if (flat.size(1) > 1) mean_of_vars += flat.var(1, true) / static_cast<double>(m);
+      at += n;
+    }
+    of_variances = of_variances * 0.9 + mean_of_vars * 0.1;
+    begin += samples;
+  }
+  Label label{"the running mean after three mini-batches"};
+  label.hypotheses = {
+      {"the running statistics are updated at every micro-batch, not once a mini-batch", [=] { return per_piece; }}};
+  t.ExpectClose(run, 0, "mean", mean, label);
+  label = {"the running variance after three mini-batches"};
+  label.hypotheses = {{"the variance of the mini-batch is taken for the mean of the micro-batches' variances",
+                       [=] { return of_variances; }}};
+  t.ExpectClose(run, 0, "var", var, label);
+  t.ExpectClose(run, 0, "other", other, {"the running mean of a second norm, whose momentum is 0.3"});
+  t.ExpectEqual(run, 0, "count", at::full({}, 3, at::kLong), {"num_batches_tracked after three mini-batches"});
+}
+
+}  // namespace
+
+SHARDLAB_CASE(train, curve_of_a_cnn_with_batch_norm, kValue, {1, 2, 4}) {
+  const Plan plan = OnCifar(t, "cnn-bn", std::vector<int64_t>(10, 12));
+  ExpectTraining(t, plan, DrawCifar(t, plan));
+}
+
+SHARDLAB_CASE(train, curve_of_an_mlp, kValue, {3, 4}) {
+  const Plan plan = OnCifar(t, "mlp-ln", std::vector<int64_t>(20, 14));
+  ExpectTraining(t, plan, DrawCifar(t, plan));
+}
+
+SHARDLAB_CASE(train, running_statistics_of_whole_mini_batches, kValue, {1}) {
+  ExpectDeferred(t, {2, 2}, 0.5, false);
+  ExpectDeferred(t, {}, 0, false);
+}
+
+SHARDLAB_CASE(train, gradients_with_dropout, kGradient, {2, 4}) {
+  const Plan plan = PlanFor(t, "transformer-2-8", "gpipe", 3, {7});
+  ExpectGradients(t, plan, DrawData(t, plan));
+}
+
+SHARDLAB_CASE(train, gradients_with_deferred_statistics, kGradient, {2}) {
+  Plan plan = PlanFor(t, "cnn-bn", "gpipe", 3, {7});
+  plan.deferred = true;
+  ExpectGradients(t, plan, DrawData(t, plan));
+}
+
+SHARDLAB_CASE(train, an_evaluation_sends_activations_only, kCost, {3}) {
+  Plan plan = PlanFor(t, "probe", "gpipe", 4, {8, 8});
+  plan.evaluate = 8;
+  const Run run = ExpectTraining(t, plan, DrawData(t, plan));
+  const Traffic traffic = TotalTraffic(run, t.ranks(), "evaluation 1", "end");
+  t.ExpectCost("messages of all ranks in an evaluation: m(P-1)", static_cast<double>(traffic.messages),
+               4 * (t.ranks() - 1), "messages");
+  t.ExpectCost("collectives in an evaluation", static_cast<double>(traffic.collectives), 0, "collectives");
+}
+
+SHARDLAB_CASE(train, clipping_needs_one_number, kCost, {3}) {
+  Plan plan = PlanFor(t, "mlp", "gpipe", 2, {6, 6});
+  plan.clip_norm = 0.01;
+  const Run run = ExpectTraining(t, plan, DrawData(t, plan));
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    t.ExpectCost(fmt::format("collectives of rank {} in a step that clips", rank),
+                 static_cast<double>(TrafficBetween(run, rank, "step 1", "end").collectives), 1, "collectives");
+  }
+}
+
+SHARDLAB_CASE(train, a_last_batch_that_is_smaller_and_deferred_statistics, kRobustness, {2, 3}) {
+  Plan plan = OnCifar(t, "cnn-bn", {10, 10, 5, 10, 3});
+  plan.deferred = true;
+  ExpectTraining(t, plan, DrawCifar(t, plan));
+}
+
+SHARDLAB_CASE(train, adam_a_falling_rate_and_evaluations, kRobustness, {2}) {
+  Plan plan = OnCifar(t, "cnn-bn", {9, 9, 9});
+  plan.adam = true;
+  plan.learning_rate = 0.01;
+  plan.decays = true;
+  plan.evaluate = 7;
+  ExpectTraining(t, plan, DrawCifar(t, plan));
+}
+
+SHARDLAB_CASE(train, clipping_with_momentum, kRobustness, {3}) {
+  Plan plan = OnCifar(t, "mlp", {9, 8, 9});
+  plan.clip_norm = 0.05;
+  ExpectTraining(t, plan, DrawCifar(t, plan));
+}
+
+SHARDLAB_CASE(train, late_messages, kRobustness, {3}) {
+  FaultSpec faults;
+  faults.jitter_s = 0.002;
+  faults.seed = t.seed();
+  const Plan plan = OnCifar(t, "mlp", {9, 9, 9});
+  ExpectTraining(t, plan, DrawCifar(t, plan), faults);
+}
+
+SHARDLAB_CASE(train, statistics_far_from_zero_and_of_recomputed_forwards, kRobustness, {1}) {
+  ExpectDeferred(t, {3}, 1000, false);
+  ExpectDeferred(t, {2, 1}, 0, true);
+}
+
+}  // namespace shardlab::grade

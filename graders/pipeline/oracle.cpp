@@ -1,0 +1,409 @@
+#include "oracle.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "shardlab/base/errors.hpp"
+#include "shardlab/cifar/files.hpp"
+#include "shardlab/cifar/synthetic.hpp"
+#include "shardlab/pipeline/batch_norm.hpp"
+#include "shardlab/pipeline/stage_module.hpp"
+
+namespace shardlab::grade {
+
+namespace {
+
+int64_t Sum(const std::vector<int64_t>& values) {
+  int64_t sum = 0;
+  for (const int64_t value : values) sum += value;
+  return sum;
+}
+
+// CIFAR-10's first file where all its files are in ./data; otherwise nothing.
+const cifar::Dataset& RealImages() {
+  static const cifar::Dataset images = [] {
+    const cifar::Layout& layout = cifar::Cifar10();
+    const cifar::Presence presence = cifar::FindFiles(layout, "data");
+    if (!presence.missing.empty()) return cifar::Dataset();
+    try {
+      return cifar::ReadFile(layout, layout.files.front(), presence.folder + "/" + layout.files.front().name);
+    } catch (const UsageError&) {
+      return cifar::Dataset();  // a broken data file is no fault of the pipeline; `lab data` says what is wrong with it
+    }
+  }();
+  return images;
+}
+
+// Running statistics by the definition: what a norm saw of a mini-batch, normalised as a whole.
+class WholeStatistics final : public BatchStatistics {
+ public:
+  void Track(MicroBatchNorm& norm, const at::Tensor& x, const MicroBatch& at) override {
+    Tensors& seen = seen_[&norm];
+    seen.push_back(x);
+    if (at.index + 1 < at.count) return;
+    const at::Tensor all = at::cat(seen);
+    seen.clear();
+    at::batch_norm(all, {}, {}, norm.running_mean, norm.running_var, true, norm.momentum, norm.eps, false);
+    norm.num_batches_tracked += 1;
+  }
+
+ private:
+  std::map<const void*, Tensors> seen_;
+};
+
+std::unique_ptr<torch::optim::Optimizer> MakeOptimizer(const Plan& plan, const std::vector<at::Tensor>& parameters) {
+  if (plan.adam) return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(plan.learning_rate));
+  return std::make_unique<torch::optim::SGD>(parameters,
+                                             torch::optim::SGDOptions(plan.learning_rate).momentum(plan.momentum));
+}
+
+double ScaleOf(const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+  double squares = 0;
+  for (const auto& [name, value] : tensors) squares += value.square().sum().item().toDouble();
+  return tensors.empty() ? 0 : std::sqrt(squares / static_cast<double>(tensors.size()));
+}
+
+// Which rank holds the layer of a tensor's name.
+int RankOf(const Plan& plan, const LayerSequence& model, const std::string& tensor) {
+  const Layout layout = plan.MakeLayout();
+  size_t layer = 0;
+  for (int stage = 0; stage < layout.stages(); ++stage) {
+    for (int i = 0; i < plan.balance[static_cast<size_t>(stage)]; ++i, ++layer) {
+      const std::string prefix = model[layer].name + ".";
+      if (tensor.compare(0, prefix.size(), prefix) == 0) return layout.chunk(stage).rank;
+    }
+  }
+  return 0;
+}
+
+// What the outputs would be after training by another definition.
+MistakenRun Mistake(const std::string& meaning, const Plan& plan, const PipelineData& data,
+                    const Definition& definition) {
+  return MistakenRun(meaning, [=] {
+    const Trained wrong = TrainReference(plan, data, definition);
+    MistakenRun::Outputs outputs;
+    outputs["losses"] = at::tensor(wrong.losses, at::kDouble);
+    for (const auto& [name, value] : wrong.parameters) outputs["param." + name] = value.detach();
+    for (const auto& [name, value] : wrong.changes) outputs["change." + name] = value;
+    for (const auto& [name, value] : wrong.buffers) outputs["buffer." + name] = value;
+    return outputs;
+  });
+}
+
+std::vector<MistakenRun> MistakesIn(const Plan& plan, const PipelineData& data) {
+  std::vector<MistakenRun> mistakes;
+  Definition other = DefinitionOf(plan);
+  other.mean_of_means = true;
+  mistakes.push_back(
+      Mistake("the micro-batches' mean losses are averaged with equal weights, although the micro-batches "
+              "have different sizes: micro-batch i counts n_i / B",
+              plan, data, other));
+  other = DefinitionOf(plan);
+  other.only_last_piece = true;
+  mistakes.push_back(
+      Mistake("the gradient of the last micro-batch overwrites those of the others: they add up", plan, data, other));
+  other = DefinitionOf(plan);
+  other.keeps_gradients = true;
+  mistakes.push_back(Mistake("gradients add up over the updates, since nobody sets them to zero", plan, data, other));
+  if (plan.IsAsynchronous()) {
+    mistakes.push_back(Mistake("no stage is behind: every update is computed on the newest weights", plan, data, {}));
+    other = {};
+    other.version = [](int, int t) { return std::max(t - 1, 0); };
+    mistakes.push_back(Mistake("every stage is one update behind", plan, data, other));
+  } else {
+    other = {};
+    other.version = [](int, int t) { return std::max(t - 1, 0); };
+    mistakes.push_back(Mistake("every update is computed on the weights before the last one", plan, data, other));
+  }
+  return mistakes;
+}
+
+void ExpectTensors(CaseContext& t, const Run& run, const Plan& plan, const LayerSequence& model,
+                   const std::string& prefix, const std::string& what,
+                   const std::vector<std::pair<std::string, at::Tensor>>& expected,
+                   const std::vector<MistakenRun>& mistakes, double steps) {
+  const double scale = ScaleOf(expected);
+  for (const auto& [name, value] : expected) {
+    const int rank = RankOf(plan, model, name);
+    const std::string output = prefix + name;
+    t.Expect(run.Output(rank, output).defined(),
+             fmt::format("{} `{}` is not on rank {}, where its layer is", what, name, rank));
+    Label label{fmt::format("{} `{}`", what, name)};
+    label.hypotheses = For(output, mistakes);
+    label.factors = {{"micro-batches", plan.microbatches}};
+    if (value.scalar_type() == at::kLong) {
+      t.ExpectEqual(run, rank, output, value, label);
+    } else {
+      t.ExpectClose(run, rank, output, value, label, scale, steps);
+    }
+  }
+}
+
+Run Train(CaseContext& t, const Plan& plan, const PipelineData& data, const FaultSpec& faults, Trained& reference) {
+  RunSpec spec = SpecOf("train", plan, data);
+  spec.faults = faults;
+  const Run run = t.Launch(spec);
+  reference = TrainReference(plan, data, DefinitionOf(plan));
+  return run;
+}
+
+}  // namespace
+
+PipelineData DrawData(CaseContext& t, const Plan& plan) {
+  const int64_t count = Sum(plan.batches);
+  if (plan.model == "probe") return {t.Normal({count, plan.width}), t.Normal({count, plan.width})};
+  return {t.Normal({count, 3, plan.side, plan.side}),
+          (t.Integers({count}, at::kLong) + 8) % 10};  // 0 .. 16 folded to 10 classes
+}
+
+PipelineData DrawCifar(CaseContext& t, const Plan& plan) {
+  const int64_t count = Sum(plan.batches);
+  cifar::Dataset synthetic;
+  const cifar::Dataset* data = &RealImages();
+  int64_t begin = 0;
+  if (data->size() >= count) {
+    begin = static_cast<int64_t>(t.seed() % static_cast<uint64_t>(data->size() - count + 1));
+  } else {
+    cifar::SyntheticOptions options;
+    options.train = count;
+    options.test = 1;
+    options.seed = t.seed();
+    synthetic = cifar::MakeSynthetic(options).train;
+    data = &synthetic;
+  }
+  const at::Tensor images = at::empty({count, 3, 32, 32}, at::kByte);
+  std::copy_n(data->image(begin), count * cifar::kImageBytes, images.data_ptr<uint8_t>());
+  const at::Tensor labels = at::empty({count}, at::kLong);
+  std::copy_n(data->labels.begin() + begin, count, labels.data_ptr<int64_t>());
+  return {images.to(at::kDouble) / 64 - 2, labels, data->name};
+}
+
+Definition DefinitionOf(const Plan& plan) {
+  const int P = plan.ranks;
+  Definition definition;
+  if (plan.schedule == "pipedream") definition.version = [P](int s, int t) { return std::max(t - (P - 1 - s), 0); };
+  if (plan.schedule == "pipedream-vsync") definition.version = [P](int, int t) { return std::max(t - P + 1, 0); };
+  if (plan.schedule == "2bw") definition.version = [](int, int t) { return std::max(t - 1, 0); };
+  if (plan.schedule == "wpipe") definition.version = [P](int s, int t) { return s < P ? std::max(t - 1, 0) : t; };
+  return definition;
+}
+
+Trained TrainReference(const Plan& plan, const PipelineData& data, const Definition& definition) {
+  const LayerSequence model = plan.MakeModel();
+  const int layers = static_cast<int>(model.size());
+  StageModule newest(model, 0, layers);  // what the optimizer works on
+  StageModule worker(model, 0, layers);  // what gradients are computed with
+  newest.train();
+  worker.train();
+  const auto optimizer = MakeOptimizer(plan, newest.parameters());
+  std::vector<int> stage_of_layer;
+  for (size_t s = 0; s < plan.balance.size(); ++s) {
+    stage_of_layer.insert(stage_of_layer.end(), static_cast<size_t>(plan.balance[s]), static_cast<int>(s));
+  }
+  std::vector<std::vector<Tensors>> history;  // of all versions, the parameters of each layer
+  const auto remember = [&] {
+    history.emplace_back();
+    for (const Tensors& parameters : newest.LayerParameters()) {
+      history.back().emplace_back();
+      for (const at::Tensor& p : parameters) history.back().back().push_back(p.detach().clone());
+    }
+  };
+  remember();
+
+  WholeStatistics whole;
+  Trained result;
+  Tensors kept;  // gradients that nobody cleared
+  int64_t first = 0;
+  for (int t = 0; t < static_cast<int>(plan.batches.size()); ++t) {
+    const int64_t B = plan.batches[static_cast<size_t>(t)];
+    const int version_of_all = t;
+    {
+      const torch::NoGradGuard no_grad;
+      const auto to = worker.LayerParameters();
+      for (int layer = 0; layer < layers; ++layer) {
+        const auto l = static_cast<size_t>(layer);
+        const int version = definition.version ? definition.version(stage_of_layer.at(l), t) : version_of_all;
+        for (size_t i = 0; i < to[l].size(); ++i) {
+          at::Tensor p = to[l][i];
+          p.copy_(history.at(static_cast<size_t>(version))[l][i]);
+          p.mutable_grad() = at::Tensor();
+        }
+      }
+    }
+    const int m = static_cast<int>(std::min<int64_t>(plan.microbatches, B));
+    double loss_of_update = 0;
+    MicroBatch at;
+    at.step = t;
+    at.count = m;
+    at.batch = B;
+    for (at.index = 0; at.index < m; ++at.index) {
+      at.samples.begin = at.index * (B / m) + std::min<int64_t>(at.index, B % m);
+      at.samples.end = at.samples.begin + B / m + (at.index < B % m ? 1 : 0);
+      if (plan.deferred) at.statistics = &whole;
+      const int64_t n = at.samples.size();
+      const at::Tensor y = worker.Forward({data.images.narrow(0, first + at.samples.begin, n)}, at).at(0);
+      const at::Tensor targets = data.labels.narrow(0, first + at.samples.begin, n);
+      const at::Tensor mean =
+          plan.model == "probe" ? (y - targets).square().mean() : at::cross_entropy_loss(y, targets);
+      const double share = definition.mean_of_means ? 1.0 / m : static_cast<double>(n) / static_cast<double>(B);
+      const at::Tensor loss = mean * share;
+      if (definition.only_last_piece) {
+        for (at::Tensor p : worker.parameters()) p.mutable_grad() = at::Tensor();
+      }
+      loss.backward();
+      loss_of_update += loss.item<double>();
+    }
+    result.losses.push_back(loss_of_update);
+    first += B;
+
+    const auto from = worker.parameters();
+    const auto to = newest.parameters();
+    for (size_t i = 0; i < to.size(); ++i) {
+      at::Tensor parameter = to[i];
+      at::Tensor gradient = from[i].grad().defined() ? from[i].grad().clone() : at::zeros_like(parameter);
+      if (definition.keeps_gradients && kept.size() == to.size()) gradient += kept[i];
+      parameter.mutable_grad() = gradient;
+    }
+    kept.clear();
+    for (const at::Tensor& parameter : to) kept.push_back(parameter.grad().clone());
+    if (plan.clip_norm > 0) torch::nn::utils::clip_grad_norm_(newest.parameters(), plan.clip_norm);
+    for (auto& group : optimizer->param_groups()) {
+      group.options().set_lr(plan.decays ? plan.learning_rate / (1 + t) : plan.learning_rate);
+    }
+    optimizer->step();
+    remember();
+    if (plan.evaluate > 0) {
+      const torch::NoGradGuard no_grad;
+      const auto now = worker.parameters();
+      for (size_t i = 0; i < to.size(); ++i) {
+        at::Tensor p = now[i];
+        p.copy_(to[i]);
+      }
+      worker.eval();
+      MicroBatch all;
+      all.training = false;
+      all.samples = {0, plan.evaluate};
+      all.batch = plan.evaluate;
+      result.evaluated[t] = worker.Forward({data.images.narrow(0, 0, plan.evaluate)}, all).at(0);
+      worker.train();
+    }
+  }
+  size_t layer = 0, i = 0;
+  for (const auto& [name, parameter] : newest.NamedParameters()) {
+    while (i == history.front()[layer].size()) ++layer, i = 0;
+    result.parameters.emplace_back(name, parameter.detach());
+    result.changes.emplace_back(name, (history.front()[layer][i++] - parameter.detach()) / plan.learning_rate);
+  }
+  result.buffers = worker.NamedBuffers();
+  return result;
+}
+
+Plan PlanFor(CaseContext& t, const std::string& model, const std::string& schedule, int microbatches,
+             const std::vector<int64_t>& batches, int chunks) {
+  Plan plan;
+  plan.model = model;
+  plan.model_seed = t.seed() % 1000000;
+  plan.schedule = schedule;
+  plan.ranks = t.ranks();
+  plan.chunks = chunks;
+  plan.microbatches = microbatches;
+  plan.batches = batches;
+  plan.layers = std::max(4, 2 * t.ranks() * chunks);
+  plan.BalanceEvenly();
+  return plan;
+}
+
+RunSpec SpecOf(const std::string& body, const Plan& plan, const PipelineData& data) {
+  RunSpec spec;
+  spec.body = body;
+  spec.params = plan;
+  spec.limit_s = 40;
+  const int ranks = plan.ranks;
+  const Layout layout = plan.MakeLayout();
+  std::vector<at::Tensor> images(static_cast<size_t>(ranks)), labels(static_cast<size_t>(ranks));
+  images[static_cast<size_t>(layout.chunk(0).rank)] = data.images;
+  labels[static_cast<size_t>(layout.chunk(layout.chunks() - 1).rank)] = data.labels;
+  spec.inputs = {{"images", images}, {"labels", labels}};
+  return spec;
+}
+
+Run ExpectTraining(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults) {
+  Trained reference;
+  const Run run = Train(t, plan, data, faults, reference);
+  const auto mistakes = MistakesIn(plan, data);
+  const LayerSequence model = plan.MakeModel();
+  const Layout layout = plan.MakeLayout();
+  const int last = layout.chunk(layout.chunks() - 1).rank;
+  const size_t steps = reference.losses.size();
+
+  const at::Tensor losses = run.Output(last, "losses");
+  t.Expect(losses.defined() && losses.numel() == static_cast<int64_t>(steps),
+           fmt::format("Run must return {} loss(es) on rank {}, which has the last chunk, and returns {}", steps, last,
+                       losses.defined() ? losses.numel() : 0));
+  std::vector<double> tolerance;
+  for (size_t k = 0; k < steps; ++k) {
+    tolerance.push_back(1e-10 * static_cast<double>(k + 1) * std::max(1.0, std::abs(reference.losses[k])));
+  }
+  const auto* values = losses.data_ptr<double>();
+  const std::vector<double> curve(values, values + steps);
+  if (steps > 2) {
+    t.Curve(fmt::format("{} with {} on {} rank{}, {}", plan.model, plan.schedule, plan.ranks,
+                        plan.ranks == 1 ? "" : "s", data.source),
+            curve, reference.losses, tolerance);
+  }
+  Label label{fmt::format("the losses of {} update{}", steps, steps == 1 ? "" : "s")};
+  label.hypotheses = For("losses", mistakes);
+  label.factors = {{"micro-batches", plan.microbatches}};
+  t.ExpectClose(run, last, "losses", at::tensor(reference.losses, at::kDouble), label, 0, static_cast<double>(steps));
+
+  for (const auto& [k, expected] : reference.evaluated) {
+    t.ExpectClose(run, last, "evaluated " + std::to_string(k), expected,
+                  {fmt::format("the outputs of the evaluation after update {}", k + 1)}, 0, static_cast<double>(steps));
+  }
+  ExpectTensors(t, run, plan, model, "param.", "the final parameter", reference.parameters, mistakes,
+                static_cast<double>(steps));
+  ExpectTensors(t, run, plan, model, "buffer.", "the buffer", reference.buffers, mistakes, static_cast<double>(steps));
+  return run;
+}
+
+Run ExpectGradients(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults) {
+  Trained reference;
+  const Run run = Train(t, plan, data, faults, reference);
+  ExpectTensors(t, run, plan, plan.MakeModel(), "change.", "the gradient (the change by one update of SGD) of",
+                reference.changes, MistakesIn(plan, data), 1);
+  return run;
+}
+
+std::string Describe(const AskedSchedule& asked) {
+  return fmt::format("{} of {} {}{}, {} micro-batch{}{}", asked.name, asked.ranks, asked.ranks == 1 ? "rank" : "ranks",
+                     asked.chunks > 1 ? fmt::format(" with {} chunks each", asked.chunks) : "", asked.microbatches,
+                     asked.microbatches == 1 ? "" : "es",
+                     asked.updates > 1 ? fmt::format(" an update, {} updates", asked.updates) : "");
+}
+
+std::vector<std::string> AskSchedules(CaseContext& t, const std::vector<AskedSchedule>& asked) {
+  RunSpec spec;
+  spec.body = "schedules";
+  spec.params["asked"] = nlohmann::json::array();
+  for (const AskedSchedule& one : asked) {
+    spec.params["asked"].push_back({{"name", one.name},
+                                    {"ranks", one.ranks},
+                                    {"chunks", one.chunks},
+                                    {"microbatches", one.microbatches},
+                                    {"updates", one.updates},
+                                    {"flush", one.flush}});
+  }
+  const Run run = t.Launch(spec);
+  std::vector<std::string> texts;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const at::Tensor bytes = run.Output(0, "schedule " + std::to_string(i));
+    t.Expect(bytes.defined(), Describe(asked[i]) + ": nothing came back");
+    texts.emplace_back(reinterpret_cast<const char*>(bytes.data_ptr<uint8_t>()), static_cast<size_t>(bytes.numel()));
+  }
+  return texts;
+}
+
+}  // namespace shardlab::grade

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "plan.hpp"
+#include "shardlab/grade/hypotheses.hpp"
+#include "shardlab/grade/referee.hpp"
+
+/// \file
+/// What a plan must give, computed in one process by code that knows no schedule, no stage and no message.
+
+namespace shardlab::grade {
+
+/// Samples and targets of all updates, one behind the other.
+struct PipelineData {
+  at::Tensor images;  ///< float64 [N, ...]
+  at::Tensor labels;  ///< int64 [N], or float64 [N, width] for the probe
+  std::string source = "random images";
+};
+/// Random ones of the shape that the plan's model takes.
+PipelineData DrawData(CaseContext& t, const Plan& plan);
+/// CIFAR's where its files are, otherwise synthetic ones.
+PipelineData DrawCifar(CaseContext& t, const Plan& plan);
+
+/// What a reference computation may do otherwise: the definition, and mistakes that students make.
+struct Definition {
+  /// The version that stage s computes update t on; none: t.
+  std::function<int(int s, int t)> version = nullptr;
+  bool mean_of_means = false;    ///< 1/m in the place of n_i / B
+  bool keeps_gradients = false;  ///< nobody sets them to zero after an update
+  bool only_last_piece = false;  ///< the last micro-batch's gradient overwrites the others'
+};
+
+/// What training leaves.
+struct Trained {
+  std::vector<double> losses;                                  ///< of each update
+  std::vector<std::pair<std::string, at::Tensor>> parameters;  ///< the newest
+  std::vector<std::pair<std::string, at::Tensor>> changes;     ///< first minus newest, over the learning rate
+  std::vector<std::pair<std::string, at::Tensor>> buffers;     ///< running statistics
+  std::map<int, at::Tensor> evaluated;                         ///< outputs after update k
+};
+/// Trains as the plan says.
+Trained TrainReference(const Plan& plan, const PipelineData& data, const Definition& definition = {});
+
+/// The version that the plan's schedule computes on (semantics of weight staleness, from the papers' formulas).
+Definition DefinitionOf(const Plan& plan);
+
+/// Has the ranks train and compares every loss, every parameter and every buffer.
+Run ExpectTraining(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults = {});
+
+/// One update of plain SGD: the loss and every gradient.
+Run ExpectGradients(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults = {});
+
+/// A plan for this case: its seed, its ranks, an even balance.
+Plan PlanFor(CaseContext& t, const std::string& model, const std::string& schedule, int microbatches,
+             const std::vector<int64_t>& batches, int chunks = 1);
+
+/// What a run needs: images on the rank of the first chunk and labels on that of the last.
+RunSpec SpecOf(const std::string& body, const Plan& plan, const PipelineData& data);
+
+/// One list that the student's generators are asked for.
+struct AskedSchedule {
+  std::string name;
+  int ranks = 1;
+  int microbatches = 1;
+  int chunks = 1;
+  int updates = 1;
+  bool flush = false;
+};
+/// Calls the generators: the texts that they print, by the order asked; what begins with "error: " was thrown.
+std::vector<std::string> AskSchedules(CaseContext& t, const std::vector<AskedSchedule>& asked);
+
+/// "gpipe of 3 stages and 4 micro-batches".
+std::string Describe(const AskedSchedule& asked);
+
+}  // namespace shardlab::grade

@@ -1,0 +1,28 @@
+#include "plan.hpp"
+
+#include "probe.hpp"
+#include "shardlab/base/split.hpp"
+#include "shardlab/models/sequences.hpp"
+
+namespace shardlab::grade {
+
+LayerSequence Plan::MakeModel() const {
+  if (model == "probe") return ProbeModel(layers, width, forward_s, backward_s, model_seed);
+  ModelOptions options;
+  options.dtype = at::kDouble;
+  options.seed = model_seed;
+  options.side = side;
+  options.hidden = {24, 16, 12};
+  options.conv_channels = {4, 8};
+  options.dense = 16;
+  return MakeSequence(model, options);
+}
+
+void Plan::BalanceEvenly() {
+  balance.clear();
+  for (const int64_t size : SplitSizes(static_cast<int64_t>(MakeModel().size()), MakeLayout().stages())) {
+    balance.push_back(static_cast<int>(size));
+  }
+}
+
+}  // namespace shardlab::grade

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+
+#include "shardlab/pipeline/layer.hpp"
+
+/// \file
+/// A model that is watched while it runs.
+
+namespace shardlab::grade {
+
+/// Dense layers of one width with tanh, in float64, [B, width] to [B, width]. Each counts what is done with it, and
+/// takes at least the given times.
+LayerSequence ProbeModel(int layers, int64_t width, double forward_s, double backward_s, uint64_t seed);
+
+/// What was done with the probes of this process since the last ResetProbes.
+struct ProbeCounts {
+  int64_t forwards = 0;   ///< calls of a layer
+  int64_t backwards = 0;  ///< gradients of a layer's input
+  int64_t weights = 0;    ///< gradients of a layer's weights
+  int64_t live = 0;       ///< graphs of a layer that are alive
+  int64_t peak = 0;       ///< the most of them at once
+};
+/// The counts so far.
+ProbeCounts Probes();
+/// Begins to count again; what is alive stays.
+void ResetProbes();
+
+}  // namespace shardlab::grade

@@ -1,0 +1,128 @@
+#include "schedule_checks.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "shardlab/pipeline/simulate.hpp"
+#include "shardlab/pipeline/text.hpp"
+#include "shardlab/pipeline/validate.hpp"
+
+namespace shardlab::grade {
+
+namespace {
+
+bool IsError(const std::string& text) { return text.rfind("error: ", 0) == 0; }
+
+}  // namespace
+
+Schedule ExpectValid(CaseContext& t, const AskedSchedule& asked, const std::string& text) {
+  if (IsError(text)) t.Fail(fmt::format("{} is refused: {}", Describe(asked), text.substr(7)));
+  std::optional<Schedule> schedule;
+  std::string fault;
+  try {
+    schedule = ParseSchedule(text);
+    Validate(*schedule);
+  } catch (const ScheduleError& error) {
+    fault = error.what() + (error.table().empty() ? "" : "\n" + error.table());
+  }
+  t.Expect(fault.empty(), fmt::format("{} is not valid: {}", Describe(asked), fault));
+  const bool looped = asked.chunks > 1 || asked.name == "wpipe";
+  const Layout layout = looped ? Layout::Looped(asked.ranks, asked.chunks) : Layout::Linear(asked.ranks);
+  t.Expect(schedule->layout == layout, fmt::format("{} has the layout '{}'; it must be '{}'", Describe(asked),
+                                                   ToString(schedule->layout), ToString(layout)));
+  t.Expect(schedule->microbatches == asked.microbatches * asked.updates,
+           fmt::format("{} runs through {} micro-batches", Describe(asked), schedule->microbatches));
+  return *schedule;
+}
+
+void ExpectMakespans(CaseContext& t, const std::vector<AskedSchedule>& asked, const Formula& formula) {
+  const std::vector<std::string> texts = AskSchedules(t, asked);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const Schedule schedule = ExpectValid(t, asked[i], texts[i]);
+    for (const auto& [tf, tb] : std::vector<std::pair<double, double>>{{1, 2}, {1, 1}, {3, 2}}) {
+      const Figures figures = formula(asked[i], tf, tb);
+      const Simulation run = Simulate(schedule, CostModel::Uniform(tf, tb, asked[i].chunks));
+      if (figures.makespan > 0) {
+        t.Expect(
+            std::abs(run.makespan - figures.makespan) < 1e-6,
+            fmt::format("{} takes {:g} where a forward takes {:g} and a backward {:g}; it must take {:g} (draw it: "
+                        "./lab schedule {} --stages {} --micro-batches {} --mine)",
+                        Describe(asked[i]), run.makespan, tf, tb, figures.makespan, asked[i].name, asked[i].ranks,
+                        asked[i].microbatches));
+      }
+      for (size_t rank = 0; rank < figures.gaps.size(); ++rank) {
+        if (tf != tb / 2) break;  // a forward as long as each half of the backward
+        t.Expect(std::abs(run.gaps[rank] - figures.gaps[rank]) < 1e-6,
+                 fmt::format("{}: rank {} is idle for {:g} between its first and its last action; it must be {:g}",
+                             Describe(asked[i]), rank, run.gaps[rank], figures.gaps[rank]));
+      }
+    }
+  }
+}
+
+void ExpectFootprints(CaseContext& t, const std::vector<AskedSchedule>& asked, const Formula& formula) {
+  const std::vector<std::string> texts = AskSchedules(t, asked);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const Schedule schedule = ExpectValid(t, asked[i], texts[i]);
+    const Figures figures = formula(asked[i], 1, 2);
+    const Footprint footprint = Validate(schedule);
+    const auto check = [&](const std::vector<int>& got, const std::vector<int>& expected, const std::string& what) {
+      if (expected.empty()) return;
+      t.Expect(got == expected, fmt::format("{} keeps {} {}; it must be {}", Describe(asked[i]), fmt::join(got, ", "),
+                                            what, fmt::join(expected, ", ")));
+      if (i + 1 < asked.size()) return;
+      const auto most = [](const std::vector<int>& numbers) {
+        return *std::max_element(numbers.begin(), numbers.end());
+      };
+      t.ExpectCost(fmt::format("{}: the most {}", Describe(asked[i]), what), most(got), most(expected), "");
+    };
+    check(footprint.live, figures.live, "micro-batches alive on its ranks");
+    check(footprint.versions, figures.versions, "weight versions of its chunks");
+  }
+}
+
+void ExpectRefused(CaseContext& t, const std::vector<AskedSchedule>& asked) {
+  const std::vector<std::string> texts = AskSchedules(t, asked);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    t.Expect(IsError(texts[i]), fmt::format("{} must be refused with ScheduleError, and a list came back: the contract "
+                                            "says for which numbers there is none",
+                                            Describe(asked[i])));
+  }
+}
+
+Traffic TrafficBetween(const Run& run, int rank, const std::string& from, const std::string& to) {
+  Traffic traffic;
+  bool inside = false;
+  for (const Event& event : run.outcome.events) {
+    if (event.rank != rank) continue;
+    const Record& record = event.record;
+    if (record.kind == RecordKind::kMark) {
+      if (from == record.name) inside = true;
+      if (to == record.name) inside = false;
+    }
+    if (!inside || record.kind != RecordKind::kPost) continue;
+    if (record.op == OpKind::kSend) {
+      ++traffic.messages;
+      traffic.bytes += record.bytes_sent;
+    }
+    if (IsCollective(record.op)) ++traffic.collectives;
+  }
+  return traffic;
+}
+
+Traffic TotalTraffic(const Run& run, int ranks, const std::string& from, const std::string& to) {
+  Traffic total;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const Traffic one = TrafficBetween(run, rank, from, to);
+    total.messages += one.messages;
+    total.bytes += one.bytes;
+    total.collectives += one.collectives;
+  }
+  return total;
+}
+
+}  // namespace shardlab::grade

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "plan.hpp"
+#include "shardlab/pipeline/schedule.hpp"
+
+namespace shardlab::grade {
+
+/// The student's computation of `name`: generators and policies, no messages, no steps where there is a flush.
+/// \param microbatches of an update.
+/// \param updates of a run; 1 where there is a flush.
+Schedule ComputationOf(const std::string& name, int ranks, int chunks, int microbatches, int updates);
+
+/// The same, complete: with steps, recomputation and messages.
+Schedule ScheduleOf(const Plan& plan, int microbatches, int updates);
+
+}  // namespace shardlab::grade

@@ -1,0 +1,136 @@
+// Pipelines of processes over Gloo: every schedule against the sequential definition, and what a failure leaves behind.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <torch/torch.h>
+
+#include "shardlab/base/errors.hpp"
+#include "shardlab/base/split.hpp"
+#include "shardlab/launch/run_ranks.hpp"
+#include "shardlab/pipeline/engine.hpp"
+#include "shardlab/pipeline/generators.hpp"
+#include "shardlab/pipeline/passes.hpp"
+#include "shardlab/pipeline/policies.hpp"
+#include "toy_model.hpp"
+
+namespace shardlab {
+namespace {
+
+struct Recipe {
+  const char* name;
+  int ranks;
+  int per_update;
+  int updates;  // of one run; 1 where there is a flush
+  std::function<Schedule()> make;
+  std::function<int(int s, int t)> version = nullptr;
+};
+
+// Forked ranks: nothing here may run a tensor operation before RunRanks.
+std::vector<Recipe> Recipes() {
+  return {
+      {"naive", 2, 3, 1, [] { return Flush(Naive(2, 3)); }},
+      {"gpipe", 4, 5, 1, [] { return Flush(GPipe(4, 5)); }},
+      {"1f1b", 4, 7, 1, [] { return Flush(OneFOneB(4, 7)); }},
+      {"1f1b, recomputing", 3, 5, 1, [] { return AddRecompute(Flush(OneFOneB(3, 5)), Recompute::kExceptLast); }},
+      {"interleaved", 4, 4, 1, [] { return Flush(InterleavedOneFOneB(4, 2, 4)); }},
+      {"zb-h1", 4, 5, 1, [] { return Flush(ZeroBubbleH1(4, 5)); }},
+      {"zb-h2", 3, 7, 1, [] { return Flush(ZeroBubbleH2(3, 7)); }},
+      {"pipedream", 4, 1, 9, [] { return StashWeights(OneFOneB(4, 9)); },
+       [](int s, int t) { return std::max(t - (3 - s), 0); }},
+      {"pipedream-vsync", 4, 1, 9, [] { return StashWeightsVerticalSync(OneFOneB(4, 9)); },
+       [](int, int t) { return std::max(t - 3, 0); }},
+      {"2bw", 4, 5, 4, [] { return DoubleBufferWeights(OneFOneB(4, 20), 5); },
+       [](int, int t) { return std::max(t - 1, 0); }},
+      {"wpipe", 4, 4, 4, [] { return GroupWeights(WPipe(4, 16), 4); },
+       [](int s, int t) { return s < 4 ? std::max(t - 1, 0) : t; }},
+  };
+}
+
+std::vector<int> EvenBalance(int stages) {
+  std::vector<int> balance;
+  for (const int64_t size : SplitSizes(9, stages)) balance.push_back(static_cast<int>(size));
+  return balance;
+}
+
+PipelineSetup SetupFor(const Layout& layout) {
+  PipelineSetup setup{test::ToyModel(), EvenBalance(layout.stages()), layout};
+  setup.loss = test::CrossEntropy();
+  setup.optimizer = test::MakeSgd(0.05, 0.9);
+  setup.stage = MakeSplitStage;
+  setup.weights = MakeWeightVersions;
+  return setup;
+}
+
+void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& comm) {
+  const int64_t samples = 2 * recipe.per_update + 1;
+  const Schedule schedule = AddCommunication(recipe.make());
+  const PipelineSetup setup = SetupFor(schedule.layout);
+  test::Reference reference;
+  reference.balance = setup.balance;
+  reference.updates = recipe.updates == 1 ? 2 : recipe.updates;
+  reference.microbatches = recipe.per_update;
+  reference.samples = samples;
+  reference.optimizer = setup.optimizer;
+  reference.version = recipe.version;
+  const test::Trained expected = TrainReference(reference);
+
+  const auto engine = MakeEngine(setup, comm);
+  std::vector<double> losses;
+  for (int run = 0; run < (recipe.updates == 1 ? 2 : 1); ++run) {
+    const auto more = engine->Run(
+        schedule, [&](int64_t update) { return test::ToyBatch(run + update, samples); }, recipe.per_update);
+    losses.insert(losses.end(), more.begin(), more.end());
+  }
+  for (size_t t = 0; t < losses.size(); ++t) {
+    if (!(std::abs(losses[t] - expected.losses[t]) < 1e-10)) throw std::runtime_error("another loss");
+  }
+  for (const int chunk : schedule.layout.ChunksOf(comm->rank())) {
+    for (const auto& [name, value] : engine->Module(chunk).NamedParameters()) {
+      for (const auto& [other, right] : expected.parameters) {
+        if (name == other && !at::allclose(value, right, 1e-10, 1e-12)) throw std::runtime_error("another " + name);
+      }
+    }
+  }
+}
+
+TEST(Processes, EveryScheduleIsItsDefinition) {
+  for (const Recipe& recipe : Recipes()) {
+    const auto failures =
+        RunRanks(recipe.ranks, [&](const std::shared_ptr<Communicator>& comm) { TrainAndCompare(recipe, comm); });
+    for (const RankFailure& failure : failures) {
+      ADD_FAILURE() << recipe.name << ", rank " << failure.rank << ": " << failure.message;
+    }
+  }
+}
+
+TEST(Processes, AFailureIsToldByEveryRankWithinASecond) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto failures = RunRanks(4, [](const std::shared_ptr<Communicator>& comm) {
+    const Schedule schedule = AddCommunication(Flush(OneFOneB(4, 6)));
+    PipelineSetup setup = SetupFor(schedule.layout);
+    int calls = 0;
+    setup.loss = [&calls](const Tensors& y, const at::Tensor& labels) {
+      if (++calls == 3) throw ContractError("the loss is on strike");
+      return at::cross_entropy_loss(y.at(0), labels);
+    };
+    MakeEngine(setup, comm)->Run(schedule, [](int64_t) { return test::ToyBatch(0, 12); });
+  });
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  ASSERT_EQ(failures.size(), 4u);
+  EXPECT_EQ(failures[0].rank, 3);
+  EXPECT_NE(failures[0].message.find("rank 3 failed at 3F2"), std::string::npos) << failures[0].message;
+  EXPECT_NE(failures[0].message.find("the loss is on strike"), std::string::npos) << failures[0].message;
+  for (const RankFailure& failure : failures) {
+    EXPECT_NE(failure.message.find("rank " + std::to_string(failure.rank) + " failed at"), std::string::npos)
+        << failure.message;
+  }
+  EXPECT_LT(seconds, 10) << "30 s is the limit of an operation: the ranks must not have waited for it";
+}
+
+}  // namespace
+}  // namespace shardlab
