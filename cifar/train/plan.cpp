@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
+#include "checkpoint.hpp"
+#include "pipeline_plan.hpp"
 #include "shardlab/base/errors.hpp"
-#include "shardlab/models/classifiers.hpp"
+#include "shardlab/cifar/files.hpp"
+#include "shardlab/models/sequences.hpp"
 #include "shardlab/report/files.hpp"
 
 namespace shardlab::train {
@@ -20,20 +24,42 @@ void ReadMesh(Plan* plan) {
   } catch (const ContractError& error) {
     throw UsageError(fmt::format("--mesh: {}", error.what()));
   }
+  std::vector<MeshAxis> axes;
+  // The tensor axis runs fastest: its ranks talk in every layer.
+  for (const char* name : {"data", "pipe", "tensor"}) {
+    const auto named =
+        std::find_if(plan->axes.begin(), plan->axes.end(), [&](const MeshAxis& axis) { return axis.name == name; });
+    MeshAxis axis;
+    axis.name = name;
+    axes.push_back(named == plan->axes.end() ? axis : *named);
+    if (axis.name == "pipe") plan->pipeline = named != plan->axes.end();
+  }
   for (const MeshAxis& axis : plan->axes) {
-    if (axis.size > 1 && axis.name != "data" && axis.name != "tensor") {
+    if (axis.size > 1 && axis.name != "data" && axis.name != "tensor" && axis.name != "pipe") {
       throw UsageError(
-          fmt::format("--mesh: models are trained along the axes data and tensor so far, so {} must be 1, not {}",
+          fmt::format("--mesh: models are trained along the axes data, pipe and tensor so far, so {} must be 1, not {}",
                       axis.name, axis.size));
     }
   }
-  // The tensor axis runs fastest: its ranks talk in every layer.
-  for (const char* name : {"data", "tensor"}) {
-    const bool there =
-        std::any_of(plan->axes.begin(), plan->axes.end(), [&](const MeshAxis& axis) { return axis.name == name; });
-    MeshAxis axis;
-    axis.name = name;
-    if (!there) plan->axes.push_back(axis);
+  plan->axes = axes;
+  if (plan->Along("tensor") > 1 && plan->pipeline) {
+    throw UsageError(
+        "--mesh: a pipeline's stages are not split along tensor so far: name data and pipe, or data and tensor");
+  }
+}
+
+void CheckModel(const Plan& plan) {
+  try {
+    MakeSequence(plan.model);  // makes no layer
+  } catch (const ContractError& error) {
+    throw UsageError(fmt::format("--model {}: {}", plan.model, error.what()));
+  } catch (const UsageError& error) {
+    throw UsageError(fmt::format("--model: {}", error.what()));
+  }
+  const auto& split = ModelNames();
+  if (plan.Along("tensor") > 1 && std::find(split.begin(), split.end(), plan.model) == split.end()) {
+    throw UsageError(fmt::format("--mesh: along tensor there are the models {}, and {} is trained along data and pipe",
+                                 fmt::join(split, ", "), plan.model));
   }
 }
 
@@ -48,33 +74,41 @@ int Plan::Along(const std::string& axis) const {
 
 bool ReadPlan(int argc, char** argv, Plan* plan) {
   CLI::App app("Trains a model on a mesh of ranks.", "lab train");
-  const std::vector<std::string>& models = ModelNames();
   app.set_config("--config", "", "options from a file (TOML)");
-  app.add_option("--mesh", plan->mesh, "ranks along each axis, as in data=2,tensor=2")->capture_default_str();
-  app.add_option("--model", plan->model, fmt::format("{}", fmt::join(models, ", ")))
-      ->check(CLI::IsMember(models))
+  app.add_option("--mesh", plan->mesh, "ranks along each axis: data=2,tensor=2, pipe=4 or data=2,pipe=2")
       ->capture_default_str();
-  app.add_option("--data", plan->data,
-                 "auto (cifar10 where its files are, else synthetic), cifar10, cifar100, synthetic")
-      ->check(CLI::IsMember({"auto", "cifar10", "cifar100", "synthetic"}))
-      ->capture_default_str();
+  const auto* model =
+      app.add_option("--model", plan->model,
+                     fmt::format("{}; the last three also with sizes: amoebanet-L-F, unet-B-C, transformer-DEPTH-WIDTH",
+                                 fmt::join(SequenceNames(), ", ")))
+          ->capture_default_str();
+  const auto* data = app.add_option("--data", plan->data,
+                                    "auto (cifar10 where its files are, else synthetic), cifar10, cifar100, synthetic")
+                         ->check(CLI::IsMember({"auto", "cifar10", "cifar100", "synthetic"}))
+                         ->capture_default_str();
   app.add_option("--dir", plan->folder, "the folder with CIFAR's files")->capture_default_str();
-  app.add_option("--optimizer", plan->optimizer, "sgd (momentum 0.9) or adam")
-      ->check(CLI::IsMember({"sgd", "adam"}))
-      ->capture_default_str();
-  const CLI::Option* rate =
-      app.add_option("--lr", plan->learning_rate, "learning rate (0.02 with sgd, 0.001 with adam)")
-          ->check(CLI::PositiveNumber);
-  app.add_option("--batch", plan->batch, "images a step, on all ranks together")
+  const auto* optimizer = app.add_option("--optimizer", plan->optimizer, "sgd (momentum 0.9) or adam")
+                              ->check(CLI::IsMember({"sgd", "adam"}))
+                              ->capture_default_str();
+  const auto* rate = app.add_option("--lr", plan->learning_rate, "learning rate (0.02 with sgd, 0.001 with adam)")
+                         ->check(CLI::PositiveNumber);
+  const auto* batch = app.add_option("--batch", plan->batch, "images a step, on all ranks together")
+                          ->check(CLI::PositiveNumber)
+                          ->capture_default_str();
+  app.add_option("--steps", plan->steps, "updates; with --resume: further ones")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--steps", plan->steps, "updates")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--seed", plan->seed, "of the weights and of the order of the images")->capture_default_str();
-  app.add_flag("--augment", plan->augment, "random crops and flips");
+  const auto* seed =
+      app.add_option("--seed", plan->seed, "of the weights and of the order of the images")->capture_default_str();
+  const auto* augment = app.add_flag("--augment", plan->augment, "random crops and flips");
   app.add_flag("--compare", plan->compare, "train one process too, and draw both curves");
-  app.add_option("--dtype", plan->dtype, "float32, or float64 (the default with --compare: then both must agree)")
-      ->check(CLI::IsMember({"float32", "float64"}));
+  const auto* dtype =
+      app.add_option("--dtype", plan->dtype, "float32, or float64 (the default with --compare: then both must agree)")
+          ->check(CLI::IsMember({"float32", "float64"}));
   app.add_option("--chart", plan->chart, "where the learning curve goes, an SVG file (with --compare: train.svg)");
+  app.add_option("--save", plan->save, "a folder: write a checkpoint into it at the end");
+  app.add_option("--resume", plan->resume,
+                 "the folder of a checkpoint to go on from; its model, data, batch, ... hold unless they are given");
   app.add_option("--limit", plan->limit_s, "seconds that one operation between ranks may take")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -82,6 +116,8 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
   app.add_flag("--mine", mine, "with the layers in exercises/ instead of the solutions");
   std::string device = "cpu";
   app.add_option("--device", device, "cpu")->check(CLI::IsMember({"cpu"}));
+  PipelineOptions pipeline;
+  pipeline.AddTo(app, plan);
 
   try {
     app.parse(argc, argv);
@@ -92,11 +128,33 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
     throw UsageError(std::string(error.what()) + " (lab train --help)");
   }
 
-  if (rate->count() == 0 && plan->optimizer == "adam") plan->learning_rate = 0.001;
+  std::optional<RunRecord> saved;
+  if (!plan->resume.empty()) {
+    saved = ReadRecord(plan->resume);
+    const auto take = [](const CLI::Option* option, auto& mine, const auto& theirs) {
+      if (option->count() == 0) mine = theirs;
+    };
+    take(model, plan->model, saved->model);
+    take(data, plan->data, saved->data);
+    take(optimizer, plan->optimizer, saved->optimizer);
+    take(batch, plan->batch, saved->batch);
+    take(seed, plan->seed, saved->seed);
+    take(augment, plan->augment, saved->augment);
+    take(dtype, plan->dtype, saved->dtype);
+    if (plan->optimizer == saved->optimizer) take(rate, plan->learning_rate, saved->learning_rate);
+  } else if (rate->count() == 0 && plan->optimizer == "adam") {
+    plan->learning_rate = 0.001;
+  }
+  if (plan->data == "auto") {
+    plan->data = cifar::FindFiles(cifar::Cifar10(), plan->folder).missing.empty() ? "cifar10" : "synthetic";
+  }
   if (plan->dtype.empty()) plan->dtype = plan->compare ? "float64" : "float32";
   if (plan->chart.empty() && plan->compare) plan->chart = "train.svg";
   if (!plan->chart.empty()) RequireWritable(plan->chart, "--chart");
   ReadMesh(plan);
+  CheckModel(*plan);
+  pipeline.Check(plan);
+  if (saved) RequireFits(plan->resume, *saved, *plan);
   return true;
 }
 

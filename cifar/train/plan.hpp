@@ -13,28 +13,42 @@ namespace shardlab::train {
 
 /// The command line, read and checked.
 struct Plan {
-  std::string data = "auto";      ///< auto, cifar10, cifar100, synthetic
+  std::string data = "auto";      ///< cifar10, cifar100, synthetic; "auto" until it is read
   std::string folder = "data";    ///< where CIFAR's files are
-  std::string model = "mlp";      ///< one of ModelNames()
+  std::string model = "mlp";      ///< a name that MakeSequence knows
   std::string mesh = "data=1";    ///< as it was written
-  std::vector<MeshAxis> axes;     ///< the mesh, with a data and a tensor axis (of size 1 where none was named)
+  std::vector<MeshAxis> axes;     ///< the mesh: data, pipe, tensor (of size 1 where they were not named)
   std::string optimizer = "sgd";  ///< sgd, adam
   double learning_rate = 0.02;
   double momentum = 0.9;  ///< of sgd
   int64_t batch = 64;     ///< images a step, on all ranks together
-  int64_t steps = 200;
+  int64_t steps = 200;    ///< updates to make; beyond those of a checkpoint
   uint64_t seed = 1;
   bool augment = false;
   bool compare = false;  ///< train one process too
   std::string dtype;     ///< float32, float64
   std::string chart;     ///< the learning curve's file, SVG
   double limit_s = 120;  ///< for one operation between ranks
+  std::string save;      ///< folder for a checkpoint at the end, or empty
+  std::string resume;    ///< folder of the checkpoint to go on from, or empty
+
+  /// \name Of a pipeline
+  ///@{
+  bool pipeline = false;            ///< the mesh names the axis pipe
+  std::string schedule = "1f1b";    ///< one of ScheduleNames()
+  int micro_batches = 8;            ///< an update
+  int chunks = 2;                   ///< stages a rank; of interleaved
+  std::string recompute = "never";  ///< always, except_last, never
+  std::string balance;              ///< time, memory, even, or layers of each stage as in 3,3,4; empty: time
+  std::string trace;                ///< file for plan and run, in Chrome's format
+  ///@}
 
   int ranks() const { return MeshSize(axes); }
   int Along(const std::string& axis) const;
 };
 
-/// Reads and checks the command line. \returns false when there is nothing to do (--help was answered).
+/// Reads and checks the command line, and the record of the checkpoint to resume: before any process starts.
+/// \returns false when there is nothing to do (--help was answered).
 /// \throws UsageError for anything that does not fit, saying what would.
 bool ReadPlan(int argc, char** argv, Plan* plan);
 

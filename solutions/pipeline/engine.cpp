@@ -131,7 +131,7 @@ class ScheduleEngine final : public Engine {
   const std::shared_ptr<Communicator> comm_;
   std::map<int, ChunkState> chunks_;
   std::vector<std::shared_ptr<Link>> links_;
-  int64_t updates_done_ = 0;
+  int64_t updates_done_;  // before this run, over all runs
 
   // Of the run under way.
   bool training_ = true;
@@ -147,7 +147,7 @@ class ScheduleEngine final : public Engine {
 };
 
 ScheduleEngine::ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm)
-    : setup_(std::move(setup)), comm_(std::move(comm)) {
+    : setup_(std::move(setup)), comm_(std::move(comm)), updates_done_(setup_.first_update) {
   const Layout& layout = setup_.layout;
   if (layout.replicas() != 1)
     throw ContractError("this engine runs one replica of the model, not a bidirectional layout");

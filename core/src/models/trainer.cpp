@@ -53,6 +53,27 @@ std::unique_ptr<torch::optim::Optimizer> MakeOptimizer(const std::vector<at::Ten
       torch::optim::SGDOptions(options.learning_rate).momentum(options.momentum).weight_decay(options.weight_decay));
 }
 
+std::vector<MicroBatch> PartsOf(int64_t size, int64_t step, const TrainOptions& options) {
+  const std::vector<int64_t> sizes =
+      options.parts ? options.parts(size) : SplitSizes(size, std::min(options.slices, size));
+  std::vector<MicroBatch> parts;
+  int64_t begin = 0;
+  for (const int64_t count : sizes) {
+    MicroBatch at;
+    at.step = step;
+    at.index = static_cast<int>(parts.size());
+    at.count = static_cast<int>(sizes.size());
+    at.samples = {begin, begin + count};
+    at.batch = size;
+    at.statistics = options.statistics;
+    if (count < 1) throw ContractError("a part of a batch has at least 1 image");
+    begin += count;
+    parts.push_back(at);
+  }
+  if (begin != size) throw ContractError(fmt::format("the parts of a batch of {} images have {}", size, begin));
+  return parts;
+}
+
 std::vector<std::pair<std::string, at::Tensor>> Copies(const torch::OrderedDict<std::string, at::Tensor>& tensors) {
   std::vector<std::pair<std::string, at::Tensor>> copies;
   for (const auto& item : tensors) copies.emplace_back(item.key(), item.value().detach().clone());
@@ -70,12 +91,11 @@ TrainResult Train(ImageClassifier& model, const BatchSource& batches, const Trai
     const Batch batch = batches(step);
     CheckBatch(batch);
     const int64_t size = batch.images.size(0);
-    const int64_t slices = std::min(options.slices, size);
     optimizer->zero_grad();
     double step_loss = 0.0;
-    for (int64_t i = 0; i < slices; ++i) {
-      const Range part = SplitRange(size, slices, i);
-      model.Prepare({step, static_cast<int>(i), static_cast<int>(slices), part, size});
+    for (const MicroBatch& at : PartsOf(size, step, options)) {
+      const Range part = at.samples;
+      model.Prepare(at);
       const at::Tensor logits_BK = model.forward(batch.images.slice(0, part.begin, part.end));
       const double weight = static_cast<double>(part.size()) / static_cast<double>(size);
       const at::Tensor loss = at::cross_entropy_loss(logits_BK, batch.labels.slice(0, part.begin, part.end)) * weight;

@@ -22,6 +22,7 @@
 
 namespace shardlab {
 
+class BatchStatistics;
 class ImageClassifier;
 
 /// Images and their labels.
@@ -42,6 +43,11 @@ struct TrainOptions {
   double weight_decay = 0.0;                      ///< L2, 0 or more.
   double clip_norm = 0.0;                         ///< Largest norm of all gradients together; 0 does not clip.
   int64_t slices = 1;                             ///< Parts a batch is run in, see above; at most B are used.
+  /// Sizes of the parts that a batch of `size` images is run in, none 0; empty: `slices` parts as SplitRange cuts them.
+  std::function<std::vector<int64_t>(int64_t size)> parts;
+  /// Who keeps the running statistics of a sequence's BatchNorms (shardlab/pipeline/batch_norm.hpp); null: each, at
+  /// every part.
+  BatchStatistics* statistics = nullptr;
   /// The learning rate's factor at a step (0, 1, ...); empty means 1 throughout.
   std::function<double(int64_t step)> schedule;
   /// Called after every step with its number and loss, for a progress bar; may be empty.
@@ -61,7 +67,8 @@ using BatchSource = std::function<Batch(int64_t step)>;
 /// Trains `model` in place, in training mode, and leaves it there.
 ///
 /// Deterministic on one thread; on more, as far as LibTorch's own operations are.
-/// \throws ContractError for options out of range, an empty batch, or images and labels that differ in number.
+/// \throws ContractError for options out of range, an empty batch, images and labels that differ in number, or parts that
+/// do not sum to the batch.
 TrainResult Train(ImageClassifier& model, const BatchSource& batches, const TrainOptions& options);
 
 /// The fraction (0 to 1) of images whose largest logit is at their label, in evaluation mode; the mode that `model` was

@@ -43,6 +43,8 @@ struct PipelineSetup {
   /// The largest norm of all gradients of all ranks together; 0: they are not clipped. As torch::nn::utils's
   /// clip_grad_norm_ does it: gradients are multiplied by min(1, clip_norm / (norm + 1e-6)).
   double clip_norm = 0;
+  /// How many updates were made before, in a run that is resumed: what MicroBatch::step and `learning_rate` count from.
+  int64_t first_update = 0;
   /// Where the layers of this rank are; the data may come from elsewhere.
   at::Device device = at::Device(at::kCPU);
   /// Who keeps running statistics; null: each layer, at every micro-batch.

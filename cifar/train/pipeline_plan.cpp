@@ -1,0 +1,201 @@
+#include "pipeline_plan.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
+
+#include "../schedule/catalogue.hpp"
+#include "shardlab/base/errors.hpp"
+#include "shardlab/base/split.hpp"
+#include "shardlab/base/suggest.hpp"
+#include "shardlab/models/sequences.hpp"
+#include "shardlab/pipeline/balance.hpp"
+#include "shardlab/pipeline/passes.hpp"
+#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/report/files.hpp"
+
+namespace shardlab::train {
+namespace {
+
+bool UpdatesEveryMicroBatch(const Plan& plan) {
+  return plan.schedule == "pipedream" || plan.schedule == "pipedream-vsync";
+}
+
+Recompute ModeOf(const Plan& plan) {
+  if (plan.recompute == "always") return Recompute::kAlways;
+  return plan.recompute == "except_last" ? Recompute::kExceptLast : Recompute::kNever;
+}
+
+// "3,3,4"; empty for anything else.
+std::vector<int> ParseBalance(const std::string& text) {
+  std::vector<int> sizes;
+  const char* at = text.c_str();
+  while (true) {
+    char* end = nullptr;
+    const long size = std::strtol(at, &end, 10);
+    if (end == at || size < -1000000 || size > 1000000) return {};
+    sizes.push_back(static_cast<int>(size));
+    if (*end == '\0') return sizes;
+    if (*end != ',') return {};
+    at = end + 1;
+  }
+}
+
+}  // namespace
+
+void PipelineOptions::AddTo(CLI::App& app, Plan* plan) {
+  const auto add = [&](CLI::Option* option) {
+    options_.push_back(option->capture_default_str());
+    return option;
+  };
+  add(app.add_option("--schedule", plan->schedule, fmt::format("of a pipeline: {}", fmt::join(ScheduleNames(), ", "))));
+  micro_batches_ = add(app.add_option("--micro-batches", plan->micro_batches, "pieces of each update's batch"));
+  chunks_ = add(app.add_option("--chunks", plan->chunks, "stages a rank, of interleaved"));
+  add(app.add_option("--recompute", plan->recompute,
+                     "which micro-batches keep their input only and run forward again: always, except_last, never"));
+  add(app.add_option(
+      "--balance", plan->balance,
+      "where to cut: by time (the default) or memory, both measured, even, or layers of each stage as in 3,3,4"));
+  add(app.add_option("--trace", plan->trace, "a file for plan and run, for Perfetto or chrome://tracing"));
+}
+
+void PipelineOptions::Check(Plan* plan) const {
+  if (!plan->pipeline) {
+    for (const CLI::Option* option : options_) {
+      if (option->count() > 0) {
+        throw UsageError(
+            fmt::format("{} is of a pipeline: name the axis too, for example --mesh pipe=2", option->get_name()));
+      }
+    }
+    return;
+  }
+  const auto names = ScheduleNames();
+  if (std::find(names.begin(), names.end(), plan->schedule) == names.end()) {
+    throw UsageError("--schedule: " + UnknownName("schedule", plan->schedule, names));
+  }
+  if (chunks_->count() > 0 && plan->schedule != "interleaved") {
+    throw UsageError(fmt::format("--chunks: {} decides by itself how many stages a rank has: only interleaved takes it",
+                                 plan->schedule));
+  }
+  if (UpdatesEveryMicroBatch(*plan)) {
+    if (micro_batches_->count() > 0 && plan->micro_batches != 1) {
+      throw UsageError(
+          fmt::format("--micro-batches {}: {} updates after each micro-batch, which is a whole --batch: "
+                      "leave it out",
+                      plan->micro_batches, plan->schedule));
+    }
+    plan->micro_batches = 1;
+  }
+  if (plan->micro_batches < 1) {
+    throw UsageError(fmt::format("--micro-batches {}: a batch is cut into at least 1", plan->micro_batches));
+  }
+  const std::vector<std::string> modes = {"always", "except_last", "never"};
+  if (std::find(modes.begin(), modes.end(), plan->recompute) == modes.end()) {
+    throw UsageError("--recompute: " + UnknownName("mode", plan->recompute, modes));
+  }
+  const int replicas = plan->Along("data");
+  if (plan->batch < replicas) {
+    throw UsageError(fmt::format("--batch {}: {} replicas need an image each", plan->batch, replicas));
+  }
+  if (IsAsynchronous(*plan) && plan->batch / replicas < plan->micro_batches) {
+    throw UsageError(
+        fmt::format("--batch {}: each of {} replicas needs an image for each of {} micro-batches, that is "
+                    "--batch {}",
+                    plan->batch, replicas, plan->micro_batches, replicas * plan->micro_batches));
+  }
+  if (plan->compare && !plan->resume.empty() && IsAsynchronous(*plan)) {
+    throw UsageError(
+        fmt::format("--compare --resume: where a checkpoint is, {} empties the pipeline, so that its delays "
+                    "begin anew: leave one of them out",
+                    plan->schedule));
+  }
+  const bool drops = plan->model.compare(0, 4, "unet") == 0 || plan->model.compare(0, 11, "transformer") == 0;
+  if (plan->compare && replicas > 1 && drops) {
+    throw UsageError(
+        fmt::format("--compare: {} has dropout, which each replica of a pipeline draws for its own part of "
+                    "the batch: use --mesh pipe={}",
+                    plan->model, plan->Along("pipe")));
+  }
+  try {
+    const int microbatches = MicroBatchesOf(*plan, plan->batch / replicas);
+    Validate(ScheduleOf(*plan, microbatches, static_cast<int>(std::min<int64_t>(plan->steps, 1 << 20))));
+  } catch (const ScheduleError& error) {
+    throw UsageError(fmt::format("--schedule {}: {}", plan->schedule, error.what()));
+  }
+  const int layers = static_cast<int>(MakeSequence(plan->model).size());
+  const int stages = StagesOf(*plan);
+  if (stages > layers) {
+    throw UsageError(fmt::format("--mesh {}: {} has {} layer{}, which cannot be cut into {} stages with none empty",
+                                 plan->mesh, plan->model, layers, layers == 1 ? "" : "s", stages));
+  }
+  try {
+    FixedBalance(*plan, layers);
+  } catch (const ContractError& error) {
+    throw UsageError(fmt::format("--balance: {}", error.what()));
+  }
+  if (!plan->trace.empty()) RequireWritable(plan->trace, "--trace");
+}
+
+bool IsAsynchronous(const Plan& plan) {
+  return UpdatesEveryMicroBatch(plan) || plan.schedule == "2bw" || plan.schedule == "wpipe";
+}
+
+int StagesOf(const Plan& plan) {
+  const int ranks = plan.Along("pipe");
+  if (plan.schedule == "interleaved") return ranks * std::max(plan.chunks, 1);
+  return plan.schedule == "wpipe" ? 2 * ranks : ranks;
+}
+
+int MicroBatchesOf(const Plan& plan, int64_t samples) {
+  const auto count = static_cast<int>(std::min<int64_t>(plan.micro_batches, samples));
+  if (plan.schedule != "interleaved" || count == plan.micro_batches) return count;
+  const int ranks = plan.Along("pipe");
+  if (count < ranks) {
+    throw UsageError(
+        fmt::format("--schedule interleaved: a batch of {} images, as the last of an epoch, has none for "
+                    "each of {} ranks: choose another --batch",
+                    samples, ranks));
+  }
+  return count / ranks * ranks;
+}
+
+Schedule ScheduleOf(const Plan& plan, int microbatches, int updates) {
+  ScheduleRequest request;
+  request.name = plan.schedule;
+  request.stages = plan.Along("pipe");
+  request.microbatches = UpdatesEveryMicroBatch(plan) ? updates : microbatches;
+  if (plan.schedule == "interleaved") request.chunks = plan.chunks;
+  if (plan.schedule == "2bw" || plan.schedule == "wpipe") request.updates = updates;
+  Schedule schedule = MakeSchedule(request);
+  if (plan.Along("data") > 1) schedule = AddGradientReduction(schedule);
+  return AddCommunication(AddRecompute(schedule, ModeOf(plan), microbatches));
+}
+
+std::vector<int> FixedBalance(const Plan& plan, int layers) {
+  const int stages = StagesOf(plan);
+  if (plan.balance.empty() || plan.balance == "time" || plan.balance == "memory") return {};
+  if (plan.balance == "even") {
+    const auto sizes = SplitSizes(layers, stages);
+    return {sizes.begin(), sizes.end()};
+  }
+  const std::vector<int> sizes = ParseBalance(plan.balance);
+  if (sizes.empty()) {
+    throw UsageError("--balance: " + UnknownName("balance", plan.balance, {"time", "memory", "even", "3,3,4"}));
+  }
+  RequireBalance(sizes, layers, stages);
+  return sizes;
+}
+
+int VersionOf(const Plan& plan, int stage, int update) {
+  const int ranks = plan.Along("pipe");
+  if (plan.schedule == "pipedream") return std::max(update - (ranks - 1 - stage), 0);
+  if (plan.schedule == "pipedream-vsync") return std::max(update - (ranks - 1), 0);
+  if (plan.schedule == "2bw") return std::max(update - 1, 0);
+  if (plan.schedule == "wpipe") return stage < ranks ? std::max(update - 1, 0) : update;
+  return update;
+}
+
+}  // namespace shardlab::train

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "plan.hpp"
+#include "shardlab/pipeline/layer.hpp"
+#include "shardlab/pipeline/schedule.hpp"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+/// \file
+/// What `lab train` does along the axis pipe, as data: options, schedules, cuts. No tensor is touched.
+
+namespace shardlab::train {
+
+/// The options of a pipeline on the command line.
+class PipelineOptions {
+ public:
+  void AddTo(CLI::App& app, Plan* plan);
+  /// Checks what was read: the schedule exists and can have these sizes, the model has enough layers, a balance that
+  /// was written by hand fits.
+  /// \throws UsageError in one line; whatever a student's generator throws that is no complaint about sizes.
+  void Check(Plan* plan) const;
+
+ private:
+  std::vector<CLI::Option*> options_;
+  CLI::Option* micro_batches_ = nullptr;
+  CLI::Option* chunks_ = nullptr;
+};
+
+/// Whether updates do not wait for a flush: several weight versions are in use, and the run is one schedule.
+bool IsAsynchronous(const Plan& plan);
+
+/// Into how many parts the model is cut.
+int StagesOf(const Plan& plan);
+
+/// Micro-batches of an update of `samples` images: as many as asked for, or as many as there are images. (interleaved:
+/// a multiple of the ranks.)
+/// \throws UsageError for fewer samples than interleaved has ranks.
+int MicroBatchesOf(const Plan& plan, int64_t samples);
+
+/// The schedule of `updates` updates of `microbatches` each, with steps, reductions, recomputation and messages.
+/// Synchronous schedules have one update.
+Schedule ScheduleOf(const Plan& plan, int microbatches, int updates);
+
+/// Layers of each stage where the plan says it, by hand or even; empty where they are to be measured.
+std::vector<int> FixedBalance(const Plan& plan, int layers);
+
+/// Which weight version stage `stage` computes update `update` on: the definition of an asynchronous schedule.
+int VersionOf(const Plan& plan, int stage, int update);
+
+}  // namespace shardlab::train

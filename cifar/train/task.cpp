@@ -1,0 +1,50 @@
+#include "task.hpp"
+
+#include <algorithm>
+
+#include <torch/torch.h>
+
+#include "shardlab/models/sequences.hpp"
+
+namespace shardlab::train {
+
+cifar::Loader Task::MakeLoader() const {
+  cifar::LoaderOptions options;
+  options.batch = std::min<int64_t>(plan.batch, train->size());
+  options.seed = plan.seed;
+  options.augment = plan.augment;
+  options.dtype = model_options.dtype;
+  return cifar::Loader(train, normalization, options);
+}
+
+std::unique_ptr<torch::optim::Optimizer> Task::MakeOptimizer(const std::vector<at::Tensor>& parameters) const {
+  if (plan.optimizer == "adam") {
+    return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(plan.learning_rate));
+  }
+  return std::make_unique<torch::optim::SGD>(parameters,
+                                             torch::optim::SGDOptions(plan.learning_rate).momentum(plan.momentum));
+}
+
+bool KeepsStatistics(const Task& task) {
+  ModelOptions shapes = task.model_options;
+  shapes.device = at::kMeta;
+  const LayerSequence model = MakeSequence(task.plan.model, shapes);
+  return std::any_of(model.begin(), model.end(), [](const LayerSpec& spec) { return !spec.make()->buffers().empty(); });
+}
+
+int PartOf(const DeviceMesh& mesh) {
+  if (mesh.Coordinate("data") != 0) return -1;
+  return mesh.Coordinate("pipe") * mesh.Size("tensor") + mesh.Coordinate("tensor");
+}
+
+void SaveCheckpoint(const Task& task, DeviceMesh& mesh, const std::vector<double>& losses, const NamedTensors& state) {
+  RunRecord record = RecordOf(task.plan);
+  record.losses = losses;
+  record.steps = static_cast<int64_t>(losses.size());
+  const int part = PartOf(mesh);
+  if (part >= 0) WritePart(task.plan.save, record, part, state);
+  mesh.world().Barrier();  // the record is written when all parts are there
+  if (mesh.world().rank() == 0) WriteRecord(task.plan.save, record);
+}
+
+}  // namespace shardlab::train

@@ -1,0 +1,152 @@
+#include "timeline.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include <ATen/ATen.h>
+#include <nlohmann/json.hpp>
+
+#include "shardlab/pipeline/draw.hpp"
+#include "shardlab/report/terminal.hpp"
+
+namespace shardlab::train {
+namespace {
+
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+class WatchedStage final : public Stage {
+ public:
+  WatchedStage(std::unique_ptr<Stage> stage, int chunk, Timeline* timeline)
+      : stage_(std::move(stage)), chunk_(chunk), timeline_(timeline) {}
+
+  Tensors Forward(int number, const MicroBatch& at, const Tensors& inputs, StageModule& module) override {
+    const ActionKind kind = at.recomputed ? ActionKind::kRecompute : ActionKind::kForward;
+    return Watch(kind, number, [&] { return stage_->Forward(number, at, inputs, module); });
+  }
+  Tensors Backward(int number, const Tensors& gradients) override {
+    return Watch(ActionKind::kBackward, number, [&] { return stage_->Backward(number, gradients); });
+  }
+  Tensors BackwardInput(int number, const Tensors& gradients) override {
+    return Watch(ActionKind::kBackwardInput, number, [&] { return stage_->BackwardInput(number, gradients); });
+  }
+  void BackwardWeight(int number) override {
+    Watch(ActionKind::kBackwardWeight, number, [&] {
+      stage_->BackwardWeight(number);
+      return 0;
+    });
+  }
+  void Forget(int number) override { stage_->Forget(number); }
+  int Live() const override { return stage_->Live(); }
+
+ private:
+  template <typename Work>
+  auto Watch(ActionKind kind, int number, Work work) -> decltype(work()) {
+    const double begin = Now();
+    auto result = work();
+    timeline_->Add({kind, chunk_, number}, begin, Now());
+    return result;
+  }
+
+  std::unique_ptr<Stage> stage_;
+  int chunk_;
+  Timeline* timeline_;
+};
+
+}  // namespace
+
+std::unique_ptr<Stage> Timeline::Watch(std::unique_ptr<Stage> stage, int chunk) {
+  return std::make_unique<WatchedStage>(std::move(stage), chunk, this);
+}
+
+Simulation GatherRun(const Timeline& timeline, int microbatches, Communicator& pipe) {
+  std::vector<double> mine;  // kind, chunk, micro-batch, begin, end of each
+  for (const Span& span : timeline.spans()) {
+    if (span.action.microbatch >= microbatches) continue;
+    mine.insert(mine.end(), {static_cast<double>(span.action.kind), static_cast<double>(span.action.chunk),
+                             static_cast<double>(span.action.microbatch), span.begin, span.end});
+  }
+  const at::Tensor packed = at::tensor(mine, at::kDouble);
+  if (pipe.rank() != 0) {
+    pipe.SendTensor(packed, 0);
+    return {};
+  }
+  Simulation run;
+  for (int rank = 0; rank < pipe.size(); ++rank) {
+    const at::Tensor theirs = rank == 0 ? packed : pipe.RecvTensor(rank);
+    const double* value = theirs.data_ptr<double>();
+    run.ranks.emplace_back();
+    for (int64_t i = 0; i < theirs.numel(); i += 5) {
+      Span span;
+      span.action = {static_cast<ActionKind>(static_cast<int>(value[i])), static_cast<int>(value[i + 1]),
+                     static_cast<int>(value[i + 2])};
+      span.begin = value[i + 3];
+      span.end = value[i + 4];
+      run.ranks.back().push_back(span);
+    }
+  }
+  double first = std::numeric_limits<double>::infinity();
+  for (const auto& spans : run.ranks) {
+    for (const Span& span : spans) first = std::min(first, span.begin);
+  }
+  double computing = 0;
+  for (auto& spans : run.ranks) {
+    run.busy.push_back(0);
+    for (Span& span : spans) {
+      span.begin -= first;
+      span.end -= first;
+      run.busy.back() += span.end - span.begin;
+      run.makespan = std::max(run.makespan, span.end);
+    }
+    computing += run.busy.back();
+  }
+  if (run.makespan > 0) run.bubble = 1 - computing / (run.makespan * static_cast<double>(run.ranks.size()));
+  return run;
+}
+
+std::string TraceOfPlanAndRun(const Schedule& schedule, const Simulation& plan, const Simulation& run) {
+  constexpr double kMicroseconds = 1e6;
+  auto all = nlohmann::json::parse(ToChromeTrace(schedule, plan, kMicroseconds));
+  const auto measured = nlohmann::json::parse(ToChromeTrace(schedule, run, kMicroseconds));
+  const auto events_of = [](auto& trace) -> auto& { return trace.is_array() ? trace : trace.at("traceEvents"); };
+  auto& events = events_of(all);
+  const auto relabel = [](nlohmann::json& event, const char* what) {
+    if (event.value("name", "") == "process_name") {
+      event["args"]["name"] = std::string(what) + ": " + event["args"]["name"].template get<std::string>();
+    }
+  };
+  for (auto& event : events) relabel(event, "plan");
+  for (auto event : events_of(measured)) {
+    event["pid"] = 2;
+    if (event.contains("id") && event["id"].is_number_integer())
+      event["id"] = event["id"].template get<int>() + (1 << 20);
+    relabel(event, "run");
+    events.push_back(std::move(event));
+  }
+  return all.dump();
+}
+
+std::string DrawTimes(const Schedule& schedule, Simulation simulation) {
+  // Some actions take next to no time, and the drawing's scale is that of the shortest: they are drawn as long as there
+  // is room for, up to a sixtieth of all.
+  const double least = simulation.makespan / 60;
+  for (auto& spans : simulation.ranks) {
+    const auto takes_none = [](const Span& span) { return span.end <= span.begin; };
+    spans.erase(std::remove_if(spans.begin(), spans.end(), takes_none), spans.end());
+    for (size_t i = 0; i < spans.size(); ++i) {
+      const double next = i + 1 < spans.size() ? spans[i + 1].begin : simulation.makespan;
+      spans[i].end = std::max(spans[i].end, std::min(spans[i].begin + least, next));
+    }
+    const auto unseen = [&](const Span& span) { return span.end - span.begin < least / 2; };
+    spans.erase(std::remove_if(spans.begin(), spans.end(), unseen), spans.end());
+    for (Span& span : spans) {
+      span.begin *= 1e3;
+      span.end *= 1e3;
+    }
+  }
+  simulation.makespan *= 1e3;
+  const Terminal terminal = Terminal::Of(1);
+  return DrawText(schedule, simulation, {terminal.width, terminal.colour, terminal.unicode});
+}
+
+}  // namespace shardlab::train
