@@ -90,6 +90,14 @@ std::string Duration(double us) {
   return fmt::format("{:.4g} s", us / 1e6);
 }
 
+/// A time on the axis, with as many decimals as tell it from its neighbours `step` away.
+std::string TickText(double us, double step) {
+  if (us == 0) return "0";
+  const double unit = us < 1000 ? 1 : us < 1e6 ? 1e3 : 1e6;
+  const int decimals = std::clamp(static_cast<int>(std::ceil(-std::log10(step / unit) - 1e-9)), 0, 6);
+  return fmt::format("{:.{}f} {}", us / unit, decimals, unit == 1 ? "µs" : unit == 1e3 ? "ms" : "s");
+}
+
 const char* Colour(OpKind op) { return op == OpKind::kSend ? "tl-send" : op == OpKind::kRecv ? "tl-recv" : "tl-coll"; }
 
 std::vector<double> Times(const Timeline& timeline) {
@@ -133,6 +141,7 @@ class Drawing {
     }
     for (const TimelineMark& mark : timeline_.marks) Mark(mark);
     Cuts();
+    svg_ += words_;
     svg_ += "</svg>\n";
     return std::move(svg_);
   }
@@ -179,7 +188,7 @@ class Drawing {
     if (receive) entry("tl-recv", "waits in a receive", 12);
     if (collective) entry("tl-coll", "waits in a collective", 12);
     if (flight) entry("tl-flight", "under way", 3);
-    if (stuck) entry("tl-stuck", "never ends", 12);
+    if (stuck) entry("tl-stuck", "fails or never ends", 12);
   }
 
   void Axis() {
@@ -197,7 +206,7 @@ class Drawing {
       svg_ += fmt::format(
           "<path class=\"tl-grid\" d=\"M{0:.1f} {1:.0f}V{2:.0f}\"/><text class=\"tl-text tl-quiet\" x=\"{0:.1f}\" "
           "y=\"{3:.0f}\" text-anchor=\"middle\">{4}</text>\n",
-          x, kTop - 4, bottom_ + 3, bottom_ + 18, time == 0 ? "0" : Duration(time));
+          x, kTop - 4, bottom_ + 3, bottom_ + 18, TickText(time, step));
     };
     double from = begin;
     const auto ticks_until = [&](double to, double margin) {  // margin: room for the words at a cut
@@ -226,8 +235,8 @@ class Drawing {
                           thread == 0 ? fmt::format("rank {}", rank) : fmt::format("helper {}", thread));
       const bool silent = of.first_us < 0;
       if (silent) {
-        svg_ += fmt::format("<text class=\"tl-text tl-quiet\" x=\"{:.0f}\" y=\"{:.1f}\">called nothing</text>\n",
-                            kLeft + 18, y + kRow / 2 + 4);
+        words_ += fmt::format("<text class=\"tl-text tl-quiet\" x=\"{:.0f}\" y=\"{:.1f}\">called nothing</text>\n",
+                              kLeft + 18, y + kRow / 2 + 4);
       }
       const double from = silent ? kLeft : axis_.Pixel(of.first_us), to = silent ? kLeft : axis_.Pixel(of.last_us);
       if (thread == 0 && !silent) {
@@ -321,6 +330,7 @@ class Drawing {
   std::map<std::pair<int, int>, double> rows_;  // (rank, thread) -> the row's top
   double bottom_ = kTop;
   std::string svg_;
+  std::string words_;  // on the ground, above the cuts
 };
 
 }  // namespace
