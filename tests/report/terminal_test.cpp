@@ -144,7 +144,7 @@ TEST_F(CardText, SaysTheReasonFirstAndThenWhatIsMissing) {
   EXPECT_THAT(Text(), HasSubstr("x ring  0.5 of 1  The part ring"));
   EXPECT_THAT(Text(), HasSubstr("    bytes/ranks=2 (cost case)\n"
                                 "    rank 1 sent 8 bytes\n"
-                                "    +0.5 when all cost cases pass (1 of 2 do)\n"));
+                                "    +0.5 when all cost cases pass (1 of 2 do; missing: bytes/ranks=2)\n"));
 }
 
 TEST_F(CardText, SaysHowManyValueCasesPassAndWhatTheRestIsFor) {
@@ -153,7 +153,43 @@ TEST_F(CardText, SaysHowManyValueCasesPassAndWhatTheRestIsFor) {
   Case(ring, "b", Kind::kValue, Status::kPassed);
   Case(ring, "c", Kind::kCost, Status::kFailed, "dear");
   EXPECT_THAT(Text(), HasSubstr("a (value case), and 1 other case\n"));
-  EXPECT_THAT(Text(), HasSubstr("+0.5 when all value cases pass (1 of 2 do); the rest is for cost\n"));
+  EXPECT_THAT(Text(), HasSubstr("    +0.5 when all value cases pass (1 of 2 do; missing: a); the rest is for cost\n"));
+}
+
+TEST_F(CardText, SaysOfEveryKindWhatItIsWorthAndWhatIsMissing) {
+  PartScore& ring = Part("ring", 0.5, Status::kFailed, "wrong");
+  Case(ring, "a", Kind::kValue, Status::kPassed);
+  Case(ring, "first/ranks=2", Kind::kGradient, Status::kFailed, "wrong");
+  Case(ring, "first/ranks=3", Kind::kGradient, Status::kPassed);
+  for (const char* id : {"b/ranks=2", "b/ranks=3", "b/ranks=4", "b/ranks=5"}) {
+    Case(ring, id, Kind::kCost, Status::kFailed, "dear");
+  }
+  Case(ring, "b/ranks=1", Kind::kCost, Status::kPassed);
+  Case(ring, "r", Kind::kRobustness, Status::kPassed);
+  EXPECT_THAT(Text(),
+              HasSubstr("    +0.17 when all gradient cases pass (1 of 2 do; missing: first/ranks=2)\n"
+                        "    +0.17 when all cost cases pass (1 of 5 do; missing: b/ranks=2, b/ranks=3, b/ranks=4 and 1 "
+                        "more)\n"));
+}
+
+TEST_F(CardText, ShowsTheFiguresOfFailedCasesTooAndTheFormula) {
+  PartScore& ring = Part("ring", 0.5, Status::kFailed, "the order is wrong");
+  Case(ring, "values", Kind::kValue, Status::kFailed, "the order is wrong");
+  for (const char* id : {"bytes/ranks=2", "bytes/ranks=3"}) {
+    const bool second = id == std::string("bytes/ranks=3");
+    grade::CaseResult& bytes = Case(ring, id, Kind::kCost, second ? Status::kPassed : Status::kFailed, "dear");
+    bytes.has_figure = true;
+    bytes.measured = second ? 1536 : 2048;
+    bytes.target = 1536;
+    bytes.unit = "bytes";
+    bytes.evidence["figures"] = {{{"what", "bytes in all: 2(T - 1) * S"},
+                                  {"measured", bytes.measured},
+                                  {"target", 1536},
+                                  {"unit", "bytes"},
+                                  {"met", second}}};
+  }
+  EXPECT_THAT(Text(), HasSubstr("    x bytes/ranks=2: 2,048 bytes, target 1,536 = 2(T - 1) * S\n"));
+  EXPECT_THAT(Text(), Not(HasSubstr("bytes/ranks=3")));
 }
 
 TEST_F(CardText, ShowsCostsBesideTheirTargetsOnSuccess) {

@@ -143,7 +143,8 @@ class CardWriter {
     }
   }
 
-  /// What the part's next points are given for.
+  /// What the part's next points are given for: a line for each kind of case that does not pass yet, with its points
+  /// and the cases that are missing.
   void Missing(const PartScore& part) {
     const bool ran = std::any_of(part.cases.begin(), part.cases.end(), [](const CaseResult& result) {
       return result.status != Status::kSkipped && result.status != Status::kNotImplemented &&
@@ -156,23 +157,39 @@ class CardWriter {
       if (tally.cases > 0 && kind != Kind::kValue) others.push_back(kind);
       if (tally.cases > 0 && !tally.complete()) open.push_back(kind);
     }
-    if (open.empty()) return;
     const bool has_value = Count(part, Kind::kValue).cases > 0;
-    const Kind first = open.front();
-    double gain = has_value ? part.max / 2 : part.max;
-    if (first != Kind::kValue) {
-      gain /= static_cast<double>(others.size());
-    } else if (others.empty()) {
-      gain = part.max;
+    for (const Kind kind : open) {
+      double gain = has_value ? part.max / 2 : part.max;
+      if (kind != Kind::kValue) {
+        gain /= static_cast<double>(others.size());
+      } else if (others.empty()) {
+        gain = part.max;
+      }
+      const Tally tally = Count(part, kind);
+      std::string line = fmt::format("+{} when all {} cases pass ({} of {} do", PrettyPoints(gain), Name(kind),
+                                     tally.passed, tally.cases);
+      if (tally.passed > 0) line += "; missing: " + MissingCases(part, kind);
+      line += ")";
+      // Before the value cases pass no other kind gives a point: one line for all of them.
+      if (kind == Kind::kValue && !others.empty()) {
+        line += open.size() == 1 ? ", and the rest with it" : "; the rest is for " + Names(others);
+      }
+      Indented(line, Tone::kAccent);
+      if (kind == Kind::kValue) return;
     }
-    std::string extra;
-    if (first == Kind::kValue && !others.empty()) {
-      extra = open.size() == 1 ? ", and the rest with it" : "; the rest is for " + Names(others);
+  }
+
+  /// "ring/ranks=3, ring/ranks=4 and 2 more".
+  static std::string MissingCases(const PartScore& part, Kind kind) {
+    constexpr size_t kMost = 3;
+    std::vector<std::string> missing;
+    for (const CaseResult& result : part.cases) {
+      if (result.kind == kind && result.status != Status::kPassed) missing.push_back(result.id);
     }
-    const Tally tally = Count(part, first);
-    Indented(fmt::format("+{} when all {} cases pass ({} of {} do){}", PrettyPoints(gain), Name(first), tally.passed,
-                         tally.cases, extra),
-             Tone::kAccent);
+    std::string text;
+    for (size_t i = 0; i < missing.size() && i < kMost; ++i) text += (i > 0 ? ", " : "") + missing[i];
+    if (missing.size() > kMost) text += fmt::format(" and {} more", missing.size() - kMost);
+    return text;
   }
 
   static std::string Names(const std::vector<Kind>& kinds) {
@@ -184,24 +201,45 @@ class CardWriter {
     return names;
   }
 
-  /// The figures of what passed; of the same case on several numbers of ranks, the last one.
+  /// A case's figure beside its target, of the same case on several numbers of ranks the last one; what failed is shown
+  /// rather than what passed, but for the case whose own words stand above.
   void Costs(const PartScore& part) {
     for (size_t i = 0; i < part.cases.size(); ++i) {
       const CaseResult& result = part.cases[i];
-      if (!result.has_figure || result.status != Status::kPassed) continue;
-      const bool more = std::any_of(
-          part.cases.begin() + static_cast<std::ptrdiff_t>(i) + 1, part.cases.end(), [&](const CaseResult& later) {
-            return later.has_figure && later.status == Status::kPassed && BaseName(later.id) == BaseName(result.id);
-          });
-      if (more) continue;
+      const bool failed = result.status == Status::kFailed;
+      if (!result.has_figure || (!failed && result.status != Status::kPassed)) continue;
+      if (failed && result.message == part.reason) continue;
+      const bool better = std::any_of(part.cases.begin(), part.cases.end(), [&](const CaseResult& other) {
+        if (!other.has_figure || BaseName(other.id) != BaseName(result.id)) return false;
+        const bool other_failed = other.status == Status::kFailed;
+        if (other_failed != failed) return other_failed;
+        return (failed || other.status == Status::kPassed) && &other > &result;
+      });
+      if (better) continue;
       const bool exact = result.measured == result.target;
       // "1 round", but "1 ms".
       const bool one = result.measured == 1 && result.unit.size() > 2 && result.unit.back() == 's';
       const std::string unit = one ? result.unit.substr(0, result.unit.size() - 1) : result.unit;
-      Indented(fmt::format("{}: {} {}, target {}{}", result.id, PrettyNumber(result.measured), unit,
-                           exact ? "" : "at most ", PrettyNumber(result.target)),
-               Tone::kQuiet);
+      Indented(fmt::format("{}{}: {} {}, target {}{}{}", failed ? "x " : "", result.id, PrettyNumber(result.measured),
+                           unit, exact || failed ? "" : "at most ", PrettyNumber(result.target), Formula(result)),
+               failed ? Tone::kBad : Tone::kQuiet);
     }
+  }
+
+  /// " = 2(T - 1) * S", where the figure's name has one: "bytes in all: 2(T - 1) * S".
+  static std::string Formula(const CaseResult& result) {
+    const auto figures = result.evidence.find("figures");
+    if (figures == result.evidence.end() || !figures->is_array()) return "";
+    for (const auto& figure : *figures) {
+      if (figure.value("measured", 0.0) != result.measured || figure.value("target", 0.0) != result.target ||
+          figure.value("unit", "") != result.unit) {
+        continue;
+      }
+      const std::string what = figure.value("what", "");
+      const size_t colon = what.find(": ");
+      return colon == std::string::npos ? "" : " = " + what.substr(colon + 2);
+    }
+    return "";
   }
 
   std::string Next(const ScoreCard& card) const {

@@ -19,8 +19,8 @@ struct CardTextOptions {
   size_t reason_lines = 30;
 };
 
-/// A line a part with its mark, points and status. Below a part that is not passed: the reason, then what the next
-/// points of it are for; below a part that is passed: its costs beside their targets. At the end the sums, the seed,
+/// A line a part with its mark, points and status. Below a part that is not passed: the reason, then what each kind of
+/// case is worth that does not pass yet, and which are missing. Below every part: its costs beside their targets. At the end the sums, the seed,
 /// the time, and the one next thing to do. Lines are at most `terminal.width` columns wide, but for words that are
 /// wider.
 std::string RenderScoreCard(const ScoreCard& card, const Terminal& terminal, const CardTextOptions& options = {});
