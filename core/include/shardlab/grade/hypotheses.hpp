@@ -35,7 +35,7 @@ using Recompute = std::function<at::Tensor()>;
 Hypothesis BiasAddedTimes(int64_t times, const Recompute& without, const at::Tensor& bias);
 /// For each of the parts whose contributions add up to the right value: it is missing, or counted twice; and the last
 /// one overwrites the others.
-/// \param part what a part is called: "micro-batch".
+/// `part` is what one of them is called: "micro-batch".
 std::vector<Hypothesis> PartsCountedWrongly(const std::string& part, const std::vector<at::Tensor>& contributions);
 /// The parts' means are averaged with equal weights, although the parts have different sizes.
 /// \param parts what they are called: "micro-batches".

@@ -15,8 +15,8 @@ namespace shardlab {
 
 /// What the page shows beside the score card.
 struct HtmlReport {
-  ScoreCard card;
-  std::vector<grade::LearningCurve> curves;
+  ScoreCard card;                            ///< points, and every case's result
+  std::vector<grade::LearningCurve> curves;  ///< shown with their parts
   /// By the part's and the case's id, "communication.ring/values/ranks=3". That of a case that failed is shown with the
   /// case, that of one that passed with its part.
   std::map<std::string, Timeline> timelines;

@@ -29,22 +29,24 @@ struct TimelineSpan {
   double ended_us = -1;          ///< when the wait was over; negative: never
   bool failed = false;           ///< it ended with an error
   bool asynchronous = false;     ///< its thread did something else between the post and the wait
+  /// Whether a thread waited for it.
   bool waits() const { return blocked_us >= 0; }
+  /// Whether the wait for it was over.
   bool ended() const { return ended_us >= 0; }
 };
 
 /// A message that both sides posted: indices of the spans.
 struct TimelineMessage {
-  size_t send = 0;
-  size_t receive = 0;
+  size_t send = 0;     ///< of its send
+  size_t receive = 0;  ///< of its receive
 };
 
 /// A moment that the body named.
 struct TimelineMark {
-  int rank = 0;
-  int thread = 0;
-  double time_us = 0;
-  std::string name;
+  int rank = 0;        ///< whose
+  int thread = 0;      ///< that made it
+  double time_us = 0;  ///< since the run's first event
+  std::string name;    ///< what the body calls it
 };
 
 /// One rank's end.
@@ -59,7 +61,7 @@ struct TimelineRank {
 
 /// One run.
 struct Timeline {
-  std::vector<TimelineRank> ranks;
+  std::vector<TimelineRank> ranks;        ///< one a rank
   std::vector<TimelineSpan> spans;        ///< by the time of their posts
   std::vector<TimelineMessage> messages;  ///< by the time of their sends
   std::vector<TimelineMark> marks;        ///< by time
