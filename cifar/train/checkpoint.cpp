@@ -1,6 +1,7 @@
 #include "checkpoint.hpp"
 
 #include <filesystem>
+#include <sstream>
 #include <type_traits>
 
 #include <fmt/format.h>
@@ -20,7 +21,9 @@ std::string PartPath(const std::string& folder, const RunRecord& record, int par
 template <typename Key>
 Key StateKey(const at::Tensor& parameter) {
   if constexpr (std::is_same_v<Key, std::string>) {
-    return c10::guts::to_string(parameter.unsafeGetTensorImpl());
+    std::ostringstream text;  // as LibTorch 1 writes it, whose own function LibTorch 2 no longer has
+    text << parameter.unsafeGetTensorImpl();
+    return text.str();
   } else {
     return parameter.unsafeGetTensorImpl();
   }

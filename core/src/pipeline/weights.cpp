@@ -1,5 +1,6 @@
 #include "shardlab/pipeline/weights.hpp"
 
+#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -62,7 +63,9 @@ class SingleWeights final : public WeightStore {
 template <typename Key>
 Key StateKey(const at::Tensor& parameter) {
   if constexpr (std::is_same_v<Key, std::string>) {
-    return c10::guts::to_string(parameter.unsafeGetTensorImpl());
+    std::ostringstream text;  // as LibTorch 1 writes it, whose own function LibTorch 2 no longer has
+    text << parameter.unsafeGetTensorImpl();
+    return text.str();
   } else {
     return parameter.unsafeGetTensorImpl();
   }
