@@ -252,6 +252,14 @@ SHARDLAB_BODY(throws_in_a_function) {
   ctx.comm().Recv(x, 2);
 }
 
+SHARDLAB_BODY(throws_on_with_other_words) {
+  try {
+    FirstOf({1, 2, 3});
+  } catch (const std::exception& error) {
+    throw std::runtime_error(std::string(error.what()) + " (with three chunks)");
+  }
+}
+
 SHARDLAB_BODY(spins_in_a_function) {
   ctx.comm().Barrier();
   const bool never = false;

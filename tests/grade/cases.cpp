@@ -100,6 +100,8 @@ SHARDLAB_CASE(bad, prints_and_is_wrong, kValue, {1}) {
 
 SHARDLAB_CASE(bad, deadlock, kRobustness, {2}) { t.Launch({.body = "deadlock"}); }
 
+SHARDLAB_CASE(bad, crashes, kRobustness, {2}) { t.Launch({.body = "divides_by_zero"}); }
+
 SHARDLAB_CASE(bad, checks_nothing, kValue, {1}) { t.Launch({.body = "nothing"}); }
 
 SHARDLAB_CASE(bad, no_such_body, kValue, {1}) { t.Launch({.body = "nosuch"}); }

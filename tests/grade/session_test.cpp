@@ -126,7 +126,7 @@ TEST_F(SessionTest, ShowsWhatIsWrong) {
   EXPECT_THAT(results["grader_throws/ranks=1"].message, HasSubstr("could not judge this: no such layer"));
 }
 
-TEST_F(SessionTest, HandsOnTheGraphOfADeadlock) {
+TEST_F(SessionTest, HandsOnTheGraphOfADeadlockAndTheStackOfACrash) {
   auto results = ById(RunGradeSession(Options({"tests.bad"})));
   const nlohmann::json waits = results["deadlock/ranks=2"].evidence.value("waits", nlohmann::json::array());
   ASSERT_EQ(waits.size(), 2u);
@@ -134,6 +134,11 @@ TEST_F(SessionTest, HandsOnTheGraphOfADeadlock) {
   EXPECT_EQ(waits[0]["waits_for"], std::vector<int>{1});
   EXPECT_EQ(waits[0]["in_cycle"], true);
   EXPECT_EQ(results["missing/ranks=1"].evidence.count("waits"), 0u);
+  const nlohmann::json stacks = results["crashes/ranks=2"].evidence.value("stacks", nlohmann::json::array());
+  ASSERT_EQ(stacks.size(), 1u);
+  EXPECT_EQ(stacks[0]["rank"], 1);
+  EXPECT_EQ(stacks[0]["why"], "SIGFPE");
+  EXPECT_EQ(stacks[0]["frames"][0]["function"], "ChunkLength");
 }
 
 TEST_F(SessionTest, GoesOnAfterTheHostDied) {

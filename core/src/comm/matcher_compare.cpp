@@ -153,7 +153,7 @@ Verdict Matcher::Impl::Leftovers() const {
   if (found.empty()) return verdict;
   verdict.kind = VerdictKind::kLeftover;
   verdict.sentence = found[0];
-  if (found.size() > 1) verdict.sentence += fmt::format(" (and {} more like this)", found.size() - 1);
+  if (found.size() > 1) verdict.sentence += fmt::format(" (and {} more left over)", found.size() - 1);
   verdict.ranks = States();
   return verdict;
 }

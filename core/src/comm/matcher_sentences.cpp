@@ -106,11 +106,11 @@ std::string Matcher::Impl::MissingPartnerSentence(const Edge& edge) const {
                          edge.to, op.post.tag, At(op.post), end, last);
     case OpKind::kFormGroup:
       return fmt::format(
-          "{} the group '{}'{}, {} without calling for it{}: every rank makes every group, in the same order",
+          "{} the group '{}'{}, {} without calling for it: every rank makes every group, in the same order{}",
           CallersText(op, "form", "forms"), groups.at(op.post.group).name, At(op.post), end, last);
     default:
       return fmt::format(
-          "{} in {}{} (collective {}{}), {} without calling it{}: every rank of the group calls every collective",
+          "{} in {}{} (collective {}{}), {} without calling it: every rank of the group calls every collective{}",
           CallersText(op, "are", "is"), Name(op.post.op), At(op.post), op.index, GroupSuffix(op.post), end, last);
   }
 }

@@ -153,7 +153,7 @@ void Host::RunCase(const json& packet) {
   }
   const StoreMemory store;
   spec.store = &store;
-  // A page that only the ranks share: how many bodies have returned.
+  // A page that only the ranks share: how far they all are.
   void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) {
     Say({{"type", "refuse"},
@@ -161,7 +161,8 @@ void Host::RunCase(const json& packet) {
          {"why", fmt::format("the host is out of resources: {}", strerror(errno))}});
     return;
   }
-  spec.returned = static_cast<std::atomic<uint32_t>*>(page);
+  spec.connected = static_cast<std::atomic<uint32_t>*>(page);
+  spec.returned = spec.connected + 1;
 
   std::fflush(nullptr);
   std::cout.flush();

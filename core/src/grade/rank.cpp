@@ -153,9 +153,10 @@ std::string TypeName(const std::exception& error) {
 /// What it threw, for a person: the type only where it says something.
 std::string Words(const std::exception& error) {
   const std::string type = TypeName(error);
-  const std::string message = dynamic_cast<const std::bad_alloc*>(&error) != nullptr
-                                  ? "no memory left: a rank may use what its tensors may take, and 1 GiB more for all else"
-                                  : Brief(error);
+  const std::string message =
+      dynamic_cast<const std::bad_alloc*>(&error) != nullptr
+          ? "no memory left: a rank may use what its tensors may take, and 1 GiB more for all else"
+          : Brief(error);
   return message.empty() ? type : fmt::format("{}: {}", type, message);
 }
 
@@ -211,14 +212,14 @@ void Flush() {
   std::fflush(nullptr);
 }
 
-/// Waits until all bodies have returned: the end of a process closes its connections, which the others may still need.
-void AwaitOthers(std::atomic<uint32_t>& returned, uint32_t size) {
-  if (returned.fetch_add(1) + 1 == size) {
-    syscall(SYS_futex, &returned, FUTEX_WAKE, INT32_MAX, nullptr, nullptr, 0);
+/// Waits until every rank has come here.
+void AwaitOthers(std::atomic<uint32_t>& here, uint32_t size) {
+  if (here.fetch_add(1) + 1 == size) {
+    syscall(SYS_futex, &here, FUTEX_WAKE, INT32_MAX, nullptr, nullptr, 0);
     return;
   }
-  for (uint32_t seen = returned.load(); seen < size; seen = returned.load()) {
-    syscall(SYS_futex, &returned, FUTEX_WAIT, seen, nullptr, nullptr, 0);
+  for (uint32_t seen = here.load(); seen < size; seen = here.load()) {
+    syscall(SYS_futex, &here, FUTEX_WAIT, seen, nullptr, nullptr, 0);
   }
 }
 
@@ -297,6 +298,8 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
     End(area, RankStage::kThrew, "before the body began: " + Words(error));
   }
 
+  // A rank that ends at once would break the connections that a slower one is still making.
+  AwaitOthers(*spec.connected, static_cast<uint32_t>(spec.size));
   FillNewMemory();
   ApplyLimits(spec);
   area.Set(RankStage::kRunning);
@@ -314,6 +317,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
   announcer->Return();
   Flush();
   area.Set(RankStage::kReturned);
+  // The end of a process closes its connections, which the others may still need.
   AwaitOthers(*spec.returned, static_cast<uint32_t>(spec.size));
   _exit(0);
 }

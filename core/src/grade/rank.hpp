@@ -28,8 +28,10 @@ struct RankSpec {
   bool observed = true;
   FaultSpec faults;
   Limits limits;
-  const StoreMemory* store = nullptr;         ///< through which the ranks find each other
-  std::atomic<uint32_t>* returned = nullptr;  ///< shared by the ranks: how many bodies have returned
+  const StoreMemory* store = nullptr;  ///< through which the ranks find each other
+  /// Shared by the ranks: how many are connected to all others, and how many bodies have returned.
+  std::atomic<uint32_t>* connected = nullptr;
+  std::atomic<uint32_t>* returned = nullptr;
 };
 
 /// Becomes a rank: connects to the others, runs the body, leaves its outputs and how it ended in `output`, and ends the

@@ -32,6 +32,16 @@ bool IsHeader(const std::string& file) {
          Contains(file, "/include/c++/") || Contains(file, "/include/shardlab/");
 }
 
+/// What SHARDLAB_BODY defined by the name of the case's body, and no more of a template than its name.
+std::string ShortName(std::string function) {
+  const std::string prefix = "ShardlabBody_";
+  if (function.rfind(prefix, 0) == 0) return "the body " + function.substr(prefix.size());
+  const size_t arguments = function.find('<');
+  constexpr size_t kLong = 60;
+  if (function.size() > kLong && arguments != std::string::npos && arguments > 0) function.resize(arguments);
+  return function;
+}
+
 /// The functions at one address, the innermost first: more than one where the compiler inlined.
 std::vector<StackFrame> FramesAt(backward::TraceResolver& resolver, void* address) {
   std::vector<StackFrame> frames;
@@ -71,6 +81,7 @@ std::vector<StackFrame> NameFrames(const std::vector<uint64_t>& addresses) {
     const bool body = !Contains(LastPart(object), ".so");
     for (StackFrame& frame : FramesAt(resolver, reinterpret_cast<void*>(address))) {
       if (frame.function == "main" || frame.function == "_start" || frame.function == "__cxa_throw") continue;
+      frame.function = ShortName(frame.function);
       auto& kept = body ? bodies : students;
       if (!kept.empty() && kept.back().function == frame.function && kept.back().where == frame.where) continue;
       kept.push_back(std::move(frame));

@@ -1,6 +1,7 @@
 // What became of a case, in words: which rank's end is the root of it, where that happened, and what the others were
 // doing.
 
+#include <string.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -15,6 +16,15 @@ namespace {
 constexpr double kStackSeconds = 0.2;
 /// Ranks whose stacks are named.
 constexpr size_t kMostStacks = 16;
+
+/// "AllReduce, float64 [4] failed": an error of communication that only follows from another one, without the words of
+/// the connection that broke.
+std::string EchoText(const std::string& said) {
+  const size_t type = said.find("CommError: ");
+  const std::string text = type == std::string::npos ? said : said.substr(type + strlen("CommError: "));
+  const size_t why = text.find(" failed: ");
+  return why == std::string::npos ? text : text.substr(0, why) + " failed";
+}
 
 }  // namespace
 
@@ -73,8 +83,11 @@ std::string Supervision::ConsequencesText(const std::vector<int>& causes) const 
   for (int rank = 0; rank < request_.ranks; ++rank) {
     const RankEnd& ended = ended_[static_cast<size_t>(rank)];
     if (!ended.ended || ended.clean || std::count(causes.begin(), causes.end(), rank) > 0) continue;
-    const char* relation = ended.stage() == RankStage::kThrewCommError ? "in consequence" : "then";
-    lines.push_back(fmt::format("\n  {} rank {} {}", relation, rank, FirstLine(FailureText(rank), 160)));
+    if (ended.stage() == RankStage::kThrewCommError) {
+      lines.push_back(fmt::format("\n  in consequence rank {}: {}", rank, FirstLine(EchoText(ended.said()), 160)));
+    } else {
+      lines.push_back(fmt::format("\n  then rank {} {}", rank, FirstLine(FailureText(rank), 160)));
+    }
   }
   constexpr size_t kMost = 3;
   std::string text = fmt::format("{}", fmt::join(lines.begin(), lines.begin() + std::min(lines.size(), kMost), ""));
