@@ -279,8 +279,9 @@ class Drawing {
                         kBar, Title(span));
     const std::string text = Short(span);
     if (kLetter * static_cast<double>(text.size()) + 8 > width) return;
-    svg_ += fmt::format("<text class=\"tl-in\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
-                        from + width / 2, row->second + kRow / 2 + 4, text);
+    words_ += fmt::format(
+        "<g class=\"{}\"><text class=\"tl-in\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text></g>\n",
+        Colour(span.op), from + width / 2, row->second + kRow / 2 + 4, text);
   }
 
   static std::string Short(const TimelineSpan& span) {
@@ -330,7 +331,7 @@ class Drawing {
   std::map<std::pair<int, int>, double> rows_;  // (rank, thread) -> the row's top
   double bottom_ = kTop;
   std::string svg_;
-  std::string words_;  // on the ground, above the cuts
+  std::string words_;  // in the bars and beside them, above the cuts
 };
 
 }  // namespace
