@@ -150,6 +150,34 @@ SHARDLAB_CASE(gpipe, really_parallel, kCost, {4}) {
                  100 * gpipe / naive, 70, "%");
 }
 
+// Every receive is done at least so long after it was posted: whoever posts it when the tensor is needed waits each
+// time, whoever posts it a computation ahead waits for the first ones only.
+SHARDLAB_CASE(gpipe, messages_travel_while_ranks_compute, kCost, {2}) {
+  constexpr int m = 8;
+  constexpr double kDelay = 0.008;
+  Plan plan = PlanFor(t, "probe", "gpipe", m, {m});
+  plan.layers = 2;
+  plan.forward_s = 0.01;
+  plan.backward_s = 0.02;
+  plan.BalanceEvenly();
+  const PipelineData data = DrawData(t, plan);
+  const auto seconds = [&](double delay) {
+    RunSpec spec = SpecOf("speed", plan, data);
+    spec.faults.delay_s = delay;
+    spec.faults.delay_ops = {OpKind::kRecv};
+    const Run run = t.Launch(spec);
+    return std::max(run.Number(0, "gpipe"), run.Number(1, "gpipe"));
+  };
+  const double without = seconds(0);
+  const double with = seconds(kDelay);
+  t.ExpectAtMost(
+      fmt::format(
+          "of the {:.0f} ms that {} receives of {:.0f} ms would add one after the other, a step takes longer by "
+          "({:.0f} ms in place of {:.0f} ms; post a receive where the list has RECV, wait where it is used)",
+          2 * m * kDelay * 1e3, 2 * m, kDelay * 1e3, with * 1e3, without * 1e3),
+      100 * (with - without) / (2 * m * kDelay), 50, "%");
+}
+
 SHARDLAB_CASE(gpipe, messages_of_a_step, kCost, {2, 4}) {
   Plan plan = PlanFor(t, "probe", "gpipe", 4, {10, 10});
   plan.width = 6;
