@@ -201,7 +201,16 @@ TEST(Leftover, AMessageThatNobodyReceived) {
   EXPECT_EQ(verdict.kind, Kind::kLeftover);
   EXPECT_THAT(verdict.sentence,
               AllOf(HasSubstr("rank 0 sent rank 1 a message with tag 9, float32 [4] (matcher_test.cpp:"),
-                    HasSubstr("rank 1 never received")));
+                    HasSubstr("rank 1 never received; rank 1 called nothing at all")));
+}
+
+TEST(Leftover, AMessageWithAnotherTag) {
+  const Verdict verdict = VerdictOf(2, [](Communicator& comm) {
+    if (comm.rank() == 0) comm.ISend(X(), 1, 9).release();
+    if (comm.rank() == 1) comm.IRecv(X(), 0, 8).release();
+  });
+  EXPECT_EQ(verdict.kind, Kind::kLeftover);
+  EXPECT_THAT(verdict.sentence, HasSubstr("tag and group must be the same on both sides"));
 }
 
 TEST(Leftover, WorkThatNobodyWaitedFor) {

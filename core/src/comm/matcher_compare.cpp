@@ -125,13 +125,15 @@ Verdict Matcher::Impl::Leftovers() const {
     const auto [group, from, to, tag] = key;
     for (size_t k = channel.recvs.size(); k < channel.sends.size(); ++k) {
       const Record& post = channel.sends[k]->post;
-      found.push_back(fmt::format("rank {} sent rank {} a message with tag {}, {}{}, that rank {} never received", from,
-                                  to, tag, TensorText(post), At(post), to));
+      found.push_back(fmt::format("rank {} sent rank {} a message with tag {}, {}{}, that rank {} never received{}",
+                                  from, to, tag, TensorText(post), At(post), to,
+                                  NearOrLastText(*channel.sends[k], to)));
     }
     for (size_t k = channel.sends.size(); k < channel.recvs.size(); ++k) {
       const Record& post = channel.recvs[k]->post;
-      found.push_back(fmt::format("rank {} posted a receive from rank {} with tag {}, {}{}, that rank {} never sent",
-                                  to, from, tag, TensorText(post), At(post), from));
+      found.push_back(fmt::format("rank {} posted a receive from rank {} with tag {}, {}{}, that rank {} never sent{}",
+                                  to, from, tag, TensorText(post), At(post), from,
+                                  NearOrLastText(*channel.recvs[k], from)));
     }
   }
   for (const auto& [id, group] : groups) {

@@ -174,6 +174,8 @@ struct Matcher::Impl {
   // A message between the same two ranks that found no partner, because its tag or group is another.
   const Operation* NearMiss(const Operation& op) const;
   std::string NearMissText(const Operation& op) const;
+  // The one or the other: what `partner` did where its side of `op` was to be.
+  std::string NearOrLastText(const Operation& op, int partner) const;
   std::string MissingPartnerSentence(const Edge& edge) const;
   std::string CycleSentence(const std::vector<Edge>& cycle) const;
   RankState State(int r) const;

@@ -89,14 +89,18 @@ std::string Matcher::Impl::NearMissText(const Operation& op) const {
                      GroupSuffix(near->post), At(near->post));
 }
 
+std::string Matcher::Impl::NearOrLastText(const Operation& op, int partner) const {
+  const std::string near = NearMissText(op);
+  return near.empty() ? LastCallText(partner) : near;
+}
+
 std::string Matcher::Impl::MissingPartnerSentence(const Edge& edge) const {
   const Operation& op = *edge.op;
   const Rank& partner = ranks[static_cast<size_t>(edge.to)];
   const std::string end = fmt::format(
       "but rank {} {}", edge.to,
       partner.kind == RankState::Kind::kDied ? fmt::format("has died ({})", partner.how) : std::string("has returned"));
-  const std::string near = NearMissText(op);
-  const std::string last = near.empty() ? LastCallText(edge.to) : near;
+  const std::string last = NearOrLastText(op, edge.to);
   switch (op.post.op) {
     case OpKind::kSend:
       return fmt::format("rank {} sends to rank {} with tag {}{}, {} without receiving it{}", op.rank, edge.to,
