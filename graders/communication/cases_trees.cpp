@@ -1,7 +1,10 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <functional>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "case_util.hpp"
@@ -38,6 +41,7 @@ std::function<Label(int rank)> BroadcastMistakes(int root, const Tensors& inputs
       std::string meaning = "the tensor of rank " + std::to_string(source) + " is sent, and not the root's";
       if (source == 0) meaning = "rank 0's tensor is sent, whatever the root is";
       if (source == rank) meaning = "this rank returns its own tensor: nothing that comes from the root is kept";
+      if (source == rank && rank == 0) meaning = "rank 0 keeps its own tensor, as if it were the root";
       label.hypotheses.push_back({meaning, [=] { return inputs[source]; }});
     }
     return label;
@@ -95,15 +99,33 @@ std::function<Label(int rank)> GatherMistakes(const at::Tensor& whole, const Ten
   };
 }
 
+/// The most messages that one rank sends, or that one receives.
+int64_t MostOfOneRank(const Run& run) {
+  std::map<std::pair<int, OpKind>, int64_t> counts;
+  int64_t most = 0;
+  for (const Event& event : run.outcome.events) {
+    const bool message = event.record.op == OpKind::kSend || event.record.op == OpKind::kRecv;
+    if (event.record.kind == RecordKind::kPost && message) {
+      most = std::max(most, ++counts[{event.rank, event.record.op}]);
+    }
+  }
+  return most;
+}
+
 /// A tree's cost, as broadcast and reduce share it. `verb`: what the root does with every rank where there is no tree.
 void ExpectTreeCost(CaseContext& t, const Run& run, int64_t bytes, const std::string& verb) {
-  const int64_t messages = t.ranks() - 1;
-  const bool chain = run.TotalCost().rounds == messages;
+  const int64_t messages = t.ranks() - 1, depth = CeilLog2(t.ranks()), most = MostOfOneRank(run);
+  // Several wrong shapes take as many steps as each other; how many messages the busiest rank has tells them apart.
+  std::vector<FigureHypothesis> shapes;
+  const auto all_steps = static_cast<double>(messages);
+  if (most == messages) shapes.push_back({"the root " + verb + " every rank itself, one after the other", all_steps});
+  if (most == 1) shapes.push_back({"the tensor goes from rank to rank, along a chain", all_steps});
+  if (most == depth && int64_t{1} << depth == t.ranks()) {
+    shapes.push_back({"the children are served in the wrong order: the one with most ranks below it comes first",
+                      static_cast<double>(depth * (depth + 1) / 2)});
+  }
   t.ExpectCost("steps, when every rank sends and receives one message at a time: ceil(log2 T)",
-               OneAtATimeSteps(run.outcome), CeilLog2(t.ranks()), "steps",
-               {{chain ? "the tensor goes from rank to rank, along a chain"
-                       : "the root " + verb + " every rank itself, one after the other",
-                 static_cast<double>(messages)}});
+               OneAtATimeSteps(run.outcome), depth, "steps", shapes);
   t.ExpectCost(
       "messages in all: T - 1", run.TotalCost().messages, messages, "messages",
       {{"everybody sends to everybody", static_cast<double>(t.ranks() * messages)},

@@ -31,8 +31,8 @@ void CheckInputsUntouched(const std::string& name, const Tensors& inputs, const 
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (static_cast<int64_t>(inputs[i]._version()) != versions[i]) {
       throw ContractError(
-          fmt::format("{}: forward changed its input {} in place; others still use it: work on a copy (x.clone())",
-                      name, inputs.size() == 1 ? "" : fmt::format("{} ", i)));
+          fmt::format("{}: forward changed its input{} in place; others still use it: work on a copy (x.clone())", name,
+                      inputs.size() == 1 ? "" : fmt::format(" {}", i)));
     }
   }
 }

@@ -9,17 +9,17 @@ namespace shardlab {
 at::Tensor AllToAll(Communicator& comm, const at::Tensor& input, const std::vector<int64_t>& send_rows,
                     const std::vector<int64_t>& receive_rows) {
   const int ranks = comm.size(), rank = comm.rank();
-  const at::Tensor sizes = at::tensor(send_rows, at::kLong);
   if (rank != 0) {
     std::vector<int64_t> shape = input.sizes().vec();
     shape[0] = std::accumulate(receive_rows.begin(), receive_rows.end(), int64_t{0});
     const at::Tensor result = at::empty(shape, input.options());
-    comm.Send(sizes, 0);
+    comm.Send(at::tensor(send_rows, at::kLong), 0);
     comm.Send(input.contiguous(), 0);
     comm.Recv(result, 0);
     return result;
   }
-  std::vector<std::vector<at::Tensor>> parts = {input.split_with_sizes(send_rows)};
+  std::vector<std::vector<at::Tensor>> parts;
+  parts.push_back(input.contiguous().split_with_sizes(send_rows));
   for (int from = 1; from < ranks; ++from) {
     const at::Tensor theirs = at::empty({ranks}, at::kLong);
     comm.Recv(theirs, from);

@@ -74,6 +74,18 @@ Sets Filtered(const Sets& all, const std::vector<std::string>& filters) {
   return sets;
 }
 
+/// The modules with these names.
+std::vector<Rubric> Named(const std::vector<Rubric>& rubrics, const std::vector<std::string>& names) {
+  std::vector<Rubric> named;
+  for (const std::string& name : names) {
+    const auto found =
+        std::find_if(rubrics.begin(), rubrics.end(), [&](const Rubric& rubric) { return rubric.id == name; });
+    if (found == rubrics.end()) throw UsageError(fmt::format("--check takes modules: there is no module '{}'", name));
+    named.push_back(*found);
+  }
+  return named;
+}
+
 /// All entries read, every replacement made, nothing built: what is wrong or missing.
 int Check(const cli::Context& context, const Sets& sets, const std::vector<Rubric>& rubrics) {
   std::vector<std::string> complaints;
@@ -173,7 +185,7 @@ int Run(int count, char** arguments) {
   app.add_option("--jobs", options.jobs, "how many are tried at a time (2)")->type_name("N")->check(CLI::Range(1, 256));
   app.add_option("--seed", options.seed, "draw all inputs from this seed (it is printed at the end)")->type_name("N");
   app.add_option("--json", options.json, "write what was found as JSON")->type_name("FILE");
-  app.add_flag("--check", options.check, "build nothing: are the entries right, and are there enough of them?");
+  app.add_flag("--check", options.check, "build nothing: are the entries (of these modules) right, and enough?");
   app.add_flag("--no-build", options.no_build, "take host and referee as they are in the build folder");
   app.add_option("--sets", options.folder, "a folder with mutants/ and variants/ (tests/)")->type_name("DIR");
   app.footer(
@@ -189,7 +201,8 @@ int Run(int count, char** arguments) {
   const cli::Context context = cli::MakeContext();
   if (!context.HasSolutions()) throw UsageError("there are no solutions in this tree, so there is nothing to mutate");
   if (!options.json.empty()) RequireWritable(options.json, "--json");
-  const std::vector<Rubric> rubrics = LoadRubrics(context.root);
+  std::vector<Rubric> rubrics = LoadRubrics(context.root);
+  if (options.check && !options.filters.empty()) rubrics = Named(rubrics, options.filters);
   const Sets all = LoadSets(options.folder.empty() ? context.InRoot("tests") : options.folder, context.root, rubrics);
   if (options.check) return Check(context, all, rubrics);
 
