@@ -24,6 +24,7 @@ struct GradeOptions {
   std::optional<uint64_t> seed;
   int ranks = 0;         ///< 0: any
   bool sandbox = false;  ///< keep the exercises apart: see shardlab/launch/sandbox.hpp
+  bool replay = false;   ///< value and cost cases twice; with the sandbox a sample of them is
   std::string device = "cpu";
   std::string json;  ///< a file for each of these; empty: none
   std::string junit;

@@ -187,6 +187,8 @@ class GradeRun {
     }
     session.ranks = options_.ranks;
     session.sandbox = sandbox_;
+    if (sandbox_) session.replay = grade::Replay::kSample;
+    if (options_.replay) session.replay = grade::Replay::kAll;
     session.cancel = &cancelled;
     session.on_plan = [&](const std::vector<PlannedCase>& plan) {
       plan_ = plan;

@@ -54,6 +54,8 @@ int Run(int count, char** arguments) {
       ->type_name("N")
       ->check(CLI::Range(1, 64));
   grade_app->add_flag("--sandbox", grade.sandbox, "keep the exercises from the network, files and other programs");
+  grade_app->add_flag("--replay", grade.replay,
+                      "run value and cost cases twice, the second time over messages that are counted");
   grade_app->add_option("--device", grade.device, "cpu or cuda")->type_name("NAME");
   grade_app->add_option("--json", grade.json, "write the score card as JSON")->type_name("FILE");
   grade_app->add_option("--junit", grade.junit, "write the score card as JUnit XML")->type_name("FILE");

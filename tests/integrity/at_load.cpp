@@ -56,6 +56,9 @@ const bool done = [] {
     const std::string garbage(1000, '\xff');
     for (int fd = 3; fd < 64; ++fd) send(fd, garbage.data(), garbage.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   }
+  if (name == "host_says_nonsense") {
+    shardlab::grade::SendPacket(3, {{"type", "ready"}, {"nonce", "none"}, {"rank", nlohmann::json::array()}});
+  }
   if (name == "host_kills") kill(getppid(), SIGKILL);
   if (name == "host_lies") Lie();
   if (name == "host_takes_over") TakeOver();

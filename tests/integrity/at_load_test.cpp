@@ -45,9 +45,20 @@ TEST_F(AtLoad, ExitsAtOnce) {
 
 TEST_F(AtLoad, StartsAThread) { EXPECT_THAT(Nothing("host_starts_a_thread"), HasSubstr("2 threads")); }
 
-TEST_F(AtLoad, LoopsWithoutEnd) { EXPECT_THAT(Nothing("host_loops", 6), HasSubstr("did not start within 6 s")); }
+// The limit is the referee's too: on a machine that is busy the first may be too short for it.
+TEST_F(AtLoad, LoopsWithoutEnd) {
+  Supervised session;
+  for (const double limit_s : {3., 20.}) {
+    session = Run("host_loops", limit_s);
+    if (session.error.empty()) break;
+  }
+  EXPECT_EQ(session.error, "");
+  EXPECT_THAT(session.results["values"].message, HasSubstr("host_loops did not start within"));
+}
 
 TEST_F(AtLoad, WritesGarbage) { EXPECT_THAT(Nothing("host_writes_garbage"), HasSubstr("closed its connection")); }
+
+TEST_F(AtLoad, SaysNonsense) { EXPECT_THAT(Nothing("host_says_nonsense"), HasSubstr("closed its connection")); }
 
 TEST_F(AtLoad, SaysThatAllWentWell) { EXPECT_THAT(Nothing("host_lies"), HasSubstr("left no word of how far it came")); }
 

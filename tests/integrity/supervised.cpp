@@ -70,7 +70,8 @@ Supervised RunSupervised(const grade::SessionOptions& options, double limit_s) {
   session.error += told.value("error", "");
   for (const json& one : told.at("results")) {
     const auto result = one.get<grade::CaseResult>();
-    session.results[result.id.substr(0, result.id.find('/'))] = result;
+    auto& kept = session.results[result.id.substr(0, result.id.find('/'))];
+    if (kept.id.empty() || kept.status == grade::Status::kPassed) kept = result;
   }
   return session;
 }

@@ -73,13 +73,16 @@ void TakeOver() {
     const nlohmann::json packet = Hear(nullptr);
     if (packet.value("type", "") != "case") continue;
     const int ranks = packet["ranks"].get<int>();
+    // In a replay there is one rank to play, and one rank's input to be had.
+    const int first = packet.value("only_rank", 0);
+    const int end = packet.contains("only_rank") ? first + 1 : ranks;
     std::vector<std::vector<launch::Fd>> files(static_cast<size_t>(ranks));
     Frame sum;
-    for (int rank = 0; rank < ranks; ++rank) {
+    for (int rank = first; rank < end; ++rank) {
       Hear(&files[static_cast<size_t>(rank)]);
       const Frame mine = Input(files[static_cast<size_t>(rank)].at(1).get());
-      if (rank == 0) sum = mine;
-      for (size_t i = 0; rank > 0 && i < sum.bytes.size(); i += sizeof(double)) {
+      if (rank == first) sum = mine;
+      for (size_t i = 0; rank > first && i < sum.bytes.size(); i += sizeof(double)) {
         double total = 0, term = 0;
         std::memcpy(&total, &sum.bytes[i], sizeof total);
         std::memcpy(&term, &mine.bytes[i], sizeof term);
@@ -88,7 +91,7 @@ void TakeOver() {
       }
     }
     const std::string frames = EncodeFrames({{"sum", sum}});
-    for (int rank = 0; rank < ranks; ++rank) {
+    for (int rank = first; rank < end; ++rank) {
       const auto& mine = files[static_cast<size_t>(rank)];
       OutputHeader header;
       header.nonce = packet["nonce"].get<uint64_t>();

@@ -42,6 +42,7 @@ struct Given {
   Fd input;
   Fd output;
   Fd printed;
+  Fd relay;  ///< in a replay
 };
 
 class Host {
@@ -114,7 +115,7 @@ pid_t Host::Fork(const RankSpec& spec, std::vector<Given>& given) {
   dup2(mine.printed.get(), 1);
   dup2(mine.printed.get(), 2);
   mine.printed.Reset();
-  RunRank(spec, mine.announcements.Release(), std::move(mine.input), std::move(mine.output));
+  RunRank(spec, mine.announcements.Release(), std::move(mine.input), std::move(mine.output), std::move(mine.relay));
 }
 
 void Host::ReapRanks(std::vector<pid_t>& pids) {
@@ -138,12 +139,17 @@ void Host::RunCase(const json& packet) {
   spec.observed = packet.at("observed").get<bool>();
   spec.faults = packet.at("faults").get<FaultSpec>();
   spec.limits = packet.at("limits").get<Limits>();
-  std::vector<Given> given;
-  for (int rank = 0; rank < spec.size; ++rank) {
+  // In a replay each of the ranks has a host of its own.
+  const bool replay = packet.contains("only_rank");
+  const int first = packet.value("only_rank", 0);
+  const int end = replay ? first + 1 : spec.size;
+  std::vector<Given> given(static_cast<size_t>(spec.size));
+  for (int rank = first; rank < end; ++rank) {
     std::vector<Fd> fds;
     Hear(&fds, 5.0);
-    if (fds.size() != 4) _exit(1);
-    given.push_back({std::move(fds[0]), std::move(fds[1]), std::move(fds[2]), std::move(fds[3])});
+    if (fds.size() != (replay ? 5 : 4)) _exit(1);
+    given[static_cast<size_t>(rank)] = {std::move(fds[0]), std::move(fds[1]), std::move(fds[2]), std::move(fds[3]),
+                                        replay ? std::move(fds[4]) : Fd()};
   }
   const std::string why_not = WhyNot(spec.body);
   if (!why_not.empty()) {
@@ -166,18 +172,25 @@ void Host::RunCase(const json& packet) {
 
   std::fflush(nullptr);
   std::cout.flush();
-  std::vector<pid_t> pids;
-  for (spec.rank = 0; spec.rank < spec.size; ++spec.rank) {
+  std::vector<pid_t> pids(static_cast<size_t>(spec.size), 0);
+  const auto signal_all = [&](int signal) {
+    for (const pid_t pid : pids) {
+      if (pid > 0) kill(pid, signal);
+    }
+  };
+  for (spec.rank = first; spec.rank < end; ++spec.rank) {
     const pid_t pid = Fork(spec, given);
     if (pid < 0) {
       const std::string why = fmt::format("the host cannot fork rank {}: {}", spec.rank, strerror(errno));
-      for (const pid_t started : pids) kill(started, SIGKILL);
-      for (const pid_t started : pids) waitpid(started, nullptr, 0);
+      signal_all(SIGKILL);
+      for (const pid_t started : pids) {
+        if (started > 0) waitpid(started, nullptr, 0);
+      }
       munmap(page, 4096);
       Say({{"type", "refuse"}, {"nonce", nonce_}, {"why", why}});
       return;
     }
-    pids.push_back(pid);
+    pids[static_cast<size_t>(spec.rank)] = pid;
   }
   given.clear();
 
@@ -193,15 +206,8 @@ void Host::RunCase(const json& packet) {
       json said;
       const PacketState state = ReceivePacket(socket_, &said);
       if (state == PacketState::kClosed) _exit(0);
-      if (state == PacketState::kPacket && said.value("type", "") == "end") {
-        for (const pid_t pid : pids) {
-          if (pid > 0) kill(pid, SIGKILL);
-        }
-      } else if (state == PacketState::kPacket && said.value("type", "") == "stacks") {
-        for (const pid_t pid : pids) {
-          if (pid > 0) kill(pid, kStackSignal);
-        }
-      }
+      if (state == PacketState::kPacket && said.value("type", "") == "end") signal_all(SIGKILL);
+      if (state == PacketState::kPacket && said.value("type", "") == "stacks") signal_all(kStackSignal);
     }
   }
   munmap(page, 4096);

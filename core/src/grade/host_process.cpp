@@ -15,6 +15,19 @@ namespace {
 constexpr int64_t kPrintedLimit = 64 << 10;
 }
 
+nlohmann::json CasePacket(const CaseRequest& request, uint64_t nonce) {
+  return {{"type", "case"},
+          {"body", request.body},
+          {"ranks", request.ranks},
+          {"threads", request.threads},
+          {"nonce", nonce},
+          {"limit_s", request.limit_s},
+          {"point_to_point_only", request.point_to_point_only},
+          {"observed", request.observed},
+          {"faults", request.faults},
+          {"limits", request.limits}};
+}
+
 HostProcess::HostProcess(const std::string& program, std::shared_ptr<const launch::Sandbox> sandbox)
     : program_(program), sandbox_(std::move(sandbox)) {
   auto [mine, theirs] = launch::MakeSockets(SOCK_SEQPACKET);
@@ -53,15 +66,29 @@ std::string HostProcess::AwaitReady(double limit_s) {
                                                              : fmt::format("{} did not say that it is ready", program_);
 }
 
+PacketState HostProcess::Receive(nlohmann::json* packet) {
+  const PacketState state = ReceivePacket(socket_.get(), packet);
+  if (state != PacketState::kPacket) return state;
+  const auto is = [&](const char* key, bool (nlohmann::json::*type)() const noexcept) {
+    const auto found = packet->find(key);
+    return found == packet->end() || ((*found).*type)();
+  };
+  const bool sane = is("type", &nlohmann::json::is_string) && is("why", &nlohmann::json::is_string) &&
+                    is("nonce", &nlohmann::json::is_number_unsigned) &&
+                    is("rank", &nlohmann::json::is_number_integer) && is("status", &nlohmann::json::is_number_integer);
+  return sane ? state : PacketState::kClosed;
+}
+
 bool HostProcess::StartCase(const nlohmann::json& packet, std::vector<RankFiles>& ranks) {
   if (!SendPacket(socket_.get(), packet)) return false;
   for (RankFiles& files : ranks) {
-    if (!SendPacket(socket_.get(), {{"type", "rank"}},
-                    {files.announcements_write.get(), files.input.get(), files.output.get(), files.printed.get()})) {
-      return false;
-    }
+    std::vector<int> fds = {files.announcements_write.get(), files.input.get(), files.output.get(),
+                            files.printed.get()};
+    if (files.relay) fds.push_back(files.relay.get());
+    if (!SendPacket(socket_.get(), {{"type", "rank"}}, fds)) return false;
     files.announcements_write.Reset();
     files.input.Reset();
+    files.relay.Reset();
   }
   return true;
 }

@@ -6,27 +6,23 @@
 #include <string>
 #include <vector>
 
+#include "rank_files.hpp"
 #include "shardlab/grade/wire.hpp"
 #include "shardlab/launch/process.hpp"
 #include "shardlab/launch/sandbox.hpp"
 
 namespace shardlab::grade {
 
-/// What the supervisor shares with one rank of a case. The supervisor keeps its ends; the rank gets the others.
-struct RankFiles {
-  launch::Fd announcements_read;   ///< does not block
-  launch::Fd announcements_write;  ///< the rank's, closed here once it is sent
-  launch::Fd input;                ///< the parameters and the tensors, sealed
-  launch::Fd output;               ///< an OutputHeader and frames, of fixed size
-  launch::Fd printed;              ///< the rank's standard output and error, of fixed size
-};
+/// What begins a case.
+nlohmann::json CasePacket(const CaseRequest& request, uint64_t nonce);
 
 /// A host program under way, from the supervisor's side. Whatever goes wrong with it is a value here, never an
 /// exception: the host is untrusted, and its end is an ordinary event.
 ///
 /// Packets:
 ///     host -> supervisor   {"type": "ready"} once, or {"type": "refuse", "why": ...}
-///     supervisor -> host   {"type": "case", ...}, then for each rank {"type": "rank"} with its four descriptors
+///     supervisor -> host   {"type": "case", ...}, then for each rank {"type": "rank"} with its four descriptors;
+///                          in a replay "only_rank" says which of the ranks this host runs, and there is a fifth one
 ///     host -> supervisor   {"type": "exit", "rank": r, "status": wait status} as ranks end, then {"type": "done"},
 ///                          each with the case's "nonce"
 ///     supervisor -> host   {"type": "stacks"} to have all ranks write down where they are
@@ -52,8 +48,8 @@ class HostProcess {
   bool AskForStacks() { return SendPacket(socket_.get(), {{"type", "stacks"}}); }
   /// What stands at these addresses; nothing for stacks that cannot be named, within three seconds.
   std::vector<std::vector<StackFrame>> NameStacks(const std::vector<std::vector<uint64_t>>& stacks);
-  /// What it has to say.
-  PacketState Receive(nlohmann::json* packet) { return ReceivePacket(socket_.get(), packet); }
+  /// What it has to say. A packet whose words have other types than above counts as kClosed.
+  PacketState Receive(nlohmann::json* packet);
   int socket() const { return socket_.get(); }
   pid_t pid() const { return pid_; }
 

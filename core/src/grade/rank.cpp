@@ -25,6 +25,7 @@
 #include <fmt/ranges.h>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
+#include "relay_communicator.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/comm/announcing.hpp"
 #include "shardlab/comm/faulty.hpp"
@@ -264,7 +265,8 @@ std::vector<std::string> BodyNames() {
   return names;
 }
 
-void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
+void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output, Fd relay) {
+  const bool replay = static_cast<bool>(relay);
   OutputArea area(output);
   output.Reset();
   area.header().nonce = spec.nonce;
@@ -287,7 +289,8 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
     announcer = std::make_shared<Announcer>(announcements);
     GlooOptions gloo;
     gloo.limit = std::chrono::milliseconds(static_cast<int64_t>((spec.limit_s + 5) * 1000));
-    auto comm = MakeGlooCommunicator(spec.store->Store(), spec.rank, spec.size, gloo);
+    auto comm = replay ? MakeRelayCommunicator(std::move(relay), spec.rank, spec.size, gloo.limit)
+                       : MakeGlooCommunicator(spec.store->Store(), spec.rank, spec.size, gloo);
     if (spec.observed) comm = MakeAnnouncing(std::move(comm), announcer);
     comm = WithTrouble(std::move(comm), spec);
     context = std::make_unique<Context>(std::move(comm), *announcer, std::move(params), std::move(inputs), area);
@@ -299,7 +302,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
   }
 
   // A rank that ends at once would break the connections that a slower one is still making.
-  AwaitOthers(*spec.connected, static_cast<uint32_t>(spec.size));
+  if (!replay) AwaitOthers(*spec.connected, static_cast<uint32_t>(spec.size));
   FillNewMemory();
   ApplyLimits(spec);
   area.Set(RankStage::kRunning);
@@ -317,8 +320,8 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output) {
   announcer->Return();
   Flush();
   area.Set(RankStage::kReturned);
-  // The end of a process closes its connections, which the others may still need.
-  AwaitOthers(*spec.returned, static_cast<uint32_t>(spec.size));
+  // The end of a process closes its connections, which the others may still need; what went to a relay arrives anyway.
+  if (!replay) AwaitOthers(*spec.returned, static_cast<uint32_t>(spec.size));
   _exit(0);
 }
 

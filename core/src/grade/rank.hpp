@@ -35,7 +35,8 @@ struct RankSpec {
 };
 
 /// Becomes a rank: connects to the others, runs the body, leaves its outputs and how it ended in `output`, and ends the
-/// process.
-[[noreturn]] void RunRank(const RankSpec& spec, int announcements, launch::Fd input, launch::Fd output);
+/// process. With a `relay` all that it sends and receives goes through that, and the other ranks are elsewhere.
+[[noreturn]] void RunRank(const RankSpec& spec, int announcements, launch::Fd input, launch::Fd output,
+                          launch::Fd relay);
 
 }  // namespace shardlab::grade

@@ -5,12 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
+#include <random>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "replay_runner.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/case_runner.hpp"
 #include "shardlab/grade/wire.hpp"
@@ -26,6 +30,7 @@ namespace {
 
 constexpr int64_t kPrintedLimit = 256 << 10;
 constexpr double kSendLimit = 30;
+constexpr int kMostSampledRanks = 4;
 
 /// The referee program, killed with its owner.
 class Referee {
@@ -68,7 +73,11 @@ class Referee {
 class Session {
  public:
   explicit Session(const SessionOptions& options)
-      : options_(options), runner_(options.host_program, options.startup_limit_s, options.sandbox), referee_(options) {
+      : options_(options),
+        runner_(options.host_program, options.startup_limit_s, options.sandbox),
+        replayer_(options.host_program, options.startup_limit_s, options.sandbox,
+                  [this](pid_t host) { runner_.Keep(host); }),
+        referee_(options) {
     runner_.Keep(referee_.pid());
   }
 
@@ -82,12 +91,15 @@ class Session {
   void TakePlan(const json& plan);
   void Handle(const Message& message);
   void Finish(CaseResult result);
+  void DrawReplays();
 
   const SessionOptions& options_;
   CaseRunner runner_;
+  ReplayRunner replayer_;
   Referee referee_;  // ends before the runner, which then kills what both left behind
   SessionResult result_;
   std::vector<bool> judged_;
+  std::vector<bool> replayed_;  // which cases are to be
   int current_ = -1;
   json evidence_ = json::object();  // what the runner saw of the current case
 };
@@ -131,7 +143,23 @@ void Session::TakePlan(const json& plan) {
     result_.results.push_back(result);
   }
   judged_.resize(result_.planned.size());
+  DrawReplays();
   if (options_.on_plan) options_.on_plan(result_.planned);
+}
+
+void Session::DrawReplays() {
+  replayed_.assign(result_.planned.size(), false);
+  std::map<std::pair<std::string, Kind>, std::vector<size_t>> cases;  // of each part, those that can be drawn
+  for (size_t i = 0; i < result_.planned.size(); ++i) {
+    const PlannedCase& planned = result_.planned[i];
+    if ((planned.kind != Kind::kCost && planned.kind != Kind::kValue) || planned.ranks < 2) continue;
+    if (options_.replay == Replay::kAll) replayed_[i] = true;
+    if (options_.replay == Replay::kSample && planned.ranks <= kMostSampledRanks) {
+      cases[{planned.part, planned.kind}].push_back(i);
+    }
+  }
+  std::mt19937_64 random(options_.seed);
+  for (const auto& [part, of_part] : cases) replayed_[of_part[random() % of_part.size()]] = true;
 }
 
 void Session::Finish(CaseResult result) {
@@ -163,7 +191,7 @@ void Session::Handle(const Message& message) {
       if (options_.on_start) options_.on_start(planned);
       // The seed goes this way because everybody on the machine can read a command line, and with the seed all inputs
       // of all ranks are known.
-      Answer({{{"type", "go"}, {"seed", options_.seed}}, {}});
+      Answer({{{"type", "go"}, {"seed", options_.seed}, {"replay", bool{replayed_[static_cast<size_t>(index)]}}}, {}});
       return;
     }
     CaseResult skipped;
@@ -179,7 +207,10 @@ void Session::Handle(const Message& message) {
     try {
       CaseRequest request = RequestFrom(message);
       request.observed = options_.observed;
-      const CaseOutcome outcome = runner_.Run(request, options_.cancel);
+      // Delays are trouble on the way between two ranks, which a replay takes away.
+      const bool replay = message.header.value("replay", false) && request.faults.delay_s == 0;
+      const CaseOutcome outcome =
+          replay ? replayer_.Run(request, options_.cancel) : runner_.Run(request, options_.cancel);
       if (options_.on_run) options_.on_run(result_.planned[static_cast<size_t>(current_)], outcome);
       if (Cancelled()) return;
       // A case may run several times; what went wrong last is what its message is about.

@@ -25,7 +25,6 @@ constexpr int kDrainMs = 20;
 constexpr double kGraceSeconds = 0.1;
 /// For the host to confirm that the ranks are dead.
 constexpr double kEndSeconds = 1.0;
-constexpr int kPipeBytes = 1 << 20;
 
 }  // namespace
 
@@ -35,21 +34,8 @@ uint64_t Supervision::DrawNonce() {
 }
 
 void Supervision::MakeFiles() {
-  const std::string params = request_.params.dump(-1, ' ', false, json::error_handler_t::replace);
   for (int rank = 0; rank < request_.ranks; ++rank) {
-    RankFiles files;
-    std::tie(files.announcements_read, files.announcements_write) = launch::MakePipe(true, kPipeBytes);
-    const uint64_t length = params.size();
-    std::string input(sizeof length, '\0');
-    std::memcpy(input.data(), &length, sizeof length);
-    input += params;
-    input.resize((input.size() + 7) / 8 * 8);
-    if (!request_.inputs.empty()) input += EncodeFrames(request_.inputs[static_cast<size_t>(rank)]);
-    files.input = launch::MakeSealedMemory("shardlab-input", input);
-    files.output = launch::MakeSharedMemory("shardlab-output",
-                                            static_cast<int64_t>(kOutputHeaderBytes) + request_.output_limit_bytes);
-    // A page more than is kept shows that there was more; less than a page of sealed memory takes nothing at all.
-    files.printed = launch::MakeSharedMemory("shardlab-printed", kPrintedLimit + 4096);
+    RankFiles files = MakeRankFiles(request_, rank);
     readers_.emplace_back(files.announcements_read.get());
     files_.push_back(std::move(files));
   }
@@ -74,14 +60,9 @@ void Supervision::RankEnded(int rank, int wait_status) {
   ended.ended = true;
   ended.wait_status = wait_status;
   ended.time_ns = launch::MonotonicNs();
-  OutputHeader& header = ended.header;
-  if (pread(files_[static_cast<size_t>(rank)].output.get(), &header, sizeof header, 0) != sizeof header ||
-      header.nonce != nonce_ || header.state > static_cast<uint32_t>(RankStage::kTerminated)) {
-    header = OutputHeader();
-  }
+  const OutputHeader& header = ended.header = ReadHeader(files_[static_cast<size_t>(rank)], nonce_);
   ended.begun = header.nonce == nonce_;
   ended.stack = StackOf(rank);
-  header.message_length = std::min<uint32_t>(header.message_length, sizeof header.message);
   const bool exited_0 = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
   ended.clean = exited_0 && header.state == static_cast<uint32_t>(RankStage::kReturned);
   // An exception's time is that of the throw, if the rank's word can be so; a crash has only that of its discovery.
@@ -132,21 +113,10 @@ void Supervision::ReadOutputs(CaseOutcome* outcome) {
     const RankFiles& files = files_[static_cast<size_t>(rank)];
     const RankEnd& ended = ended_[static_cast<size_t>(rank)];
     RankOutcome mine;
-    mine.printed = launch::PrintedTo(files.printed, kPrintedLimit);
+    mine.printed = launch::PrintedTo(files.printed, kRankPrintedLimit);
     if (ended.ended && ended.clean) {
       try {
-        if (ended.header.used > static_cast<uint64_t>(request_.output_limit_bytes)) {
-          throw FrameError(fmt::format("{} bytes were announced", ended.header.used));
-        }
-        // A copy is taken first: nobody can change it between the checks and the use.
-        std::string bytes(ended.header.used, '\0');
-        for (size_t done = 0; done < bytes.size();) {
-          const ssize_t n = pread(files.output.get(), bytes.data() + done, bytes.size() - done,
-                                  static_cast<off_t>(kOutputHeaderBytes + done));
-          if (n <= 0) throw FrameError("it could not be read");
-          done += static_cast<size_t>(n);
-        }
-        mine.outputs = DecodeFrames(bytes.data(), bytes.size());
+        mine.outputs = ReadFrames(files, ended.header, request_.output_limit_bytes);
       } catch (const FrameError& error) {
         mine.status = Status::kCrashed;
         mine.message =
@@ -178,17 +148,7 @@ bool Supervision::Run(CaseOutcome* outcome) {
   MakeFiles();
   const int64_t begin_ns = launch::MonotonicNs();
   deadline_ = Deadline(request_.limit_s);
-  const json packet = {{"type", "case"},
-                       {"body", request_.body},
-                       {"ranks", request_.ranks},
-                       {"threads", request_.threads},
-                       {"nonce", nonce_},
-                       {"limit_s", request_.limit_s},
-                       {"point_to_point_only", request_.point_to_point_only},
-                       {"observed", request_.observed},
-                       {"faults", request_.faults},
-                       {"limits", request_.limits}};
-  bool host_alive = host_.StartCase(packet, files_);
+  bool host_alive = host_.StartCase(CasePacket(request_, nonce_), files_);
   bool host_done = false;
   std::optional<Conclusion> conclusion;
   std::optional<Deadline> end_deadline;

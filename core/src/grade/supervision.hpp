@@ -17,9 +17,7 @@
 
 namespace shardlab::grade {
 
-/// What is kept of what a rank prints.
-constexpr int64_t kPrintedLimit = 64 << 10;
-/// And of what it announces, for timelines.
+/// What is kept of what a rank announces, for timelines.
 constexpr size_t kMaxEvents = 200'000;
 
 /// One case under way.

@@ -73,7 +73,8 @@ std::optional<Supervision::Conclusion> Supervision::RootFailure() {
     return conclusion;
   }
   conclusion.status = Status::kCrashed;
-  const std::string last = LastLines(launch::PrintedTo(files_[static_cast<size_t>(root)].printed, kPrintedLimit), 4);
+  const std::string last =
+      LastLines(launch::PrintedTo(files_[static_cast<size_t>(root)].printed, kRankPrintedLimit), 4);
   if (!last.empty()) conclusion.after += "\nthe last that it printed:\n" + last;
   return conclusion;
 }

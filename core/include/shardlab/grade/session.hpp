@@ -19,6 +19,14 @@
 
 namespace shardlab::grade {
 
+/// Which of the value and cost cases that passed are run again with messages that the supervisor itself relays and
+/// counts, every rank in a host of its own. A case that does not pass again has failed.
+enum class Replay {
+  kNone,    ///< announcements are believed
+  kSample,  ///< of each kind one a part, on 2 to 4 ranks, drawn from the seed
+  kAll      ///< all that run on more than one rank
+};
+
 /// What to grade and whom to tell.
 struct SessionOptions {
   std::string module;                              ///< "communication"
@@ -30,6 +38,7 @@ struct SessionOptions {
   int ranks = 0;                                   ///< only cases on so many ranks; 0: all
   bool observed = true;                            ///< see CaseRequest::observed
   std::shared_ptr<const launch::Sandbox> sandbox;  ///< in which the host runs; null: beside this process
+  Replay replay = Replay::kNone;                   ///< which cases have to pass twice
   double startup_limit_s = 60;                     ///< for a program to start and say so
   double case_limit_s = 120;  ///< for the referee between two messages, the time of its runs not counted
 

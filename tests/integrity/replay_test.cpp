@@ -1,0 +1,72 @@
+// What announcements can hide, a replay finds: every rank by itself, all messages counted on their way.
+
+#include <memory>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "playground.hpp"
+#include "shardlab/launch/sandbox.hpp"
+
+namespace {
+
+using shardlab::grade::Replay;
+using shardlab::grade::Status;
+using shardlab::launch::Sandbox;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class Forgeries : public testing::Test {
+ protected:
+  Supervised Run(const std::vector<std::string>& parts, Replay replay,
+                 const std::shared_ptr<const Sandbox>& sandbox = nullptr, const std::string& host = "") {
+    auto options = playground_.Options(parts);
+    options.replay = replay;
+    options.sandbox = sandbox;
+    if (!host.empty()) options.host_program = playground_.HostCalled(host);
+    Supervised session = RunSupervised(options, 60);
+    EXPECT_THAT(session.error, IsEmpty());
+    EXPECT_EQ(session.left, 0) << "processes were left";
+    return session;
+  }
+
+  Playground playground_;
+};
+
+TEST_F(Forgeries, PassWhereAnnouncementsAreBelieved) {
+  const Supervised session = Run({"forgeries"}, Replay::kNone);
+  for (const auto& [id, result] : session.results) EXPECT_EQ(result.status, Status::kPassed) << id << result.message;
+}
+
+TEST_F(Forgeries, AreFoundByAReplay) {
+  Supervised session = Run({"honest", "forgeries"}, Replay::kAll);
+  EXPECT_EQ(session.results["cost"].status, Status::kPassed) << session.results["cost"].message;
+  const auto& hidden = session.results["hides_messages"];
+  EXPECT_EQ(hidden.status, Status::kFailed);
+  EXPECT_THAT(hidden.message, AllOf(HasSubstr("this passed, but not once more"),
+                                    HasSubstr("rank 0 announced 2 messages of 96 bytes in all, and sent 10 of 480")));
+}
+
+TEST_F(Forgeries, WhoMeetsElsewhereIsFoundInTheSandbox) {
+  const std::string why_not = Sandbox::WhyNoNamespaces();
+  if (!why_not.empty()) GTEST_SKIP() << why_not;
+  Supervised session = Run({"honest", "forgeries"}, Replay::kAll, Sandbox::Find());
+  EXPECT_EQ(session.results["cost"].status, Status::kPassed) << session.results["cost"].message;
+  for (const char* forgery : {"hides_messages", "talks_through_a_file"}) {
+    EXPECT_EQ(session.results[forgery].status, Status::kFailed) << forgery;
+    EXPECT_THAT(session.results[forgery].message, HasSubstr("this passed, but not once more")) << forgery;
+  }
+  EXPECT_THAT(session.results["talks_through_a_file"].message, HasSubstr("sum on rank 0 is wrong"));
+}
+
+TEST_F(Forgeries, AHostThatWasTakenOverIsFound) {
+  Supervised session = Run({"honest"}, Replay::kSample, nullptr, "host_takes_over");
+  EXPECT_EQ(session.results["values"].status, Status::kFailed);
+  EXPECT_EQ(session.results["cost"].status, Status::kFailed);
+  EXPECT_THAT(session.results["cost"].message,
+              HasSubstr("rank 0 announced 2 messages of 96 bytes in all, and sent 0 of 0"));
+}
+
+}  // namespace
