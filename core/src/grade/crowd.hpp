@@ -18,6 +18,9 @@ class Crowd {
   /// Empty, or what is too much. Costs one system call, unless something seems to be going on.
   std::string TooManyText(pid_t host);
 
+  /// Stops what descends from the host, so that it does not grow while it is being ended.
+  static void Freeze(pid_t host);
+
  private:
   Limits limits_;
   int ranks_;

@@ -99,7 +99,10 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
     deadlock_since_ns_ = 0;
   }
   const std::string too_many = crowd_.TooManyText(host_.pid());
-  if (!too_many.empty()) return Conclusion{Status::kCrashed, too_many};
+  if (!too_many.empty()) {
+    Crowd::Freeze(host_.pid());
+    return Conclusion{Status::kCrashed, too_many};
+  }
   if (deadline_.Passed()) {
     NoteStates();
     return Conclusion{Status::kTimeout, fmt::format("not done after {:g} s", request_.limit_s)};
