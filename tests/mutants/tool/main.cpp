@@ -91,7 +91,7 @@ int Check(const cli::Context& context, const Sets& sets, const std::vector<Rubri
   std::vector<std::string> complaints;
   for (const Mutant& mutant : sets.mutants) {
     try {
-      Mutated(mutant, ReadFile(context.InRoot("solutions/" + mutant.module + "/" + mutant.file)));
+      Mutated(mutant, ReadFile(BaseOf(mutant, context.root)));
     } catch (const UsageError& error) {
       complaints.emplace_back(error.what());
     }

@@ -151,8 +151,8 @@ void LoadMutants(const fs::path& path, const std::string& root, const Rubric& ru
     }
     mutant.replace = entry.Replacements();
     const std::string source = entry.Text("source", false);
-    if (mutant.replace.empty() == source.empty()) {
-      entry.Fail(nullptr, fmt::format("'{}' needs either `replace` or `source`", mutant.name));
+    if (mutant.replace.empty() && source.empty()) {
+      entry.Fail(nullptr, fmt::format("'{}' needs `replace` or `source`, or both", mutant.name));
     }
     if (!source.empty()) {
       mutant.source = (path.parent_path() / source).string();
@@ -232,16 +232,21 @@ Sets LoadSets(const std::string& folder, const std::string& root, const std::vec
   return sets;
 }
 
-std::string Mutated(const Mutant& mutant, const std::string& solution) {
-  std::string text = solution;
+std::string BaseOf(const Mutant& mutant, const std::string& root) {
+  return mutant.source.empty() ? root + "/solutions/" + mutant.module + "/" + mutant.file : mutant.source;
+}
+
+std::string Mutated(const Mutant& mutant, const std::string& base) {
+  std::string text = base;
   for (const Replacement& one : mutant.replace) {
     const size_t count = Occurrences(text, one.old_text);
     if (count != 1) {
-      throw UsageError(
-          fmt::format("{}: mutant '{}': the text `{}` occurs {} in solutions/{}/{}; it must occur exactly "
-                      "once{}",
-                      one.where, mutant.name, one.old_text, count == 0 ? "nowhere" : fmt::format("{} times", count),
-                      mutant.module, mutant.file, count == 0 ? "" : ": give more of what stands around it"));
+      throw UsageError(fmt::format("{}: mutant '{}': the text `{}` occurs {} in {}; it must occur exactly once{}",
+                                   one.where, mutant.name, one.old_text,
+                                   count == 0 ? "nowhere" : fmt::format("{} times", count),
+                                   mutant.source.empty() ? fmt::format("solutions/{}/{}", mutant.module, mutant.file)
+                                                         : fs::path(mutant.source).filename().string(),
+                                   count == 0 ? "" : ": give more of what stands around it"));
     }
     text.replace(text.find(one.old_text), one.old_text.size(), one.new_text);
   }

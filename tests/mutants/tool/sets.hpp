@@ -30,8 +30,8 @@ struct Mutant {
   std::string name;                               ///< unique in the part
   std::string mistake;                            ///< what a student did, and why
   std::string file;                               ///< relative to solutions/<module>
-  std::vector<Replacement> replace;               ///< applied one after the other; empty if there is a `source`
-  std::string source;                             ///< path of a whole file in its place
+  std::vector<Replacement> replace;               ///< applied one after the other; may be empty if there is a `source`
+  std::string source;                             ///< path of a whole file in its place, before `replace`; or empty
   grade::Status status = grade::Status::kFailed;  ///< of a case that says all of `says`
   std::vector<std::string> says;                  ///< phrases of that case's message
   std::string case_filter;                        ///< only cases whose id contains this; empty: the whole part
@@ -65,9 +65,12 @@ struct Sets {
 ///   or of the wrong type, a part, status or file that does not exist, a name that is there twice
 Sets LoadSets(const std::string& folder, const std::string& root, const std::vector<Rubric>& rubrics);
 
-/// The solution's text with the mutant's replacements made.
+/// The file that the mutant's replacements are made in: its source, or the solution's.
+std::string BaseOf(const Mutant& mutant, const std::string& root);
+
+/// The base's text with the mutant's replacements made.
 /// \throws UsageError with file and line if an old text does not occur exactly once
-std::string Mutated(const Mutant& mutant, const std::string& solution);
+std::string Mutated(const Mutant& mutant, const std::string& base);
 
 /// What is missing for every part to have `mutants` and every module `variants`, a line each.
 std::vector<std::string> Missing(const Sets& sets, const std::vector<Rubric>& rubrics, size_t mutants, size_t variants);

@@ -137,11 +137,10 @@ Outcome Try(const cli::Context& context, const Workshop& workshop, const Mutant&
     const int64_t begin_ns = launch::MonotonicNs();
     const std::string name = mutant.part + "." + mutant.name;
     std::string source = mutant.source;
-    if (source.empty()) {
+    if (!mutant.replace.empty()) {
       fs::create_directories(workshop.Folder(name));
       source = workshop.Folder(name) + "/" + mutant.file;
-      const std::string text =
-          Mutated(mutant, ReadFile(context.InRoot("solutions/" + mutant.module + "/" + mutant.file)));
+      const std::string text = Mutated(mutant, ReadFile(BaseOf(mutant, context.root)));
       std::error_code error;
       if (!fs::exists(source, error) || ReadFile(source) != text) WriteFileSafely(source, text);
     }
