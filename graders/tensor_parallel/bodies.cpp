@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/torch.h>
 
 #include "shardlab/base/errors.hpp"
@@ -27,6 +30,10 @@ at::Tensor Optional(RankContext& ctx, const std::string& name) {
   return ctx.HasInput(name) ? ctx.Input(name) : at::Tensor();
 }
 
+// The same values, densely, with the first two dimensions in the other order in memory. What copies "as it is" keeps
+// that order.
+at::Tensor Transposed(const at::Tensor& x) { return x.transpose(0, 1).contiguous().transpose(0, 1); }
+
 // The same values with other strides: every second element of a tensor twice as large.
 at::Tensor Strided(const at::Tensor& x) {
   std::vector<int64_t> shape = x.sizes().vec();
@@ -50,8 +57,13 @@ void InWordsOf(const nlohmann::json& parameters, Call call) {
   }
 }
 
-std::shared_ptr<ShardedLayer> MakeLayer(RankContext& ctx, const std::string& i, const nlohmann::json& call) {
-  const auto weight = [&](const std::string& name) { return Optional(ctx, i + "." + name); };
+// `given`: the full weights that the layer gets.
+std::shared_ptr<ShardedLayer> MakeLayer(RankContext& ctx, const std::string& i, const nlohmann::json& call,
+                                        std::vector<at::Tensor>* given) {
+  const auto weight = [&](const std::string& name) {
+    given->push_back(Optional(ctx, i + "." + name));
+    return given->back();
+  };
   const auto comm = ctx.shared_comm();
   const std::string kind = call.at("layer");
   if (kind == "column") {
@@ -70,11 +82,32 @@ std::shared_ptr<ShardedLayer> MakeLayer(RankContext& ctx, const std::string& i, 
   return kind == "feature_batch_norm" ? MakeFeatureBatchNorm(weights, comm) : MakeSampleBatchNorm(weights, comm);
 }
 
+// Says what is wrong with an output before LibTorch does, which knows neither ranks nor graders.
+void CheckOutput(const at::Tensor& y, const at::Tensor& dy) {
+  if (y.sizes() != dy.sizes()) {
+    throw std::runtime_error(fmt::format("the output has shape [{}], and [{}] is right on this rank",
+                                         fmt::join(y.sizes(), ", "), fmt::join(dy.sizes(), ", ")));
+  }
+  if (!y.requires_grad()) {
+    throw std::runtime_error(
+        "the output does not belong to the graph, so this rank has no backward, and others may wait for it in theirs. "
+        "A "
+        "collective outside autograd ends the graph, as a detached tensor does: CopyToShards, ReduceFromShards and "
+        "GatherFromShards are part of it. And a rank with nothing to compute still computes with its empty parameters");
+  }
+}
+
 // One call: a layer is made and run on inputs x0, x1, ...; backward is run where there is a gradient dy0, dy1, ...
 void RunLayer(RankContext& ctx, const std::string& i, const nlohmann::json& call) {
-  const std::shared_ptr<ShardedLayer> layer = MakeLayer(ctx, i, call);
-  for (const auto& parameter : layer->named_parameters())
+  std::vector<at::Tensor> given;
+  const std::shared_ptr<ShardedLayer> layer = MakeLayer(ctx, i, call, &given);
+  for (const auto& parameter : layer->named_parameters()) {
     ctx.Output(i + ".param." + parameter.key(), parameter.value());
+    const bool shares = std::any_of(given.begin(), given.end(), [&](const at::Tensor& full) {
+      return full.defined() && parameter.value().numel() > 0 && parameter.value().is_alias_of(full);
+    });
+    ctx.Number(i + ".shares." + parameter.key(), shares ? 1 : 0);
+  }
 
   const int steps = call.at("steps");
   for (int step = 0; step < steps; ++step) {
@@ -98,7 +131,10 @@ void RunLayer(RankContext& ctx, const std::string& i, const nlohmann::json& call
     }
     ctx.Output(i + ".y" + s, y);
     ctx.Mark("backward " + i + "." + s);
-    if (dy.defined()) y.backward(dy);
+    if (dy.defined()) {
+      CheckOutput(y, dy);
+      y.backward(dy);
+    }
     ctx.Mark("end " + i + "." + s);
 
     ctx.Number(i + ".input_changed" + s, at::equal(x.detach(), before) ? 0 : 1);
@@ -121,6 +157,7 @@ void RunDoor(RankContext& ctx, const std::string& i, const nlohmann::json& call)
   at::Tensor x = ctx.Input(i + ".x");
   const at::Tensor before = x.clone();
   if (call.value("strided", false)) x = Strided(x);
+  if (call.value("transposed", false)) x = Transposed(x);
   x.requires_grad_(mode != "no gradient");
 
   ctx.Mark("forward " + i);

@@ -1,6 +1,9 @@
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/torch.h>
 
 #include "shardlab/base/errors.hpp"
@@ -10,6 +13,26 @@
 #include "training.hpp"
 
 namespace shardlab::grade {
+namespace {
+
+// The loss of too few logits is an index out of range to LibTorch.
+void CheckLogits(const at::Tensor& logits_BK, const TrainingPlan& plan, const Batch& batch) {
+  const std::vector<int64_t> right{batch.images.size(0), plan.model_options.classes};
+  if (logits_BK.sizes() == at::IntArrayRef(right)) return;
+  throw std::runtime_error(fmt::format(
+      "the logits of {} have shape [{}], and [{}] is right on every rank: behind the last layer they are whole",
+      plan.model, fmt::join(logits_BK.sizes(), ", "), fmt::join(right, ", ")));
+}
+
+}  // namespace
+
+// What this rank holds of a model before anything is learnt.
+SHARDLAB_BODY(model_parts) {
+  const TrainingPlan plan = TrainingPlan::FromJson(ctx.params());
+  const std::shared_ptr<ImageClassifier> model = MakeParallelModel(plan.model, plan.model_options, ctx.shared_comm());
+  for (const auto& parameter : model->named_parameters()) ctx.Output("param." + parameter.key(), parameter.value());
+  for (const auto& buffer : model->named_buffers()) ctx.Output("buffer." + buffer.key(), buffer.value());
+}
 
 // Trains a model on the images that the referee sends, with the loop of one process, and hands back every loss and what
 // this rank holds of the model in the end.
@@ -19,6 +42,12 @@ SHARDLAB_BODY(train) {
   const at::Tensor images = ctx.Input("images");
   const at::Tensor labels = ctx.Input("labels");
 
+  {
+    const torch::NoGradGuard no_grad;
+    model->eval();
+    const Batch first = plan.BatchOf(0, images, labels);
+    CheckLogits(model->forward(first.images), plan, first);
+  }
   TrainOptions options = plan.train_options;
   ctx.Mark("step 0");
   options.on_step = [&](int64_t step, double) { ctx.Mark("step " + std::to_string(step + 1)); };
@@ -40,6 +69,7 @@ SHARDLAB_BODY(first_step) {
   model->train();
   ctx.Mark("forward");
   const at::Tensor logits_BK = model->forward(batch.images);
+  CheckLogits(logits_BK, plan, batch);
   ctx.Mark("backward");
   at::cross_entropy_loss(logits_BK, batch.labels).backward();
   ctx.Mark("end");

@@ -117,6 +117,7 @@ struct Door {
   at::ScalarType dtype = at::kDouble;
   int64_t dim = 0;  // GatherFromShards
   bool strided = false;
+  bool transposed = false;  // non-contiguous as well, but dense: a plain clone keeps its order in memory
 };
 
 // Several doors in one run, each held against what the words of the contract say.
@@ -142,15 +143,19 @@ class Doors {
     });
     doors_.push_back(door);
     values_.push_back(values);
-    const std::string what = fmt::format(
-        "{} ({}{}{}{})", door.door, ShapeName(door.shape), gather ? fmt::format(" along dimension {}", door.dim) : "",
-        door.strided ? ", non-contiguous" : "", door.mode == "plain" ? "" : ", " + Words(door.mode));
+    const std::string what = fmt::format("{} ({}{}{}{})", door.door, ShapeName(door.shape),
+                                         gather ? fmt::format(" along dimension {}", door.dim) : "",
+                                         door.strided      ? ", non-contiguous"
+                                         : door.transposed ? ", transposed"
+                                                           : "",
+                                         door.mode == "plain" ? "" : ", " + Words(door.mode));
     what_.push_back(what);
     spec.params["calls"].push_back({{"what", what},
                                     {"door", door.door},
                                     {"mode", door.mode},
                                     {"dim", door.dim},
                                     {"strided", door.strided},
+                                    {"transposed", door.transposed},
                                     {"size", gather ? full.size(door.dim) : int64_t{0}}});
     spec.inputs[i + ".x"] = values.x;
     spec.inputs[i + ".dy"] = values.dy;
@@ -297,18 +302,16 @@ SHARDLAB_CASE(linear, column_values, kValue, {1, 2, 3, 4}) {
     calls.Add(Column(t, sizes, /*whole=*/true));
   }
   calls.Add(Column(t, {4, 3, 2}, /*whole=*/false, /*bias=*/false));
-  const Run run = calls.Launch(t);
-  calls.ExpectShards(t, run);
-  calls.ExpectOutputs(t, run);
+  calls.ExpectShards(t);
+  calls.ExpectOutputs(t, calls.Launch(t));
 }
 
 SHARDLAB_CASE(linear, row_values, kValue, {1, 2, 3, 4}) {
   LayerCalls calls(t.ranks());
   for (const Sizes& sizes : kSizes) calls.Add(Row(t, sizes));
   calls.Add(Row(t, {3, 4, 2}, /*bias=*/false));
-  const Run run = calls.Launch(t);
-  calls.ExpectShards(t, run);
-  calls.ExpectOutputs(t, run);
+  calls.ExpectShards(t);
+  calls.ExpectOutputs(t, calls.Launch(t));
 }
 
 // ------------------------------------------------------------------------------------------------ gradients
@@ -431,6 +434,9 @@ SHARDLAB_CASE(linear, doors_robust, kRobustness, {1, 3, 4}) {
   doors.Add({"GatherFromShards", "plain", {2, 5}, at::kDouble, 1, /*strided=*/true});
   doors.Add({"CopyToShards", "plain", {2, 3}, at::kDouble, 0, /*strided=*/true});
   doors.Add({"ReduceFromShards", "plain", {2, 3}, at::kDouble, 0, /*strided=*/true});
+  for (const char* door : {"CopyToShards", "ReduceFromShards", "GatherFromShards"}) {
+    doors.Add({door, "plain", {3, 4}, at::kDouble, 1, /*strided=*/false, /*transposed=*/true});
+  }
   doors.Add({"ReduceFromShards", "plain", {0, 3}});
   const Run run = doors.Launch();
   doors.ExpectForward(run);

@@ -100,7 +100,7 @@ RunSpec SpecOf(const std::string& body, const TrainingPlan& plan, const Images& 
 // Holds what a rank has of a tensor of the model against the reference.
 void ExpectPart(CaseContext& t, const Run& run, int rank, const std::string& output, const std::string& what,
                 const std::string& name, const at::Tensor& full, double scale, double steps,
-                const std::vector<MistakenRun>& mistakes = {}) {
+                const std::vector<MistakenRun>& mistakes = {}, std::vector<Hypothesis> of_part = {}) {
   const Placement placement = PlacementOf(name);
   const at::Tensor expected = placement.PartOf(full, t.ranks(), rank);
   if (expected.numel() == 0 && !run.Output(rank, output).defined()) return;
@@ -108,6 +108,7 @@ void ExpectPart(CaseContext& t, const Run& run, int rank, const std::string& out
   if (!placement.IsWhole()) {
     for (int r = 0; r < t.ranks(); ++r) label.of_ranks.push_back(placement.PartOf(full, t.ranks(), r));
   }
+  Append(label.hypotheses, std::move(of_part));
   for (const Hypothesis& of_full : For(output, mistakes)) {
     label.hypotheses.push_back(
         {of_full.meaning, [=, ranks = t.ranks()] { return placement.PartOf(of_full.value(), ranks, rank); }});
@@ -174,6 +175,70 @@ void ExpectSameTraining(CaseContext& t, const TrainingPlan& plan, int64_t count,
   }
 }
 
+// What a rank holds of a model before anything is learnt: every parameter and buffer by name, shape and bits.
+void ExpectParts(CaseContext& t, const TrainingPlan& plan) {
+  RunSpec spec;
+  spec.body = "model_parts";
+  spec.params = plan.ToJson();
+  const Run run = t.Launch(spec);
+  const std::shared_ptr<ImageClassifier> model = MakeModel(plan.model, plan.model_options);
+  const auto of_seed = [=](int rank, const std::string& name) {
+    ModelOptions options = plan.model_options;
+    options.seed += static_cast<uint64_t>(rank);
+    return MakeModel(plan.model, options)->named_parameters()[name].detach();
+  };
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    const auto part = [&t, rank](const Placement& placement, const at::Tensor& full) {
+      return placement.PartOf(full, t.ranks(), rank);
+    };
+    for (const auto& parameter : model->named_parameters()) {
+      const std::string& name = parameter.key();
+      const at::Tensor full = parameter.value().detach();
+      const Placement placement = PlacementOf(name);
+      Label label{fmt::format("the parameter `{}` of {}", name, plan.model), placement.OffsetOf(full, t.ranks(), rank)};
+      t.Expect(run.Output(rank, "param." + name).defined(),
+               fmt::format("{} is missing on rank {}: layers are registered under the names of the full model",
+                           label.what, rank));
+      label.hypotheses = {{"it is drawn from another seed on every rank: all ranks cut their parts out of one model",
+                           [=] { return part(placement, of_seed(rank, name)); }},
+                          {"it is the whole: a rank keeps its part", [=] { return full; }}};
+      for (int64_t dim = 0; dim < full.dim(); ++dim) {
+        label.hypotheses.push_back({placement.IsWhole() ? "it is cut, and it stays whole on every rank"
+                                                        : "it is cut along the other dimension",
+                                    [=] { return part(Placement{dim}, full); }});
+      }
+      t.ExpectEqual(run, rank, "param." + name, placement.PartOf(full, t.ranks(), rank), label);
+    }
+    for (const auto& buffer : model->named_buffers()) {
+      if (buffer.key().find("num_batches_tracked") != std::string::npos) continue;
+      t.ExpectEqual(run, rank, "buffer." + buffer.key(), part(PlacementOf(buffer.key()), buffer.value()),
+                    {fmt::format("the buffer `{}` of {}", buffer.key(), plan.model)});
+    }
+  }
+}
+
+// The gradient of a layer in front of conv2 when nobody adds up what the ranks' channels of conv2 say: one rank's.
+at::Tensor GradientThroughOwnChannels(const TrainingPlan& plan, const Batch& batch, int ranks, int rank,
+                                      const std::string& name) {
+  const auto model = std::dynamic_pointer_cast<LeNet>(MakeModel(plan.model, plan.model_options));
+  if (!model || (name.rfind("conv1.", 0) != 0 && name.rfind("bn1.", 0) != 0)) return {};
+  const auto pooled = [](const at::Tensor& h) { return at::max_pool2d(at::relu(h), 2); };
+  at::Tensor h = model->conv1(batch.images);
+  if (model->bn1) h = model->bn1(h);
+  h = pooled(h);
+  std::vector<at::Tensor> channels;
+  for (int r = 0; r < ranks; ++r) {
+    const at::Tensor all = model->conv2(r == rank ? h : h.detach());
+    const Range own = SplitRange(all.size(1), ranks, r);
+    channels.push_back(all.narrow(1, own.begin, own.size()));
+  }
+  h = at::cat(channels, 1);
+  if (model->bn2) h = model->bn2(h);
+  const at::Tensor logits = model->fc2(at::relu(model->fc1(pooled(h).flatten(1))));
+  at::cross_entropy_loss(logits, batch.labels).backward();
+  return model->named_parameters()[name].grad();
+}
+
 // The first step's logits and gradients.
 void ExpectSameFirstStep(CaseContext& t, const TrainingPlan& plan) {
   const Images data = Draw(t, plan.batch);
@@ -198,8 +263,15 @@ void ExpectSameFirstStep(CaseContext& t, const TrainingPlan& plan) {
     for (const auto& parameter : model->named_parameters()) {
       const std::string& name = parameter.key();
       ExpectPart(t, run, rank, "param." + name, "the parameter", name, parameter.value().detach(), 1, 1);
-      ExpectPart(t, run, rank, "grad." + name, fmt::format("{}: the gradient of", plan.model), name,
-                 parameter.value().grad(), scale, 1);
+      ExpectPart(
+          t, run, rank, "grad." + name, fmt::format("{}: the gradient of", plan.model), name, parameter.value().grad(),
+          scale, 1, {},
+          {{"it is what this rank's channels of conv2 say: what all ranks' channels say must be added up (a door "
+            "in front of the convolution)",
+            [=, &t, &batch, &plan] {
+              const at::Tensor full = GradientThroughOwnChannels(plan, batch, t.ranks(), rank, name);
+              return full.defined() ? PlacementOf(name).PartOf(full, t.ranks(), rank) : full;
+            }}});
       if (!PlacementOf(name).IsWhole() || !run.Output(rank, "grad." + name).defined()) continue;
       t.Expect(at::equal(run.Output(rank, "grad." + name), run.Output(0, "grad." + name)),
                fmt::format("{}: the gradient of the replicated `{}` has other bits on rank {} than on rank 0",
@@ -219,6 +291,10 @@ void ExpectSameFirstStep(CaseContext& t, const TrainingPlan& plan) {
 }  // namespace
 
 // ------------------------------------------------------------------------------------------------ values
+
+SHARDLAB_CASE(train, parts_of_every_model, kValue, {2, 3, 4}) {
+  for (const std::string& model : ModelNames()) ExpectParts(t, Plan(t, model, 1));
+}
 
 SHARDLAB_CASE(train, curve_of_an_mlp, kValue, {1, 2, 4}) { ExpectSameTraining(t, Plan(t, "mlp", 25), 100); }
 SHARDLAB_CASE(train, curve_of_an_mlp_with_layer_norm, kValue, {2, 3, 4}) {

@@ -90,18 +90,22 @@ int LayerCalls::Add(LayerCall call) {
   return static_cast<int>(calls_.size()) - 1;
 }
 
+void LayerCalls::Describe(size_t c, size_t steps, RunSpec* spec) const {
+  nlohmann::json params = calls_[c].params;
+  params["what"] = calls_[c].what;
+  params["steps"] = steps;
+  spec->params["calls"].push_back(params);
+  for (const Weight& weight : calls_[c].weights) {
+    if (weight.full.defined()) spec->inputs[fmt::format("{}.{}", c, weight.name)] = {weight.full};
+  }
+}
+
 Run LayerCalls::Launch(CaseContext& t) {
   spec.params["calls"] = nlohmann::json::array();
   for (size_t c = 0; c < calls_.size(); ++c) {
     const LayerCall& call = calls_[c];
     const std::string i = std::to_string(c);
-    nlohmann::json params = call.params;
-    params["what"] = call.what;
-    params["steps"] = call.x.size();
-    spec.params["calls"].push_back(params);
-    for (const Weight& weight : call.weights) {
-      if (weight.full.defined()) spec.inputs[i + "." + weight.name] = {weight.full};
-    }
+    Describe(c, call.x.size(), &spec);
     for (size_t step = 0; step < call.x.size(); ++step) {
       const std::string s = std::to_string(step);
       spec.inputs[i + ".x" + s] =
@@ -141,7 +145,12 @@ void LayerCalls::Compare(CaseContext& t, const Run& run, int rank, const std::st
   }
 }
 
-void LayerCalls::ExpectShards(CaseContext& t, const Run& run) const {
+void LayerCalls::ExpectShards(CaseContext& t) const {
+  RunSpec making;
+  making.body = spec.body;
+  making.params["calls"] = nlohmann::json::array();
+  for (size_t c = 0; c < calls_.size(); ++c) Describe(c, /*steps=*/0, &making);
+  const Run run = t.Launch(making);
   for (size_t c = 0; c < calls_.size(); ++c) {
     const LayerCall& call = calls_[c];
     const std::string i = std::to_string(c);
@@ -159,6 +168,11 @@ void LayerCalls::ExpectShards(CaseContext& t, const Run& run) const {
         t.Expect(run.Output(rank, name).defined(),
                  fmt::format("{} is missing on rank {}: {}", what, rank, ParametersThere(run, rank, i)));
         Compare(t, run, rank, name, weight.full, weight.placement, /*exact=*/true, 0, {what});
+        t.Expect(
+            !run.Output(rank, name).defined() || run.Number(rank, i + ".shares." + weight.name) == 0,
+            fmt::format("{} shares memory with the full weight on rank {}: a shard is a copy (clone), or all of the "
+                        "full weight stays alive with it",
+                        what, rank));
       }
       for (const auto& [name, frame] : run.outcome.ranks[static_cast<size_t>(rank)].outputs) {
         if (name.rfind(i + ".param.", 0) == 0 && known.count(name) == 0) {

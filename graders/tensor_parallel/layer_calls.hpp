@@ -82,8 +82,9 @@ class LayerCalls {
 
   /// \name Checks of all calls on all ranks
   ///@{
-  /// Every parameter is the slice of the full weight, bit for bit, and there is no other.
-  void ExpectShards(CaseContext& t, const Run& run) const;
+  /// Every parameter is the slice of the full weight, bit for bit, a copy of its own, and there is no other. A run by
+  /// itself, in which the layers are only made: a wrong shard is told before it makes forward fail in other words.
+  void ExpectShards(CaseContext& t) const;
   /// Every output, the buffers, and that the inputs are as they were.
   void ExpectOutputs(CaseContext& t, const Run& run) const;
   /// The gradients of the input and of every parameter; replicated ones have the same bits on every rank.
@@ -100,6 +101,8 @@ class LayerCalls {
     std::vector<Weight> buffers;
   };
 
+  /// What the body is told of a call, and the weights among `inputs`.
+  void Describe(size_t call, size_t steps, RunSpec* spec) const;
   void ExpectBuffers(CaseContext& t, const Run& run, size_t call) const;
   void Compare(CaseContext& t, const Run& run, int rank, const std::string& output, const at::Tensor& full,
                const Placement& placement, bool exact, double scale, Label label) const;

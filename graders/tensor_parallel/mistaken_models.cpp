@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <torch/torch.h>
 
@@ -19,6 +20,7 @@ struct Flaw {
   bool relu_before_norm = false;  ///< LayerNorm behind the ReLU
   bool no_layer_norm = false;
   bool no_batch_norm = false;
+  double layer_norm_eps = 0;      ///< of the sharded ones; 0: the right one
   bool local_layer_norm = false;  ///< behind a column layer: of each rank's features alone
   bool row_bias_of_all = false;   ///< every rank adds a row layer's bias
   bool no_row_bias = false;
@@ -47,6 +49,12 @@ std::vector<Flaw> Flaws() {
   flaws[7].no_row_bias = true;
   flaws[8].meaning = "BatchNorm uses its running statistics in training too: the model is not told that it trains";
   flaws[8].constant_statistics = true;
+  for (const auto& [meaning, eps] : {std::pair("the eps of the sharded norms is 0.001, and the model has 1e-5", 1e-3),
+                                     std::pair("the eps of the sharded norms is 1e-6, and the model has 1e-5", 1e-6)}) {
+    Flaw flaw{meaning};
+    flaw.layer_norm_eps = eps;
+    flaws.push_back(flaw);
+  }
   return flaws;
 }
 
@@ -100,6 +108,9 @@ class FlawedModel : public ImageClassifier {
   }
 
   at::Tensor Norm(torch::nn::LayerNormImpl& layer, const at::Tensor& h, bool sharded) const {
+    if (sharded && flaw_.layer_norm_eps > 0) {
+      return at::layer_norm(h, {h.size(-1)}, layer.weight, layer.bias, flaw_.layer_norm_eps);
+    }
     if (!flaw_.local_layer_norm || !sharded) return layer.forward(h);
     std::vector<at::Tensor> parts;
     for (int rank = 0; rank < ranks_; ++rank) {
