@@ -37,6 +37,7 @@ using NamedList = std::vector<std::pair<std::string, at::Tensor>>;
 /// run.json.
 struct RunRecord {
   std::string model, data, optimizer, dtype;
+  int64_t image = 0;
   int64_t batch = 0;
   uint64_t seed = 0;
   bool augment = false;

@@ -60,7 +60,7 @@ Figures TrainOnMesh(const Task& task, DeviceMesh& mesh) {
   for (int64_t done = 0; done < plan.steps; ++done) {
     const int64_t step = task.first_step() + done;
     const int64_t whole = static_cast<int64_t>(loader.Samples(step).size());
-    const Batch mine = loader.Get(step, replica, replicas);
+    const Batch mine = task.BatchOf(loader, step, replica, replicas);
     model->Prepare({step, replica, replicas, SplitRange(whole, replicas, replica), whole});
     optimizer->zero_grad();
     double loss = 0;
@@ -81,7 +81,7 @@ Figures TrainOnMesh(const Task& task, DeviceMesh& mesh) {
   }
   progress.reset();
   figures.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  figures.accuracy = Accuracy(*model, task.test);
+  figures.accuracy = task.TestAccuracy(*model);
   if (!plan.save.empty()) {
     SaveCheckpoint(task, mesh, figures.losses, StateOf(parameters, buffers, optimizer.get()));
   }

@@ -112,7 +112,7 @@ void PipelineTraining::Cut() {
   at::Tensor sizes = at::zeros({stages}, at::kLong);
   if (speaks_) {
     const int64_t images = std::max<int64_t>(1, SamplesOf(first_) / MicroBatchesOf(plan_, SamplesOf(first_)));
-    profile_ = ProfileLayers(model_, {loader_.Get(first_).images.slice(0, 0, images)}, {3});
+    profile_ = ProfileLayers(model_, {task_.Enlarged(loader_.Get(first_).images.slice(0, 0, images))}, {3});
     balance_ = FixedBalance(plan_, static_cast<int>(model_.size()));
     if (balance_.empty()) balance_ = MeasuredBalance();
     sizes = at::tensor(std::vector<int64_t>(balance_.begin(), balance_.end()), at::kLong);
@@ -241,7 +241,7 @@ MiniBatch PipelineTraining::BatchOf(int64_t step) {
   batch.samples = SamplesOf(step);
   const bool last = pipe_->rank() == pipe_->size() - 1;
   if (pipe_->rank() != 0 && !last) return batch;
-  const Batch mine = loader_.Get(step, replica_, replicas_);
+  const Batch mine = task_.BatchOf(loader_, step, replica_, replicas_);
   batch.inputs = {mine.images};
   batch.targets = mine.labels;
   if (replicas_ > 1) {
@@ -296,7 +296,7 @@ double PipelineTraining::TestAccuracy() {
     const int64_t end = std::min(begin + kEvaluated, n);
     MiniBatch batch;
     batch.samples = end - begin;
-    batch.inputs = {task_.test.images.slice(0, begin, end)};
+    batch.inputs = {task_.Enlarged(task_.test.images.slice(0, begin, end))};
     const Tensors logits =
         engine_->Evaluate(batch, std::min<int>(plan_.Along("pipe"), static_cast<int>(batch.samples)));
     if (!logits.empty()) right += logits[0].argmax(1).eq(task_.test.labels.slice(0, begin, end)).sum();

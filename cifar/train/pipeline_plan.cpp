@@ -125,7 +125,9 @@ void PipelineOptions::Check(Plan* plan) const {
   } catch (const ScheduleError& error) {
     throw UsageError(fmt::format("--schedule {}: {}", plan->schedule, error.what()));
   }
-  const int layers = static_cast<int>(MakeSequence(plan->model).size());
+  ModelOptions options;
+  options.side = plan->image;
+  const int layers = static_cast<int>(MakeSequence(plan->model, options).size());
   const int stages = StagesOf(*plan);
   if (stages > layers) {
     throw UsageError(fmt::format("--mesh {}: {} has {} layer{}, which cannot be cut into {} stages with none empty",

@@ -18,6 +18,8 @@
 namespace shardlab::train {
 namespace {
 
+constexpr int64_t kLargestImage = 1024;
+
 void ReadMesh(Plan* plan) {
   try {
     plan->axes = ParseMesh(plan->mesh);
@@ -49,8 +51,14 @@ void ReadMesh(Plan* plan) {
 }
 
 void CheckModel(const Plan& plan) {
+  if (plan.image < cifar::kImageSide || plan.image > kLargestImage) {
+    throw UsageError(fmt::format("--image {}: images are enlarged to a side of {} to {}", plan.image, cifar::kImageSide,
+                                 kLargestImage));
+  }
   try {
-    MakeSequence(plan.model);  // makes no layer
+    ModelOptions options;
+    options.side = plan.image;
+    MakeSequence(plan.model, options);  // makes no layer
   } catch (const ContractError& error) {
     throw UsageError(fmt::format("--model {}: {}", plan.model, error.what()));
   } catch (const UsageError& error) {
@@ -87,6 +95,10 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
                          ->check(CLI::IsMember({"auto", "cifar10", "cifar100", "synthetic"}))
                          ->capture_default_str();
   app.add_option("--dir", plan->folder, "the folder with CIFAR's files")->capture_default_str();
+  const auto* image = app.add_option("--image", plan->image,
+                                     "side to which the images of 32 are enlarged; from 64 on the large models "
+                                     "have the stems that were published for ImageNet")
+                          ->capture_default_str();
   const auto* optimizer = app.add_option("--optimizer", plan->optimizer, "sgd (momentum 0.9) or adam")
                               ->check(CLI::IsMember({"sgd", "adam"}))
                               ->capture_default_str();
@@ -136,6 +148,7 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
     };
     take(model, plan->model, saved->model);
     take(data, plan->data, saved->data);
+    take(image, plan->image, saved->image);
     take(optimizer, plan->optimizer, saved->optimizer);
     take(batch, plan->batch, saved->batch);
     take(seed, plan->seed, saved->seed);

@@ -24,6 +24,7 @@ RunRecord RecordOf(const Plan& plan) {
   record.data = plan.data;
   record.optimizer = plan.optimizer;
   record.dtype = plan.dtype;
+  record.image = plan.image;
   record.batch = plan.batch;
   record.seed = plan.seed;
   record.augment = plan.augment;
@@ -49,6 +50,7 @@ RunRecord ReadRecord(const std::string& folder) {
     json.at("data").get_to(record.data);
     json.at("optimizer").get_to(record.optimizer);
     json.at("dtype").get_to(record.dtype);
+    json.at("image").get_to(record.image);
     json.at("batch").get_to(record.batch);
     json.at("seed").get_to(record.seed);
     json.at("augment").get_to(record.augment);
@@ -78,6 +80,7 @@ void RequireFits(const std::string& folder, const RunRecord& saved, const Plan& 
   same("data", saved.data, mine.data);
   same("optimizer", saved.optimizer, mine.optimizer);
   same("dtype", saved.dtype, mine.dtype);
+  same("image", saved.image, mine.image);
   same("batch", saved.batch, mine.batch);
   same("seed", saved.seed, mine.seed);
   if (saved.augment != mine.augment) {
@@ -97,12 +100,13 @@ void RequireFits(const std::string& folder, const RunRecord& saved, const Plan& 
 }
 
 void WriteRecord(const std::string& folder, const RunRecord& record) {
-  const nlohmann::json json = {
-      {"version", kVersion},           {"model", record.model},     {"data", record.data},
-      {"optimizer", record.optimizer}, {"dtype", record.dtype},     {"batch", record.batch},
-      {"seed", record.seed},           {"augment", record.augment}, {"learning_rate", record.learning_rate},
-      {"tensor", record.tensor},       {"parts", record.parts},     {"steps", record.steps},
-      {"losses", record.losses}};
+  const nlohmann::json json = {{"version", kVersion},       {"model", record.model},
+                               {"data", record.data},       {"optimizer", record.optimizer},
+                               {"dtype", record.dtype},     {"image", record.image},
+                               {"batch", record.batch},     {"seed", record.seed},
+                               {"augment", record.augment}, {"learning_rate", record.learning_rate},
+                               {"tensor", record.tensor},   {"parts", record.parts},
+                               {"steps", record.steps},     {"losses", record.losses}};
   WriteFileSafely(RecordPath(folder), json.dump(1) + "\n");
   const std::string current = fmt::format("step{}.part", record.steps);
   const std::string count = fmt::format("of{}.pt", record.parts);

@@ -72,6 +72,7 @@ Task MakeTask(const Plan& plan, const DeviceMesh& mesh) {
   task.model_options.classes = static_cast<int64_t>(task.train->classes.size());
   task.model_options.dtype = plan.dtype == "float64" ? at::kDouble : at::kFloat;
   task.model_options.seed = plan.seed;
+  task.model_options.side = plan.image;
   task.test = cifar::WholeSet(splits.test, task.normalization, task.model_options.dtype);
   task.record = RecordOf(plan);
   if (!plan.resume.empty()) {

@@ -138,11 +138,11 @@ Figures TrainInOneProcess(const Task& task, const std::vector<int>& balance) {
   if (plan.pipeline && IsAsynchronous(plan)) {
     DelayedTraining training(task, balance);
     for (int64_t step = 0; step < steps; ++step) {
-      figures.losses.push_back(training.Step(step, loader.Get(step), statistics.get()));
+      figures.losses.push_back(training.Step(step, task.BatchOf(loader, step), statistics.get()));
       show(step, figures.losses.back());
     }
     figures.seconds = seconds();
-    figures.accuracy = Accuracy(training.model(), task.test);
+    figures.accuracy = task.TestAccuracy(training.model());
     return figures;
   }
 
@@ -159,10 +159,10 @@ Figures TrainInOneProcess(const Task& task, const std::vector<int>& balance) {
   options.statistics = statistics.get();
   options.on_step = show;
   figures.losses = Train(
-                       *model, [&](int64_t step) { return loader.Get(step); }, options)
+                       *model, [&](int64_t step) { return task.BatchOf(loader, step); }, options)
                        .losses;
   figures.seconds = seconds();
-  figures.accuracy = Accuracy(*model, task.test);
+  figures.accuracy = task.TestAccuracy(*model);
   return figures;
 }
 

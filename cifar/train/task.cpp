@@ -7,6 +7,11 @@
 #include "shardlab/models/sequences.hpp"
 
 namespace shardlab::train {
+namespace {
+
+constexpr int64_t kTestedAtATime = 250;
+
+}  // namespace
 
 cifar::Loader Task::MakeLoader() const {
   cifar::LoaderOptions options;
@@ -23,6 +28,28 @@ std::unique_ptr<torch::optim::Optimizer> Task::MakeOptimizer(const std::vector<a
   }
   return std::make_unique<torch::optim::SGD>(parameters,
                                              torch::optim::SGDOptions(plan.learning_rate).momentum(plan.momentum));
+}
+
+at::Tensor Task::Enlarged(const at::Tensor& images) const {
+  if (plan.image == images.size(2)) return images;
+  return at::upsample_bilinear2d(images, {plan.image, plan.image}, /*align_corners=*/false);
+}
+
+Batch Task::BatchOf(cifar::Loader& loader, int64_t step, int replica, int replicas) const {
+  Batch batch = loader.Get(step, replica, replicas);
+  if (batch.images.size(0) > 0) batch.images = Enlarged(batch.images);
+  return batch;
+}
+
+double Task::TestAccuracy(ImageClassifier& model) const {
+  const int64_t n = test.images.size(0);
+  double right = 0;
+  for (int64_t begin = 0; begin < n; begin += kTestedAtATime) {  // enlarged, all of them would take too much memory
+    const int64_t end = std::min(begin + kTestedAtATime, n);
+    const Batch part{Enlarged(test.images.slice(0, begin, end)), test.labels.slice(0, begin, end)};
+    right += Accuracy(model, part) * static_cast<double>(end - begin);
+  }
+  return right / static_cast<double>(n);
 }
 
 bool KeepsStatistics(const Task& task) {

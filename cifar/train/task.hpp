@@ -29,6 +29,12 @@ struct Task {
 
   cifar::Loader MakeLoader() const;
   std::unique_ptr<torch::optim::Optimizer> MakeOptimizer(const std::vector<at::Tensor>& parameters) const;
+  /// Images [B, C, 32, 32] as the model sees them, enlarged where that was asked for.
+  at::Tensor Enlarged(const at::Tensor& images) const;
+  /// The batch of a step, or the part of it that a replica has.
+  Batch BatchOf(cifar::Loader& loader, int64_t step, int replica = 0, int replicas = 1) const;
+  /// The share of the test images that a whole model gets right.
+  double TestAccuracy(ImageClassifier& model) const;
   /// The number of the run's first step.
   int64_t first_step() const { return record.steps; }
 };

@@ -13,7 +13,7 @@ says 0 'largest difference' --data synthetic --mesh pipe=2 --model cnn-bn --sche
 expect grep -q '"run: interleaved' t.json
 expect grep -q '"plan: interleaved' t.json
 says 0 'largest difference' --data synthetic --mesh pipe=3 --model unet-1-4 --micro-batches 3 --steps 2 --batch 7 \
-  --compare --optimizer adam
+  --compare --optimizer adam --image 40
 says 0 'largest difference' --data synthetic --mesh data=2,pipe=2 --model mlp-ln --schedule zb-h1 --micro-batches 3 \
   --steps 2 --batch 11 --compare --balance 3,2
 
@@ -28,6 +28,8 @@ refuses 'gives stage 1 0 layers.*use for example 2,1' --mesh pipe=2 --model mlp 
 refuses 'at least 1' --mesh pipe=2 --micro-batches 0
 refuses 'a multiple of the ranks, such as 4' --mesh pipe=2 --model cnn-bn --schedule interleaved --micro-batches 3
 refuses "did you mean '1f1b'" --mesh pipe=2 --schedule 1f2b
+refuses 'a multiple of 3, not 4' --mesh pipe=2 --model amoebanet-4-16
+refuses 'a side of 32 to 1024' --mesh pipe=2 --image 16
 refuses 'name the axis' --schedule gpipe
 refuses 'resnet18 is trained along data and pipe' --mesh tensor=2 --model resnet18
 
