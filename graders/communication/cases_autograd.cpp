@@ -401,7 +401,8 @@ SHARDLAB_CASE(autograd, scatter, kValue, {1, 2, 3}) {
   ExpectForward(t, {Scatter(t.ranks(), {6, 2}, 0), Scatter(t.ranks(), {2, 5, 3}, 1), Scatter(t.ranks(), {2, 1}, 1)});
 }
 SHARDLAB_CASE(autograd, gather, kValue, {1, 2, 3}) {
-  ExpectForward(t, {Gather(t.ranks(), {6, 2}, 0), Gather(t.ranks(), {2, 5, 3}, 1), Gather(t.ranks(), {2, 1}, 1)});
+  ExpectForward(t, {Gather(t.ranks(), {6, 2}, 0), Gather(t.ranks(), {2, 6, 3}, 1), Gather(t.ranks(), {2, 5, 3}, 1),
+                    Gather(t.ranks(), {2, 1}, 1)});
 }
 SHARDLAB_CASE(autograd, send_receive, kValue, {1, 2, 4}) {
   ExpectForward(t, {Shift(t.ranks(), true), Shift(t.ranks(), false)});
