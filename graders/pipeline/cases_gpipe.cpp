@@ -192,8 +192,8 @@ SHARDLAB_CASE(gpipe, messages_of_a_step, kCost, {2, 4}) {
 }
 
 SHARDLAB_CASE(gpipe, what_the_lists_keep, kCost, {1}) {
-  ExpectFootprints(t, Sizes("naive"), OfNaive);
   ExpectFootprints(t, Sizes("gpipe"), OfGPipe);
+  ExpectFootprints(t, Sizes("naive"), OfNaive);
 }
 
 SHARDLAB_CASE(gpipe, nothing_is_left_after_a_step, kCost, {2}) {
@@ -201,9 +201,9 @@ SHARDLAB_CASE(gpipe, nothing_is_left_after_a_step, kCost, {2}) {
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   for (int rank = 0; rank < t.ranks(); ++rank) {
     t.ExpectCost(fmt::format("graphs still alive on rank {} after the last step", rank), run.Number(rank, "live"), 0,
-                 "");
+                 "graphs");
     t.ExpectCost(fmt::format("graphs alive at once on rank {}: m of each of its layers", rank),
-                 run.Number(rank, "peak"), 3.0 * plan.balance[static_cast<size_t>(rank)], "");
+                 run.Number(rank, "peak"), 3.0 * plan.balance[static_cast<size_t>(rank)], "graphs");
   }
 }
 

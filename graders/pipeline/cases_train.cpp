@@ -115,11 +115,13 @@ SHARDLAB_CASE(train, clipping_needs_one_number, kCost, {3}) {
 SHARDLAB_CASE(train, a_last_batch_that_is_smaller_and_deferred_statistics, kRobustness, {2, 3}) {
   Plan plan = OnCifar(t, "cnn-bn", {10, 10, 5, 10, 3});
   plan.deferred = true;
+  plan.evaluate = 6;
   ExpectTraining(t, plan, DrawCifar(t, plan));
 }
 
 SHARDLAB_CASE(train, adam_a_falling_rate_and_evaluations, kRobustness, {2}) {
-  Plan plan = OnCifar(t, "cnn-bn", {9, 9, 9});
+  // No bias in front of a BatchNorm: its true gradient is 0, and Adam makes a step of the rounding errors.
+  Plan plan = OnCifar(t, "mlp-ln", {9, 9, 9});
   plan.adam = true;
   plan.learning_rate = 0.01;
   plan.decays = true;

@@ -70,7 +70,8 @@ void ExpectFootprints(CaseContext& t, const std::vector<AskedSchedule>& asked, c
     const Schedule schedule = ExpectValid(t, asked[i], texts[i]);
     const Figures figures = formula(asked[i], 1, 2);
     const Footprint footprint = Validate(schedule);
-    const auto check = [&](const std::vector<int>& got, const std::vector<int>& expected, const std::string& what) {
+    const auto check = [&](const std::vector<int>& got, const std::vector<int>& expected, const std::string& what,
+                           const std::string& unit) {
       if (expected.empty()) return;
       t.Expect(got == expected, fmt::format("{} keeps {} {}; it must be {}", Describe(asked[i]), fmt::join(got, ", "),
                                             what, fmt::join(expected, ", ")));
@@ -78,10 +79,10 @@ void ExpectFootprints(CaseContext& t, const std::vector<AskedSchedule>& asked, c
       const auto most = [](const std::vector<int>& numbers) {
         return *std::max_element(numbers.begin(), numbers.end());
       };
-      t.ExpectCost(fmt::format("{}: the most {}", Describe(asked[i]), what), most(got), most(expected), "");
+      t.ExpectCost(fmt::format("{}: the most {}", Describe(asked[i]), what), most(got), most(expected), unit);
     };
-    check(footprint.live, figures.live, "micro-batches alive on its ranks");
-    check(footprint.versions, figures.versions, "weight versions of its chunks");
+    check(footprint.live, figures.live, "micro-batches alive on its ranks", "micro-batches");
+    check(footprint.versions, figures.versions, "weight versions of its chunks", "versions");
   }
 }
 
