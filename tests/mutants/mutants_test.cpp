@@ -99,7 +99,7 @@ TEST_F(Reading, AReplacementThatDoesNotFitNamesItsLine) {
 TEST_F(Reading, WhatIsWrongIsNamedWithFileAndLine) {
   const std::string at = "tests/mutants/demo/first.toml:";
   EXPECT_THAT(Complaint(Entry("replace = \"return 2\"")), AllOf(StartsWith(at + "5: "), HasSubstr("list of pairs")));
-  EXPECT_THAT(Complaint(Entry("")), AllOf(StartsWith(at + "1: "), HasSubstr("either `replace` or `source`")));
+  EXPECT_THAT(Complaint(Entry("")), AllOf(StartsWith(at + "1: "), HasSubstr("`replace` or `source`")));
   EXPECT_THAT(Complaint(Entry("source = \"none.cpp\"")), AllOf(StartsWith(at + "5: "), HasSubstr("no none.cpp")));
   EXPECT_THAT(Complaint(Entry("replace = [[\"a\", \"a\"]]")), HasSubstr("changes nothing"));
   EXPECT_THAT(Complaint(Entry("replace = [[\"a\", \"b\"]]", "status = \"faild\"")),
