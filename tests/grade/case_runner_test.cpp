@@ -331,10 +331,10 @@ TEST_F(CaseRunnerTest, MisuseOfTheCommunicatorNamesTheLine) {
 }
 
 TEST_F(CaseRunnerTest, MemoryHasALimit) {
-  CaseOutcome outcome = Run("wants_a_huge_tensor", 2);
+  CaseOutcome outcome = Run("wants_a_huge_tensor", 2, 60);
   EXPECT_EQ(outcome.status, Status::kFailed);
   EXPECT_THAT(outcome.message, AllOf(HasSubstr("a tensor of 64 GiB is too much"), HasSubstr("4 GiB are allowed")));
-  CaseRequest request = Request("wants_much_memory", 1);
+  CaseRequest request = Request("wants_much_memory", 1, 60);
   request.limits.memory_bytes = 256 << 20;
   outcome = runner_->Run(request);
   EXPECT_EQ(outcome.status, Status::kFailed);
@@ -353,7 +353,7 @@ TEST_F(CaseRunnerTest, FilesHaveALimit) {
 }
 
 TEST_F(CaseRunnerTest, ProcessorTimeHasALimit) {
-  EXPECT_THAT(Run("burns_processor_time", 1).message, HasSubstr("it took more processor time than a case may"));
+  EXPECT_THAT(Run("burns_processor_time", 1, 60).message, HasSubstr("it took more processor time than a case may"));
 }
 
 TEST_F(CaseRunnerTest, ProcessesAndThreadsHaveALimit) {
