@@ -20,9 +20,9 @@ struct CardTextOptions {
 };
 
 /// A line a part with its mark, points and status. Below a part that is not passed: the reason, then what each kind of
-/// case is worth that does not pass yet, and which are missing. Below every part: its costs beside their targets. At the end the sums, the seed,
-/// the time, and the one next thing to do. Lines are at most `terminal.width` columns wide, but for words that are
-/// wider.
+/// case is worth that does not pass yet, and which are missing. Below every part: its costs beside their targets. At
+/// the end the sums, the seed, the time, and the one next thing to do. Lines are at most `terminal.width` columns wide,
+/// but for words that are wider.
 std::string RenderScoreCard(const ScoreCard& card, const Terminal& terminal, const CardTextOptions& options = {});
 
 /// The part to work on next: the first that is neither passed nor waits for another one, bonus parts last; nullptr if
