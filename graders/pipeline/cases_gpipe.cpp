@@ -138,7 +138,9 @@ SHARDLAB_CASE(gpipe, really_parallel, kCost, {4}) {
   plan.forward_s = 0.01;
   plan.backward_s = 0.02;
   plan.BalanceEvenly();
-  const Run run = t.Launch(SpecOf("speed", plan, DrawData(t, plan)));
+  RunSpec spec = SpecOf("speed", plan, DrawData(t, plan));
+  spec.params["timed"] = {"naive", "gpipe"};
+  const Run run = t.Launch(spec);
   double naive = 0, gpipe = 0;
   for (int rank = 0; rank < t.ranks(); ++rank) {
     naive = std::max(naive, run.Number(rank, "naive"));
@@ -163,19 +165,26 @@ SHARDLAB_CASE(gpipe, messages_travel_while_ranks_compute, kCost, {2}) {
   const PipelineData data = DrawData(t, plan);
   const auto seconds = [&](double delay) {
     RunSpec spec = SpecOf("speed", plan, data);
+    spec.params["timed"] = {"gpipe"};
     spec.faults.delay_s = delay;
     spec.faults.delay_ops = {OpKind::kRecv};
     const Run run = t.Launch(spec);
     return std::max(run.Number(0, "gpipe"), run.Number(1, "gpipe"));
   };
-  const double without = seconds(0);
-  const double with = seconds(kDelay);
+  // The best of two in turn: a busy machine slows single runs down.
+  double without = seconds(0);
+  double with = seconds(kDelay);
+  without = std::min(without, seconds(0));
+  with = std::min(with, seconds(kDelay));
+  // Rank 1 receives m inputs while it goes forward, and rank 0 waits for the last gradient: these m + 1 are on the
+  // longest path when none of them travels during a computation; the first input and the last gradient always are.
+  constexpr double kLate = (m + 1) * kDelay;
   t.ExpectAtMost(
-      fmt::format(
-          "of the {:.0f} ms that {} receives of {:.0f} ms would add one after the other, a step takes longer by "
-          "({:.0f} ms in place of {:.0f} ms; post a receive where the list has RECV, wait where it is used)",
-          2 * m * kDelay * 1e3, 2 * m, kDelay * 1e3, with * 1e3, without * 1e3),
-      100 * (with - without) / (2 * m * kDelay), 50, "%");
+      fmt::format("of the {:.0f} ms that receives of {:.0f} ms add to a step when nothing is computed meanwhile, it "
+                  "takes longer by ({:.0f} ms in place of {:.0f} ms; post a receive where the list has RECV, wait "
+                  "where it is used)",
+                  kLate * 1e3, kDelay * 1e3, with * 1e3, without * 1e3),
+      100 * (with - without) / kLate, 60, "%");
 }
 
 SHARDLAB_CASE(gpipe, messages_of_a_step, kCost, {2, 4}) {
