@@ -1,13 +1,12 @@
 #include "checkpoint.hpp"
 
 #include <filesystem>
-#include <sstream>
-#include <type_traits>
 
 #include <fmt/format.h>
 #include <torch/torch.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/pipeline/optimizer_state.hpp"
 #include "shardlab/report/files.hpp"
 
 namespace shardlab::train {
@@ -17,27 +16,14 @@ std::string PartPath(const std::string& folder, const RunRecord& record, int par
   return fmt::format("{}/step{}.part{}of{}.pt", folder, record.steps, part, record.parts);
 }
 
-// By what an optimizer finds the state of a parameter: its address, which LibTorch 1 keeps as a text.
-template <typename Key>
-Key StateKey(const at::Tensor& parameter) {
-  if constexpr (std::is_same_v<Key, std::string>) {
-    std::ostringstream text;  // as LibTorch 1 writes it, whose own function LibTorch 2 no longer has
-    text << parameter.unsafeGetTensorImpl();
-    return text.str();
-  } else {
-    return parameter.unsafeGetTensorImpl();
-  }
-}
-
 // Calls `use` with every parameter of the optimizer that is one of `parameters`: the prefix of its names in a
 // checkpoint, and its key in the optimizer's state.
 template <typename Use>
 void ForEachParameter(torch::optim::Optimizer& optimizer, const NamedList& parameters, Use use) {
-  using Key = typename std::decay_t<decltype(optimizer.state())>::key_type;
   for (auto& group : optimizer.param_groups()) {
     for (const at::Tensor& parameter : group.params()) {
       for (const auto& [name, tensor] : parameters) {
-        if (tensor.is_same(parameter)) use("optimizer/" + name + "/", StateKey<Key>(parameter));
+        if (tensor.is_same(parameter)) use("optimizer/" + name + "/", StateKeyOf(parameter));
       }
     }
   }

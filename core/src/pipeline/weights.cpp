@@ -1,8 +1,5 @@
 #include "shardlab/pipeline/weights.hpp"
 
-#include <sstream>
-#include <string>
-#include <type_traits>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -10,6 +7,7 @@
 #include <torch/optim/optimizer.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/pipeline/optimizer_state.hpp"
 
 namespace shardlab {
 
@@ -59,18 +57,6 @@ class SingleWeights final : public WeightStore {
   int newest_ = 0;
 };
 
-// By what an optimizer finds the state of a parameter: its address, which LibTorch 1 keeps as a text.
-template <typename Key>
-Key StateKey(const at::Tensor& parameter) {
-  if constexpr (std::is_same_v<Key, std::string>) {
-    std::ostringstream text;  // as LibTorch 1 writes it, whose own function LibTorch 2 no longer has
-    text << parameter.unsafeGetTensorImpl();
-    return text.str();
-  } else {
-    return parameter.unsafeGetTensorImpl();
-  }
-}
-
 }  // namespace
 
 std::unique_ptr<WeightStore> MakeWeights(StageFactory make, OptimizerFactory optimizer) {
@@ -92,18 +78,17 @@ void MoveOptimizer(torch::optim::Optimizer& optimizer, const std::vector<at::Ten
         fmt::format("an optimizer of {} parameters cannot go on with {} others", from.size(), to.size()));
   }
   auto& state = optimizer.state();
-  using Key = typename std::decay_t<decltype(state)>::key_type;
   for (size_t i = 0; i < from.size(); ++i) {
     for (auto& group : optimizer.param_groups()) {
       for (at::Tensor& parameter : group.params()) {
         if (parameter.is_same(from[i])) parameter = to[i];
       }
     }
-    const auto found = state.find(StateKey<Key>(from[i]));
+    const auto found = state.find(StateKeyOf(from[i]));
     if (found == state.end()) continue;  // before the first step there is none
     auto moved = std::move(found->second);
     state.erase(found);
-    state[StateKey<Key>(to[i])] = std::move(moved);
+    state[StateKeyOf(to[i])] = std::move(moved);
   }
 }
 
