@@ -9,6 +9,7 @@
 #include "probe.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
+#include "shardlab/pipeline/clip.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/micro_batches.hpp"
 #include "shardlab/pipeline/recompute.hpp"
@@ -216,6 +217,15 @@ SHARDLAB_BODY(deferred) {
 }
 
 // Weight versions by themselves: which are held, what they are, and that those in use do not change.
+SHARDLAB_BODY(clip) {
+  std::vector<at::Tensor> gradients;
+  while (ctx.HasInput("gradient " + std::to_string(gradients.size()))) {
+    gradients.push_back(ctx.Input("gradient " + std::to_string(gradients.size())));
+  }
+  ctx.Number("norm", ClipGradients(gradients, ctx.params().at("max_norm").get<double>(), ctx.comm()));
+  for (size_t i = 0; i < gradients.size(); ++i) ctx.Output("clipped " + std::to_string(i), gradients[i]);
+}
+
 SHARDLAB_BODY(versions) {
   const LayerSequence model = {SimpleLayer(
       "w",

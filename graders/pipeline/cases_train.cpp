@@ -64,6 +64,56 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
   t.ExpectEqual(run, 0, "count", at::full({}, 3, at::kLong), {"num_batches_tracked after three mini-batches"});
 }
 
+// What ClipGradients makes of gradients [rank][i], whose norm is multiplied with `room` to get the largest.
+void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& gradients, double room) {
+  const auto norm_of = [](const std::vector<at::Tensor>& some) {
+    double squares = 0;
+    for (const at::Tensor& gradient : some) squares += gradient.to(at::kDouble).square().sum().item<double>();
+    return std::sqrt(squares);
+  };
+  std::vector<double> norms;
+  std::vector<at::Tensor> all;
+  for (const auto& of_rank : gradients) {
+    norms.push_back(norm_of(of_rank));
+    all.insert(all.end(), of_rank.begin(), of_rank.end());
+  }
+  const double norm = norm_of(all);
+  const double max_norm = norm > 0 ? room * norm : 1;
+  const auto scaled = [max_norm](const at::Tensor& gradient, double by) {
+    return gradient * std::min(1.0, max_norm / (by + 1e-6));
+  };
+  RunSpec spec;
+  spec.body = "clip";
+  spec.params = {{"max_norm", max_norm}};
+  for (size_t rank = 0; rank < gradients.size(); ++rank) {
+    for (size_t i = 0; i < gradients[rank].size(); ++i) {
+      auto& input = spec.inputs["gradient " + std::to_string(i)];
+      input.resize(gradients.size());
+      input[rank] = gradients[rank][i];
+    }
+  }
+  const Run run = t.Launch(spec);
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    const auto& mine = gradients[static_cast<size_t>(rank)];
+    for (size_t i = 0; i < mine.size(); ++i) {
+      Label label{fmt::format("gradient {} of a rank with {}, clipped to {:.3g} where the norm of all is {:.3g}", i,
+                              mine.size(), max_norm, norm)};
+      label.hypotheses = {
+          {"each rank clips by the norm of its own gradients",
+           [=] { return scaled(mine[i], norms[static_cast<size_t>(rank)]); }},
+          {"the norms of the ranks are added up; it is their squares that add up",
+           [=] { return scaled(mine[i], std::accumulate(norms.begin(), norms.end(), 0.0)); }},
+          {"every gradient is clipped by its own norm", [=] { return scaled(mine[i], norm_of({mine[i]})); }},
+          {"gradients that are small enough are made larger", [=] { return mine[i] * (max_norm / (norm + 1e-6)); }}};
+      t.ExpectClose(run, rank, "clipped " + std::to_string(i), scaled(mine[i], norm), label, 0,
+                    mine[i].scalar_type() == at::kFloat ? 1e4 : 1);
+    }
+    t.ExpectClose(run, rank, "norm", at::full({}, norm, at::kDouble), {"the norm that ClipGradients returns"});
+    t.ExpectCost(fmt::format("collectives of rank {}", rank), static_cast<double>(run.Cost(rank).collectives), 1,
+                 "collectives");
+  }
+}
+
 }  // namespace
 
 SHARDLAB_CASE(train, curve_of_a_cnn_with_batch_norm, kValue, {1, 2, 4}) {
@@ -79,6 +129,21 @@ SHARDLAB_CASE(train, curve_of_an_mlp, kValue, {3, 4}) {
 SHARDLAB_CASE(train, running_statistics_of_whole_mini_batches, kValue, {1}) {
   ExpectDeferred(t, {2, 2}, 0.5, false);
   ExpectDeferred(t, {}, 0, false);
+}
+
+SHARDLAB_CASE(train, clipped_by_the_norm_of_all_ranks, kValue, {1, 2, 3}) {
+  std::vector<std::vector<at::Tensor>> gradients;
+  for (int rank = 0; rank < t.ranks(); ++rank) gradients.push_back({t.Normal({3, 2}) * (rank + 1), t.Normal({4})});
+  ExpectClipped(t, gradients, 0.5);
+  ExpectClipped(t, gradients, 2);
+}
+
+SHARDLAB_CASE(train, clipping_odd_gradients, kRobustness, {2, 3}) {
+  std::vector<std::vector<at::Tensor>> gradients(static_cast<size_t>(t.ranks()));  // the last rank has none
+  gradients[0] = {t.Normal({2, 2}, at::kFloat) * 1e20, t.Normal({0, 3}), t.Normal({}).add_(2)};
+  ExpectClipped(t, gradients, 0.1);
+  gradients[0] = {at::zeros({3}, at::kDouble)};
+  ExpectClipped(t, gradients, 1);
 }
 
 SHARDLAB_CASE(train, gradients_with_dropout, kGradient, {2, 4}) {

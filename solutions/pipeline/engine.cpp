@@ -1,7 +1,6 @@
 #include "shardlab/pipeline/engine.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <set>
 #include <utility>
@@ -11,9 +10,10 @@
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/pipeline/balance.hpp"
-#include "shardlab/pipeline/link.hpp"
+#include "shardlab/pipeline/clip.hpp"
 #include "shardlab/pipeline/micro_batches.hpp"
 #include "shardlab/pipeline/passes.hpp"
+#include "shardlab/pipeline/ports.hpp"
 #include "shardlab/pipeline/recompute.hpp"
 #include "shardlab/pipeline/skips.hpp"
 #include "shardlab/pipeline/validate.hpp"
@@ -46,14 +46,9 @@ class ScheduleEngine final : public Engine {
   }
 
  private:
-  // A link, and whether it has SENDs and RECVs of its own in the schedule.
-  struct Port {
-    std::shared_ptr<Link> link;
-    bool in_schedule = false;
-  };
-  // One chunk of this rank. Ports in the order of the stage's inputs and outputs: the neighbour, then the skips.
+  // One chunk of this rank.
   struct ChunkState {
-    std::vector<Port> in;
+    std::vector<Port> in;  // in the order of the stage's inputs and outputs: the neighbour, then the skips
     std::vector<Port> out;
     bool is_first = false;
     bool is_last = false;
@@ -114,7 +109,6 @@ class ScheduleEngine final : public Engine {
   }
 
   void WorkOff(const Schedule& schedule);
-  void Connect();
   ChunkState& At(int chunk) {
     const auto found = chunks_.find(chunk);
     if (found != chunks_.end()) return found->second;
@@ -124,13 +118,10 @@ class ScheduleEngine final : public Engine {
   const MicroBatch& PieceOf(int microbatch);
   Tensors TakeOutputGradients(ChunkState& chunk, int microbatch);
   void GiveInputGradients(ChunkState& chunk, const Action& action, const Tensors& gradients);
-  void Clip(int version);
-  void RequireFlush(const Schedule& schedule) const;
 
   const PipelineSetup setup_;
   const std::shared_ptr<Communicator> comm_;
   std::map<int, ChunkState> chunks_;
-  std::vector<std::shared_ptr<Link>> links_;
   int64_t updates_done_;  // before this run, over all runs
 
   // Of the run under way.
@@ -158,11 +149,19 @@ ScheduleEngine::ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator
   RequireBalance(setup_.balance, static_cast<int>(setup_.model.size()), layout.stages());
   const StageMaker make_stage = setup_.stage ? setup_.stage : StageMaker(MakeStage);
   const WeightStoreFactory make_weights = setup_.weights ? setup_.weights : WeightStoreFactory(MakeWeights);
+  const auto has_skips = [](const LayerSpec& spec) { return !spec.stashes.empty() || !spec.pops.empty(); };
+  std::vector<SkipRoute> skips;
+  if (std::any_of(setup_.model.begin(), setup_.model.end(), has_skips)) {
+    skips = SkipRoutes(setup_.model, setup_.balance);
+  }
+  auto ports = ConnectChunks(layout, setup_.model, setup_.balance, skips, comm_, setup_.device);
   int begin = 0;
   for (int chunk = 0; chunk < layout.chunks(); ++chunk) {
     const int end = begin + setup_.balance[static_cast<size_t>(chunk)];
     if (layout.chunk(chunk).rank == comm_->rank()) {
       ChunkState& state = chunks_[chunk];
+      state.in = std::move(ports[chunk].in);
+      state.out = std::move(ports[chunk].out);
       state.is_first = layout.chunk(chunk).previous < 0;
       state.is_last = layout.chunk(chunk).next < 0;
       const LossShare loss = state.is_last ? ShareOf(setup_.loss) : LossShare();
@@ -172,43 +171,6 @@ ScheduleEngine::ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator
       state.stage = make_stage();
     }
     begin = end;
-  }
-  Connect();
-}
-
-// Gives every chunk of this rank its links: first to its neighbours, then for the skips, in the order in which its
-// module has them.
-void ScheduleEngine::Connect() {
-  const Layout& layout = setup_.layout;
-  int channel = 0;
-  const auto connect = [&](int from, int to, bool in_schedule) {
-    const int from_rank = layout.chunk(from).rank;
-    const int to_rank = layout.chunk(to).rank;
-    const int me = comm_->rank();
-    const int number = channel++;
-    if (from_rank != me && to_rank != me) return;
-    const bool local = from_rank == to_rank;
-    const std::shared_ptr<Link> link =
-        local ? MakeLocalLink() : MakeLink(comm_, from_rank == me ? to_rank : from_rank, number, setup_.device);
-    links_.push_back(link);
-    if (from_rank == me) At(from).out.push_back({link, in_schedule && !local});
-    if (to_rank == me) At(to).in.push_back({link, in_schedule && !local});
-  };
-  for (int chunk = 0; chunk + 1 < layout.chunks(); ++chunk) connect(chunk, chunk + 1, true);
-
-  const auto has_skips = [](const LayerSpec& spec) { return !spec.stashes.empty() || !spec.pops.empty(); };
-  if (std::none_of(setup_.model.begin(), setup_.model.end(), has_skips)) return;
-  // A module lists what it pops in the order of popping, and what it stashes in the order of stashing.
-  std::vector<SkipRoute> routes = SkipRoutes(setup_.model, setup_.balance);
-  std::map<std::string, Port> in;
-  for (const SkipRoute& route : routes) {
-    connect(route.from, route.to, false);
-    if (layout.chunk(route.to).rank != comm_->rank()) continue;
-    in[route.name] = At(route.to).in.back();
-    At(route.to).in.pop_back();
-  }
-  for (auto& [chunk, state] : chunks_) {
-    for (const std::string& name : Module(chunk).skips_in()) state.in.push_back(in.at(name));
   }
 }
 
@@ -222,7 +184,11 @@ std::vector<double> ScheduleEngine::Run(const Schedule& schedule, const MiniBatc
     throw ContractError(
         fmt::format("{} micro-batches are not whole updates of {}", schedule.microbatches, per_update_));
   }
-  if (setup_.clip_norm > 0) RequireFlush(schedule);
+  if (setup_.clip_norm > 0 && !schedule.HasFlush()) {
+    throw ContractError(
+        fmt::format("the norm of all gradients is known only after a flush, and '{}' updates without one: do not clip",
+                    schedule.name));
+  }
   training_ = true;
   source_ = source;
   WorkOff(schedule);
@@ -262,7 +228,10 @@ Tensors ScheduleEngine::Evaluate(const MiniBatch& batch, int microbatches) {
 
 void ScheduleEngine::WorkOff(const Schedule& schedule) {
   const int window = SendWindow(schedule);
-  for (const auto& link : links_) link->SetWindow(window);
+  for (auto& [index, chunk] : chunks_) {
+    for (const Port& port : chunk.in) port.link->SetWindow(window);
+    for (const Port& port : chunk.out) port.link->SetWindow(window);
+  }
   const auto& list = schedule.ranks[static_cast<size_t>(comm_->rank())];
 
   updates_.clear();
@@ -287,7 +256,10 @@ void ScheduleEngine::WorkOff(const Schedule& schedule) {
       }
     }
     --step;  // what the last entries left under way
-    for (const auto& link : links_) link->Finish();
+    for (auto& [index, chunk] : chunks_) {
+      for (const Port& port : chunk.in) port.link->Finish();
+      for (const Port& port : chunk.out) port.link->Finish();
+    }
   } catch (const NotImplemented&) {
     throw;
   } catch (const std::exception& error) {
@@ -430,39 +402,17 @@ void ScheduleEngine::ReduceGradients(const Action& action) {
 }
 
 void ScheduleEngine::Step(const Action& action) {
-  if (setup_.clip_norm > 0 && clipped_version_ != action.version) Clip(action.version);
+  // Before the first STEP of an update the gradients of all chunks are complete, on every rank.
+  if (setup_.clip_norm > 0 && clipped_version_ != action.version) {
+    Tensors gradients;
+    for (auto& [index, chunk] : chunks_) {
+      for (const at::Tensor& gradient : chunk.weights->Gradients()) gradients.push_back(gradient);
+    }
+    ClipGradients(gradients, setup_.clip_norm, *comm_);
+    clipped_version_ = action.version;
+  }
   const int64_t update = updates_done_ + action.version - 1;
   At(action.chunk).weights->Update(setup_.learning_rate ? setup_.learning_rate(update) : 1.0);
-}
-
-// The first STEP of an update clips the gradients of all chunks: all of them are complete, on every rank.
-void ScheduleEngine::Clip(int version) {
-  clipped_version_ = version;
-  at::Tensor squares = at::zeros({}, at::kDouble);
-  for (auto& [index, chunk] : chunks_) {
-    for (const at::Tensor& gradient : chunk.weights->Gradients())
-      squares += gradient.square().sum().to(at::kCPU, at::kDouble);
-  }
-  comm_->AllReduce(squares);
-  const double scale = setup_.clip_norm / (std::sqrt(squares.item<double>()) + 1e-6);
-  if (scale >= 1) return;
-  for (auto& [index, chunk] : chunks_) {
-    for (at::Tensor gradient : chunk.weights->Gradients()) gradient.mul_(scale);
-  }
-}
-
-void ScheduleEngine::RequireFlush(const Schedule& schedule) const {
-  for (const auto& list : schedule.ranks) {
-    bool stepped = false;
-    for (const Action& action : list) {
-      stepped |= action.kind == ActionKind::kStep;
-      if (stepped && GivesWeightGradient(action.kind)) {
-        throw ContractError(fmt::format(
-            "the norm of all gradients is known only after a flush, and '{}' updates without one: do not clip",
-            schedule.name));
-      }
-    }
-  }
 }
 
 }  // namespace

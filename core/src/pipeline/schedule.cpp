@@ -41,6 +41,14 @@ bool Schedule::HasBackward() const {
   return AnyAction(*this, [](ActionKind kind) { return GivesInputGradient(kind) || GivesWeightGradient(kind); });
 }
 
+bool Schedule::HasFlush() const {
+  return std::none_of(ranks.begin(), ranks.end(), [](const std::vector<Action>& list) {
+    const auto step =
+        std::find_if(list.begin(), list.end(), [](const Action& action) { return action.kind == ActionKind::kStep; });
+    return std::any_of(step, list.end(), [](const Action& action) { return GivesWeightGradient(action.kind); });
+  });
+}
+
 bool operator==(const Schedule& a, const Schedule& b) {
   return a.name == b.name && a.layout == b.layout && a.microbatches == b.microbatches && a.ranks == b.ranks;
 }

@@ -10,8 +10,8 @@
 //       +--> link --> [stage] --> outbox ----+--> link               +--> link ---> [stage] --> outbox --+--> link
 //
 // A Link (shardlab/pipeline/link.hpp) takes a tuple of tensors from a chunk to the next one, and their gradients back:
-// it finds the shapes, chooses the tags and keeps what it sends as long as it must. Both of its ends have the same
-// channel, a number of its own for each pair of neighbours.
+// it finds the shapes, chooses the tags and keeps what it sends as long as it must. ConnectChunks
+// (shardlab/pipeline/ports.hpp) makes those of this rank's chunks.
 //
 // Begin with F, B, their four messages and STEP. That is enough for naive, gpipe, 1f1b and interleaved:
 //
@@ -20,14 +20,15 @@
 //   B        gradients: Link::TakeGradients, nothing in the last chunk
 //   STEP     WeightStore::Update
 //
-//  * Two neighbouring chunks on the same rank have no SEND and RECV: MakeLocalLink, filled right behind F and B.
+//  * Two neighbouring chunks on the same rank have no SEND and RECV (Port::in_schedule says so): fill their link right
+//    behind F and B.
 //  * A loss that you keep must be a number. As a tensor it holds its graph, and with it all activations.
 //  * Links keep a window of sends: SetWindow(SendWindow(schedule)).
 //  * What goes wrong is thrown on as FailureAt(schedule, rank, step, Brief(error)); NotImplemented goes through as it
 //  is.
 //
 // Later parts add: evaluation, clipping and the learning rate (train); R (recompute); Release of weight versions
-// (pipedream); I and W (zero_bubble); links for skips (skips).
+// (pipedream); I and W (zero_bubble); the skips, whose ports stand behind the boundary's (skips).
 //
 // The contract: shardlab/pipeline/engine.hpp.
 
@@ -35,9 +36,10 @@
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/pipeline/balance.hpp"
-#include "shardlab/pipeline/link.hpp"
+#include "shardlab/pipeline/clip.hpp"
 #include "shardlab/pipeline/micro_batches.hpp"
 #include "shardlab/pipeline/passes.hpp"
+#include "shardlab/pipeline/ports.hpp"
 #include "shardlab/pipeline/recompute.hpp"
 #include "shardlab/pipeline/skips.hpp"
 #include "shardlab/pipeline/validate.hpp"

@@ -48,6 +48,9 @@ struct Schedule {
   bool HasCommunication() const;
   /// Whether any micro-batch has a backward; an evaluation has none.
   bool HasBackward() const;
+  /// Whether all gradients of the run are complete before its first STEP: only then is there a time when their norm is
+  /// known.
+  bool HasFlush() const;
 };
 
 bool operator==(const Schedule& a, const Schedule& b);

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "shardlab/comm/communicator.hpp"
+#include "shardlab/pipeline/layer.hpp"
+#include "shardlab/pipeline/layout.hpp"
+#include "shardlab/pipeline/link.hpp"
+#include "shardlab/pipeline/skips.hpp"
+
+/// \file
+/// Which links a chunk has: to its neighbours, and to those that it shares a skip with.
+
+namespace shardlab {
+
+/// One end of a link.
+struct Port {
+  std::shared_ptr<Link> link;  ///< the other end is another chunk's, here or on another rank
+  /// Whether SEND and RECV of the schedule move what goes through it: so for a neighbour on another rank. What goes to
+  /// a chunk of this rank is handed over at once, and skips go along with the boundary.
+  bool in_schedule = false;
+};
+
+/// All links of one chunk, in the order in which its stage has its inputs and outputs.
+struct ChunkPorts {
+  std::vector<Port> in;   ///< from the chunk before (none: the first), then the skips that are popped here
+  std::vector<Port> out;  ///< to the chunk behind (none: the last), then the skips that are stashed here
+};
+
+/// Links every chunk of this rank. Channels are counted over all boundaries and then over all skips, so that both ends
+/// of a link know the same one without a message.
+/// \param balance layers of each stage, which sum to the layers of the model.
+/// \param skips those that cross a boundary, as SkipRoutes gives them.
+/// \param device where what is received shall be.
+/// \returns by chunk, those of this rank.
+std::map<int, ChunkPorts> ConnectChunks(const Layout& layout, const LayerSequence& model,
+                                        const std::vector<int>& balance, const std::vector<SkipRoute>& skips,
+                                        const std::shared_ptr<Communicator>& comm, at::Device device);
+
+}  // namespace shardlab
