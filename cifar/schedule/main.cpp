@@ -187,7 +187,8 @@ void PrintFigures(const Schedule& schedule, const Simulation& run, const Termina
   std::vector<std::string> rows;
   for (int rank = 0; rank < schedule.layout.ranks(); ++rank) {
     const size_t r = static_cast<size_t>(rank);
-    std::string row = fmt::format("{:>8g} {:>8g} {:>6}", run.busy[r], run.makespan - run.busy[r], keeps.live[r]);
+    std::string row =
+        fmt::format("{:>8g} {:>8g} {:>8g} {:>6}", run.busy[r], run.makespan - run.busy[r], run.gaps[r], keeps.live[r]);
     if (halves) row += fmt::format(" {:>9}", keeps.live_until_input_gradient[r]);
     if (inputs) row += fmt::format(" {:>12}", keeps.kept_inputs[r]);
     if (versions) {
@@ -199,7 +200,7 @@ void PrintFigures(const Schedule& schedule, const Simulation& run, const Termina
     }
     rows.push_back(row);
   }
-  std::string head = fmt::format("rank {:>8} {:>8} {:>6}", "busy", "idle", "live");
+  std::string head = fmt::format("rank {:>8} {:>8} {:>8} {:>6}", "busy", "idle", "between", "live");
   if (halves) head += fmt::format(" {:>9}", "until I");
   if (inputs) head += fmt::format(" {:>12}", "kept inputs");
   if (versions) head += fmt::format(" {:>9}", "versions");
@@ -207,13 +208,15 @@ void PrintFigures(const Schedule& schedule, const Simulation& run, const Termina
   constexpr size_t kMost = 32;
   for (size_t rank = 0; rank < std::min(rows.size(), kMost); ++rank) fmt::print("{:<4} {}\n", rank, rows[rank]);
   if (rows.size() > kMost) fmt::print("and {} more ranks\n", rows.size() - kMost);
-  if (schedule.layout.chunks_per_rank() > 1) {
-    fmt::print("{}\n", Paint(fmt::format("live: micro-batches kept at once, of {} chunks a rank",
-                                         schedule.layout.chunks_per_rank()),
-                             Tone::kQuiet, terminal));
-  } else {
-    fmt::print("{}\n", Paint("live: micro-batches kept at once", Tone::kQuiet, terminal));
-  }
+  std::vector<std::string> legend = {
+      "between: of the idle time, what lies between a rank's first and last computation"};
+  const int chunks = schedule.layout.chunks_per_rank();
+  legend.push_back(chunks > 1 ? fmt::format("live: micro-batches kept at once, of {} chunks a rank", chunks)
+                              : "live: micro-batches kept at once");
+  if (halves) legend.back() += ", until their weights' gradient; until I: until the input's";
+  if (inputs) legend.push_back("kept inputs: boundary tensors kept at once for a recomputation");
+  if (versions) legend.push_back("versions: of the weights, held at once");
+  for (const std::string& line : legend) fmt::print("{}\n", Paint(line, Tone::kQuiet, terminal));
 }
 
 // The entry in brackets stands out.
@@ -252,9 +255,8 @@ int Show(const Arguments& arguments) {
   const Schedule& written = arguments.communication ? schedule : bare;
   const std::string csv = arguments.csv.empty() ? "" : ToPyTorchCsv(written);
 
-  fmt::print("{}: {}, {} micro-batch{}\n\n", Paint(schedule.name, Tone::kStrong, terminal), ToString(schedule.layout),
-             schedule.microbatches, schedule.microbatches == 1 ? "" : "es");
-  fmt::print("{}\n", DrawText(schedule, run, {terminal.width, terminal.colour, terminal.unicode}));
+  fmt::print("{}: {}\n\n", Paint(schedule.name, Tone::kStrong, terminal), DescribeSize(schedule));
+  fmt::print("{}\n", DrawText(schedule, run, {terminal.columns, terminal.colour, terminal.unicode}));
   PrintFigures(schedule, run, terminal);
 
   if (!arguments.svg.empty()) WriteFileSafely(arguments.svg, DrawSvg(schedule, run));

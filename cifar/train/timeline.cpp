@@ -146,7 +146,7 @@ std::string DrawTimes(const Schedule& schedule, Simulation simulation) {
   }
   simulation.makespan *= 1e3;
   const Terminal terminal = Terminal::Of(1);
-  return DrawText(schedule, simulation, {terminal.width, terminal.colour, terminal.unicode});
+  return DrawText(schedule, simulation, {terminal.columns, terminal.colour, terminal.unicode});
 }
 
 }  // namespace shardlab::train

@@ -18,10 +18,36 @@ TEST(Draw, TextIsTheTextbookFigure) {
   const Schedule schedule = AddCommunication(OneFOneB(3, 4));
   EXPECT_EQ(DrawText(schedule, Simulate(schedule)),
             "time     0              5              10             15\n"
-            "rank 0   F0 F1 F2 ............B0--- F3 B1--- ...B2--- ...B3--- \n"
+            "rank 0   F0 F1 F2 ............B0--- F3 B1--- ...B2--- ...B3---\n"
             "rank 1   ...F0 F1 ......B0--- F2 B1--- F3 B2--- ...B3--- ......\n"
             "rank 2   ......F0 B0--- F1 B1--- F2 B2--- F3 B3--- ............\n"
-            "         F forward   B backward\n");
+            "         F forward   B backward   . idle\n");
+}
+
+TEST(Draw, TextTellsTheChunksOfARankApart) {
+  const Schedule schedule = InterleavedOneFOneB(2, 2, 2);
+  const Simulation run = Simulate(schedule);
+  EXPECT_EQ(DrawText(schedule, run),
+            "time     0       2       4       6       8       10      12      14\n"
+            "rank 0   0F0 0F1 2F0 2F1 ........2B0---- ....2B1---- 0B0---- 0B1----\n"
+            "rank 1   ....1F0 1F1 3F0 3B0---- 3F1 3B1---- 1B0---- 1B1---- ........\n"
+            "         F forward   B backward   0F1 chunk 0, micro-batch 1   . idle\n");
+  // Small letters where there is less room.
+  EXPECT_EQ(DrawText(schedule, run, {60, false, false}),
+            "time     0              5              10\n"
+            "rank 0   F0 F1 f0 f1 ......b0--- ...b1--- B0--- B1---\n"
+            "rank 1   ...F0 F1 f0 b0--- f1 b1--- B0--- B1--- ......\n"
+            "         F forward   B backward   f b of its second chunk\n"
+            "         . idle\n");
+}
+
+TEST(Draw, TextWithoutRoomForLabelsKeepsTheLetters) {
+  const Schedule schedule = GPipe(2, 9);
+  EXPECT_EQ(DrawText(schedule, Simulate(schedule), {42, false, false}),
+            "time     0         10        20\n"
+            "rank 0   FFFFFFFFF...B8B7B6B5B4B3B2B1B0\n"
+            "rank 1   .FFFFFFFFFB8B7B6B5B4B3B2B1B0..\n"
+            "         F forward   B backward   . idle\n");
 }
 
 TEST(Draw, TextKeepsToTheWidth) {
@@ -55,6 +81,7 @@ TEST(Draw, ColourNamesMicrobatchesOnly) {
   const Schedule schedule = GPipe(2, 3);
   const std::string text = DrawText(schedule, Simulate(schedule), {100, true, true});
   EXPECT_NE(text.find("\033[38;5;231;48;5;25m0"), std::string::npos) << text;
+  EXPECT_NE(text.find("numbers are micro-batches"), std::string::npos) << text;
   EXPECT_EQ(text.find("F0"), std::string::npos) << text;
   // Every colour is ended before its line is.
   for (size_t begin = 0; begin < text.size();) {
@@ -89,7 +116,7 @@ TEST(Draw, SvgHasEveryActionStepAndMessage) {
   const std::string svg = DrawSvg(schedule, Simulate(schedule, costs));
   EXPECT_EQ(Count(svg, "<g><title>"), 3 * 5 * 2u);
   EXPECT_EQ(Count(svg, "class=\"step\""), 3 * 5 + 1u);  // and the legend
-  EXPECT_EQ(Count(svg, "class=\"msg\""), 2 * 2 * 5u);
+  EXPECT_EQ(Count(svg, "class=\"msg\""), 2 * 2 * 5u + 1);
   EXPECT_EQ(Count(svg, "max "), 3u);
   EXPECT_NE(svg.find("<title>1F2@1: "), std::string::npos);
   EXPECT_NE(svg.find("prefers-color-scheme:dark"), std::string::npos);

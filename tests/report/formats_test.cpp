@@ -181,7 +181,7 @@ TEST(Formats, GradescopeGetsATestAPart) {
       "score": 0.5,
       "max_score": 1.0,
       "status": "failed",
-      "output": "bytes/ranks=3 (cost): failed\nrank 1 sent 8 bytes & not <16>\nsecond line\n\n1 of 2 cases passed.\n",
+      "output": "bytes/ranks=3 (cost): failed\nrank 1 sent 8 bytes & not <16>\nsecond line\n\n1 of 2 cases passed.\n+0.5 when all cost cases pass (0 of 1 do)\n",
       "output_format": "text",
       "visibility": "visible",
       "extra_data": {
@@ -194,7 +194,7 @@ TEST(Formats, GradescopeGetsATestAPart) {
       "score": 0.0,
       "max_score": 1.0,
       "status": "failed",
-      "output": "values/ranks=2 (value): crashed\nrank 0: SIGSEGV\n\n0 of 1 cases passed.\n",
+      "output": "values/ranks=2 (value): crashed\nrank 0: SIGSEGV\n\n0 of 1 cases passed.\n+1 when all value cases pass (0 of 1 do)\n",
       "output_format": "text",
       "visibility": "after_due_date",
       "extra_data": {

@@ -38,6 +38,27 @@ TEST(Html, ShowsEveryKindOfEvidence) {
   EXPECT_EQ(page.find("{{"), page.find("{{{css}}}")) << "only what the student wrote looks like a template";
 }
 
+TEST(Html, SaysWhatTheNextPointsAreFor) {
+  const std::string page = ToHtml(sample::EverythingReport());
+  EXPECT_THAT(page, HasSubstr("<li>+0.5 when all value cases pass (0 of 1 do); the rest is for gradient, cost and "
+                              "robustness</li>"));
+  EXPECT_EQ(page.find("class=\"missing\"", page.find("id=\"demo.good\"")), std::string::npos)
+      << "a part that passed, or did not run, misses nothing";
+}
+
+TEST(Html, ShowsTheListsOfAScheduleAsATable) {
+  const std::string page = ToHtml(sample::EverythingReport());
+  EXPECT_THAT(page, HasSubstr("waits for 1B0</pre>"));
+  EXPECT_THAT(page, HasSubstr("<tr><th scope=\"row\">rank 0</th><td class=\"before\">.. 0F0</td><td><mark>0B0</mark>"
+                              "</td><td>0F1 0B1 ..</td><td class=\"note\">step 1: waits for 1B0 or 1I0, step 3 of rank "
+                              "1</td></tr>"));
+  EXPECT_THAT(page, HasSubstr("<tr><th scope=\"row\">rank 1</th><td class=\"before\"></td><td>end</td><td></td>"));
+  EXPECT_THAT(page,
+              HasSubstr("<th scope=\"row\">rank 12</th><td class=\"before\">1F2 1F0</td><td>1B1</td><td>1B0</td>"));
+  EXPECT_THAT(page, HasSubstr("<pre class=\"message\">rank 1 says no more"));
+  EXPECT_THAT(page, HasSubstr("&#10;  rank 0: waits in Recv from rank 2")) << "what only begins like one stays prose";
+}
+
 TEST(Html, NothingOfAStudentIsMarkup) {
   const std::string page = ToHtml(sample::EverythingReport());
   EXPECT_THAT(page, HasSubstr("&lt;script&gt;document.title='owned'&lt;/script&gt;"));

@@ -185,6 +185,13 @@ HtmlReport EverythingReport() {
                                 {{{"function", "shardlab::Scatter(Communicator&, std::vector<long> const&) " + hostile},
                                   {"where", "scatter.cpp:14"}},
                                  {{"function", "main"}, {"where", ""}}}}}};
+  CaseResult lists =
+      Case("demo.crash", "lists/ranks=2", Kind::kValue, Status::kFailed,
+           "1f1b with 3 micro-batches on 2 stages is not valid: t: deadlock: rank 0 is at 0B0 and waits for 1B0\n"
+           "  rank 0    .. 0F0 [0B0] 0F1 0B1 ..     step 1: waits for 1B0 or 1I0, step 3 of rank 1\n"
+           "  rank 1            end\n"
+           "  rank 12  1F2 1F0  1B1 1B0\n"
+           "rank 1 says no more\n");
   CaseResult passed = Case("demo.good", "cost/ranks=4", Kind::kCost, Status::kPassed, "");
   passed.has_figure = true;
   passed.measured = 80640;
@@ -215,7 +222,7 @@ HtmlReport EverythingReport() {
   module.bonus_max = 1;
   module.parts = {Part("demo.ring", "Rings, and a title that is long enough to be broken on the screen of a telephone",
                        Status::kDeadlock, {deadlock, wrong, flat, cube, bytes}),
-                  Part("demo.crash", "What crashes", Status::kCrashed, {crash}),
+                  Part("demo.crash", "What crashes", Status::kCrashed, {crash, lists}),
                   Part("demo.good", "What passes", Status::kPassed, {passed, share}),
                   broken,
                   waiting,

@@ -36,17 +36,20 @@ constexpr double kNarrowest = 900;
 constexpr double kWidest = 20000;
 constexpr double kShortestAction = 22;  // wide enough for two digits
 
+// The colours of the kinds differ in lightness too: they are told apart also by people who do not see red and green
+// alike, and on paper without colour.
 const char kStyle[] = R"(<style>
-  .page{fill:#fff} .lane{fill:#f1f3f5} .t{fill:#1f2933} .q{fill:#5b6772} .grid{stroke:#d9dee3} .msg{stroke:#5b6772}
-  .live{fill:#aab4be} .F{fill:#2b6cb0} .B{fill:#2f855a} .I{fill:#2c8a8f} .W{fill:#9c6412} .R{fill:#805ad5}
-  .X{fill:#8794a1} .v1{fill-opacity:.72} .l{fill:#fff} .step{fill:#1f2933}
+  .page{fill:#fff} .lane{fill:#eef1f4} .t{fill:#1f2933} .q{fill:#56616c} .grid{stroke:#d9dee3} .msg{stroke:#56616c}
+  .live{fill:#aab4be} .step{fill:#1f2933} .X{fill:#6b7783}
+  .F{fill:#1f5fa8} .B{fill:#5fb383} .I{fill:#5cc0bd} .W{fill:#a65a14} .R{fill:#f2d24b}
+  .second.F{fill:#86b0e2} .second.B{fill:#b4dcc3} .second.I{fill:#b3e0de} .second.W{fill:#e6bf96} .second.R{fill:#f9eab0}
+  .l{fill:#0d1b2a} .F+.l,.F+.l+.l,.W+.l,.W+.l+.l,.X+.l{fill:#fff} .second+.l,.second+.l+.l{fill:#0d1b2a}
   @media (prefers-color-scheme:dark){
-    .page{fill:#14181d} .lane{fill:#20262d} .t{fill:#e6eaee} .q{fill:#9aa6b2} .grid{stroke:#353d46} .msg{stroke:#9aa6b2}
-    .live{fill:#55616d} .F{fill:#3f83cc} .B{fill:#3f9e6f} .I{fill:#37a0a6} .W{fill:#b27a22} .R{fill:#936fe0}
-    .v1{fill-opacity:.66} .step{fill:#e6eaee}
+    .page{fill:#14181d} .lane{fill:#262d35} .t{fill:#e6eaee} .q{fill:#a3afbb} .grid{stroke:#353d46} .msg{stroke:#a3afbb}
+    .live{fill:#55616d} .step{fill:#e6eaee} .F{fill:#2f74c0}
   }
-  text{font:12px system-ui,sans-serif} .title{font-size:17px;font-weight:600} .l{font-size:11px;text-anchor:middle}
-  .version{font-size:8px;fill-opacity:.85} .end{text-anchor:end} .mid{text-anchor:middle}
+  text{font:12px system-ui,"DejaVu Sans",sans-serif} .title{font-size:17px;font-weight:600}
+  .l{font-size:11px;text-anchor:middle} .version{font-size:8.5px} .end{text-anchor:end} .mid{text-anchor:middle}
 </style>
 )";
 
@@ -127,9 +130,8 @@ class SvgPicture {
       return list.empty() ? 0 : *std::max_element(list.begin(), list.end());
     };
     std::string figures =
-        fmt::format("{}, {} micro-batches \u00b7 makespan {:g} \u00b7 bubble {:.1f} % \u00b7 at most {} live",
-                    ToString(schedule_.layout), schedule_.microbatches, simulation_.makespan, 100 * simulation_.bubble,
-                    largest(keeps.live));
+        fmt::format("{} \u00b7 makespan {:g} \u00b7 bubble {:.1f} % \u00b7 at most {} live", DescribeSize(schedule_),
+                    simulation_.makespan, 100 * simulation_.bubble, largest(keeps.live));
     if (largest(keeps.kept_inputs) > 0) figures += fmt::format(" and {} kept inputs", largest(keeps.kept_inputs));
     if (largest(keeps.versions) > 1)
       figures += fmt::format(" \u00b7 up to {} weight versions", largest(keeps.versions));
@@ -163,12 +165,25 @@ class SvgPicture {
     Add(R"(<rect class="live" x="{:g}" y="66" width="14" height="8"/><text class="q" x="{:g}" y="73">live micro-batches</text>)"
         "\n",
         x, x + 20);
-    if (schedule_.layout.chunks_per_rank() > 1) {
-      Add(R"(<text class="q" x="{:g}" y="73">paler: every second chunk of a rank</text>)"
+    x += 146;
+    if (std::any_of(simulation_.messages.begin(), simulation_.messages.end(), TakesTime)) {
+      Add(R"(<line class="msg" x1="{:g}" y1="62" x2="{:g}" y2="76"/><text class="q" x="{:g}" y="73">message</text>)"
           "\n",
-          x + 160);
+          x, x + 8, x + 14);
+      x += 82;
     }
+    std::string words = full_labels_ ? "0F1: chunk 0, micro-batch 1" : "number: micro-batch";
+    if (several_versions_) words += " \u00b7 v: weight version";
+    if (schedule_.layout.chunks_per_rank() > 1) {
+      words += schedule_.layout.chunks_per_rank() == 2 ? " \u00b7 paler: a rank's second chunk"
+                                                       : " \u00b7 paler: every second chunk of a rank";
+    }
+    Add(R"(<text class="q" x="{:g}" y="73">{}</text>)"
+        "\n",
+        x, words);
   }
+
+  static bool TakesTime(const MessageSpan& message) { return message.end > message.begin; }
 
   bool Occurs(ActionKind kind) const {
     for (const auto& spans : simulation_.ranks) {
@@ -221,9 +236,9 @@ class SvgPicture {
     const double x = X(span.begin);
     const double wide = (span.end - span.begin) * scale_;
     const double gap = wide > 6 ? 1 : 0;
-    const char* lighter = VisitOf(schedule_.layout, action.chunk) % 2 == 1 ? " v1" : "";
+    const char* second = VisitOf(schedule_.layout, action.chunk) % 2 == 1 ? " second" : "";
     Add(R"(<g><title>{}: {:g} to {:g}</title><rect class="{}{}" x="{:.1f}" y="{:g}" width="{:.1f}" height="{:g}" rx="2"/>)",
-        ToString(action), span.begin, span.end, ClassOf(action.kind), lighter, x, y, wide - gap, kBar);
+        ToString(action), span.begin, span.end, ClassOf(action.kind), second, x, y, wide - gap, kBar);
     std::string label = IsCompute(action.kind) ? std::to_string(action.microbatch) : std::string(Name(action.kind));
     if (full_labels_ && IsCompute(action.kind)) label = ToString({action.kind, action.chunk, action.microbatch});
     const bool versions = several_versions_ && IsCompute(action.kind);
@@ -256,7 +271,7 @@ class SvgPicture {
 
   void Messages() {
     for (const MessageSpan& message : simulation_.messages) {
-      if (message.end <= message.begin) continue;
+      if (!TakesTime(message)) continue;
       const bool down = message.to > message.from;
       const double from = Y(static_cast<size_t>(message.from)) + (down ? kBar : 0);
       const double to = Y(static_cast<size_t>(message.to)) + (down ? 0 : kBar);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -13,30 +14,59 @@ namespace shardlab {
 
 namespace {
 
+constexpr int kWhite = 231, kBlack = 16;
+
+// Of the terminal's 256 colours; no background: -1.
+struct Colour {
+  int background = -1;
+  int letters = kWhite;
+};
+
 // A column of a rank's line.
 struct Cell {
   std::string glyph;
-  int background = -1;  // of the terminal's 256 colours; -1 for none
+  Colour colour;
 };
 
-// Dark enough for white letters; a later visit of the rank is lighter.
-int ColourOf(ActionKind kind, int visit) {
-  const bool later = visit % 2 == 1;
+// Those of the SVG: told apart also by people who do not see red and green alike, because they differ in lightness too.
+Colour ColourOf(ActionKind kind, bool second) {
   switch (kind) {
     case ActionKind::kForward:
-      return later ? 68 : 25;
+      return second ? Colour{110, kBlack} : Colour{25, kWhite};
     case ActionKind::kBackward:
-      return later ? 71 : 28;
+      return second ? Colour{151, kBlack} : Colour{71, kBlack};
     case ActionKind::kBackwardInput:
-      return later ? 73 : 30;
+      return second ? Colour{152, kBlack} : Colour{73, kBlack};
     case ActionKind::kBackwardWeight:
-      return later ? 137 : 94;
+      return second ? Colour{180, kBlack} : Colour{130, kWhite};
     case ActionKind::kRecompute:
-      return later ? 139 : 96;
+      return second ? Colour{229, kBlack} : Colour{221, kBlack};
     default:
-      return 240;
+      return {240, kWhite};
   }
 }
+
+const char* WordOf(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::kForward:
+      return "forward";
+    case ActionKind::kBackward:
+      return "backward";
+    case ActionKind::kBackwardInput:
+      return "gradient of the input";
+    case ActionKind::kBackwardWeight:
+      return "gradient of the weights";
+    default:
+      return "recomputation";
+  }
+}
+
+std::string Lower(std::string text) {
+  for (char& letter : text) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  return text;
+}
+
+void TrimEnd(std::string& text) { text.erase(text.find_last_not_of(' ') + 1); }
 
 class TextPicture {
  public:
@@ -46,8 +76,8 @@ class TextPicture {
       for (const Span& span : spans) {
         if (span.end <= span.begin) continue;
         shortest_ = std::min(shortest_, span.end - span.begin);
-        for (const size_t kind : {0, 1, 2}) {
-          longest_label_[kind] = std::max(longest_label_[kind], Label(span.action, kind).size());
+        for (const size_t form : {kWithChunk, kWithKind, kBare}) {
+          longest_label_[form] = std::max(longest_label_[form], Label(span.action, form).size());
         }
       }
     }
@@ -64,28 +94,48 @@ class TextPicture {
     for (size_t rank = 0; rank < simulation_.ranks.size(); ++rank) {
       text += fmt::format("{:<{}}", fmt::format("rank {}", rank), margin_) + Line(simulation_.ranks[rank], room) + "\n";
     }
-    return text + Legend();
+    return text + Legend(room);
   }
 
  private:
+  static constexpr const char* kPlain = "\033[0m";
+  static constexpr size_t kWithChunk = 0, kWithKind = 1, kBare = 2;  // forms of labels
+
+  // Every second chunk of a rank looks otherwise.
+  bool IsSecond(const Action& action) const { return VisitOf(schedule_.layout, action.chunk) % 2 == 1; }
+
+  // Capital letters for a rank's first chunk, small ones for its second.
+  std::string Letter(const Action& action) const {
+    const std::string name(Name(action.kind));
+    return IsSecond(action) ? Lower(name) : name;
+  }
+
   // Labels, from the longest to the shortest: with chunk, with kind, the micro-batch alone.
   std::string Label(const Action& action, size_t form) const {
     if (!IsCompute(action.kind)) return std::string(Name(action.kind));
-    if (form == 0) return fmt::format("{}{}{}", action.chunk, Name(action.kind), action.microbatch);
-    if (form == 1) return fmt::format("{}{}", Name(action.kind), action.microbatch);
+    if (form == kWithChunk) return fmt::format("{}{}{}", action.chunk, Name(action.kind), action.microbatch);
+    if (form == kWithKind) return fmt::format("{}{}", Letter(action), action.microbatch);
     return std::to_string(action.microbatch);
   }
 
-  // The longest form of label for which all of the schedule fits, with a column between actions or without; then bare
-  // letters (in colour: last digits); and where even these do not fit, the middle is left out.
+  // Of an action in so many columns, when all together have too few: in colour the last digit of its micro-batch; else
+  // the letter, with the micro-batch where all that are longer than a column have room for it.
+  std::string ShortLabel(const Action& action, size_t columns) const {
+    if (options_.colour) return std::to_string(action.microbatch % 10);
+    return columns > 1 && longer_ones_fit_ ? Label(action, kWithKind) : Letter(action).substr(0, 1);
+  }
+
+  // The longest form of label for which all of the schedule fits, with a column between actions or without; then what
+  // ShortLabel() says. Where even this does not fit, the middle is left out, of short labels unless most would go.
   void ChooseScale(size_t room) {
     const bool several_chunks = schedule_.layout.chunks_per_rank() > 1;
-    const std::vector<size_t> forms = options_.colour  ? std::vector<size_t>{2}
-                                      : several_chunks ? std::vector<size_t>{0, 1}
-                                                       : std::vector<size_t>{1};
+    const std::vector<size_t> forms = options_.colour  ? std::vector<size_t>{kBare}
+                                      : several_chunks ? std::vector<size_t>{kWithChunk, kWithKind}
+                                                       : std::vector<size_t>{kWithKind};
     const double actions = simulation_.makespan / shortest_;  // as if all were as short as the shortest
     for (const size_t form : forms) {
       for (const size_t separator : {1, 0}) {
+        if (form == kWithChunk && separator == 0) continue;  // 0F00F12F0 cannot be read
         const double columns = static_cast<double>(longest_label_[form] + separator);
         if (actions * columns > static_cast<double>(room)) continue;
         form_ = form;
@@ -93,33 +143,36 @@ class TextPicture {
         return;
       }
     }
-    dense_ = actions <= static_cast<double>(room);
+    constexpr double kMostCut = 3;  // times what is shown
+    dense_ = actions <= static_cast<double>(room) * kMostCut;
     form_ = forms.back();
     per_time_ = (dense_ ? 1 : static_cast<double>(longest_label_[form_] + 1)) / shortest_;
+    for (const auto& spans : simulation_.ranks) {
+      for (const Span& span : spans) {
+        const size_t columns = Column(span.end) - Column(span.begin);
+        longer_ones_fit_ &= columns <= 1 || Label(span.action, kWithKind).size() <= columns;
+      }
+    }
   }
 
   size_t Column(double time) const { return static_cast<size_t>(std::llround(time * per_time_)); }
   size_t Columns() const { return Column(simulation_.makespan); }
 
   std::string Line(const std::vector<Span>& spans, size_t room) const {
-    std::vector<Cell> cells(Columns(), Cell{options_.unicode ? "\u00b7" : ".", -1});
+    std::vector<Cell> cells(Columns(), Cell{Idle(), {}});
     for (const Span& span : spans) {
       const size_t begin = Column(span.begin);
       const size_t end = std::min(std::max(Column(span.end), begin), cells.size());
       if (end == begin) continue;
-      const int background = ColourOf(span.action.kind, VisitOf(schedule_.layout, span.action.chunk));
-      std::string label = Label(span.action, form_);
-      if (dense_) {
-        label = options_.colour ? std::to_string(span.action.microbatch % 10)
-                                : std::string(Name(span.action.kind)).substr(0, 1);
-      }
-      if (IsCut(begin, end, cells.size(), room)) label.clear();
+      const Colour colour = ColourOf(span.action.kind, IsSecond(span.action));
+      std::string label = dense_ ? ShortLabel(span.action, end - begin) : Label(span.action, form_);
+      if (IsCut(begin, end, cells.size(), room)) label.resize(dense_ ? 1 : 0);
       // The last column separates, where there is room for one.
       const bool separated = end - begin > label.size();
       const size_t body = end - begin - (separated ? 1 : 0);
       for (size_t column = 0; column < end - begin; ++column) {
         Cell& cell = cells[begin + column];
-        cell.background = column < body ? background : -1;
+        cell.colour = column < body ? colour : Colour{};
         const char filler = column >= body || options_.colour ? ' ' : '-';
         cell.glyph = std::string(1, column < std::min(label.size(), body) ? label[column] : filler);
       }
@@ -128,13 +181,22 @@ class TextPicture {
     std::string text;
     int current = -1;
     for (const Cell& cell : shown) {
-      if (options_.colour && cell.background != current) {
-        text += cell.background < 0 ? "\033[0m" : fmt::format("\033[38;5;231;48;5;{}m", cell.background);
-        current = cell.background;
+      if (options_.colour && cell.colour.background != current) {
+        text += cell.colour.background < 0 ? kPlain : Paint(cell.colour);
+        current = cell.colour.background;
       }
       text += cell.glyph;
     }
-    return text + (current >= 0 ? "\033[0m" : "");
+    if (current >= 0) text += kPlain;
+    TrimEnd(text);
+    return text;
+  }
+
+  std::string Idle() const { return options_.unicode ? "\u00b7" : "."; }
+  std::string Gap() const { return options_.unicode ? " \u22ef " : " ~ "; }
+
+  static std::string Paint(Colour colour) {
+    return fmt::format("\033[38;5;{};48;5;{}m", colour.letters, colour.background);
   }
 
   static constexpr size_t kGap = 3;
@@ -152,16 +214,15 @@ class TextPicture {
   // Of what does not fit the first two thirds and the last third, with a gap between.
   std::vector<Cell> LeaveOutMiddle(std::vector<Cell> cells, size_t room) const {
     if (cells.size() <= room) return cells;
-    const std::string gap = options_.unicode ? " \u22ef " : " ~ ";
     std::vector<Cell> shown(cells.begin(), cells.begin() + static_cast<std::ptrdiff_t>(HeadOf(room)));
-    shown.push_back({gap, -1});
+    shown.push_back({Gap(), {}});
     shown.insert(shown.end(), cells.end() - static_cast<std::ptrdiff_t>(TailOf(room)), cells.end());
     return shown;
   }
 
   // The time above the lines, written where it is.
   std::string Axis(size_t room) const {
-    std::vector<Cell> cells(Columns(), Cell{" ", -1});
+    std::vector<Cell> cells(Columns(), Cell{" ", {}});
     double tick = shortest_;
     for (const double factor : {1., 2., 5., 10., 20., 50., 100., 200., 500., 1000., 1e4, 1e5, 1e6}) {
       tick = shortest_ * factor;
@@ -175,11 +236,12 @@ class TextPicture {
     }
     std::string text = fmt::format("{:<{}}", "time", margin_);
     for (const Cell& cell : LeaveOutMiddle(std::move(cells), room)) text += cell.glyph;
-    text.erase(text.find_last_not_of(' ') + 1);
+    TrimEnd(text);
     return text + "\n";
   }
 
-  std::string Legend() const {
+  // What each kind that occurs looks like, idle time, a rank's second chunk, and what was left out.
+  std::string Legend(size_t room) const {
     std::vector<ActionKind> kinds;
     for (const auto& spans : simulation_.ranks) {
       for (const Span& span : spans) {
@@ -190,36 +252,43 @@ class TextPicture {
       }
     }
     std::sort(kinds.begin(), kinds.end());
-    const auto word = [](ActionKind kind) {
-      switch (kind) {
-        case ActionKind::kForward:
-          return "forward";
-        case ActionKind::kBackward:
-          return "backward";
-        case ActionKind::kBackwardInput:
-          return "gradient of the input";
-        case ActionKind::kBackwardWeight:
-          return "gradient of the weights";
-        default:
-          return "recomputation";
-      }
-    };
-    std::string text(margin_, ' ');
+    const bool several_chunks = schedule_.layout.chunks_per_rank() > 1;
+    std::string text, line(margin_, ' ');
     size_t used = margin_;
-    for (const ActionKind kind : kinds) {
-      const std::string entry = options_.colour
-                                    ? fmt::format("\033[38;5;231;48;5;{}m \033[0m {}   ", ColourOf(kind, 0), word(kind))
-                                    : fmt::format("{} {}   ", Name(kind), word(kind));
-      const size_t length = std::string(word(kind)).size() + 5;
-      if (used + length > options_.width + 3) {
-        text += "\n" + std::string(margin_, ' ');
+    const auto add = [&](const std::string& sign, size_t sign_width, const std::string& words) {
+      const size_t length = sign_width + 1 + words.size();
+      if (used > margin_ && used + length > margin_ + room) {
+        TrimEnd(line);
+        text += line + "\n";
+        line.assign(margin_, ' ');
         used = margin_;
       }
-      used += length;
-      text += entry;
+      line += sign + (sign.empty() ? "" : " ") + words + "   ";
+      used += length + 3;
+    };
+    const auto swatch = [&](ActionKind kind, bool second) {
+      const Colour colour = ColourOf(kind, second);
+      return Paint(colour) + " " + kPlain;
+    };
+    std::string small;
+    for (const ActionKind kind : kinds) {
+      add(options_.colour ? swatch(kind, false) : std::string(Name(kind)), 1, WordOf(kind));
+      small += (small.empty() ? "" : " ") + (options_.colour ? swatch(kind, true) : Lower(std::string(Name(kind))));
     }
-    text.erase(text.find_last_not_of(' ') + 1);
-    return text + "\n";
+    const bool chunks_seen = options_.colour || form_ != kWithChunk;
+    if (several_chunks && chunks_seen) {
+      add(small, 2 * kinds.size() - 1,
+          schedule_.layout.chunks_per_rank() == 2 ? "of its second chunk" : "of every second chunk");
+    } else if (several_chunks) {
+      add("0F1", 3, "chunk 0, micro-batch 1");
+    }
+    add(Idle(), 1, "idle");
+    if (options_.colour) add("", 0, dense_ ? "digits are the micro-batches' last" : "numbers are micro-batches");
+    if (Columns() > room) {
+      add(Gap().substr(1, Gap().size() - 2), 1, fmt::format("cut: needs {} columns", Columns() + margin_));
+    }
+    TrimEnd(line);
+    return text + line + "\n";
   }
 
   const Schedule& schedule_;
@@ -230,6 +299,7 @@ class TextPicture {
   size_t margin_ = 0;
   size_t form_ = 0;
   bool dense_ = false;
+  bool longer_ones_fit_ = true;
   double per_time_ = 1;
 };
 

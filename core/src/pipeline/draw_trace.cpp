@@ -17,9 +17,7 @@ std::string ToChromeTrace(const Schedule& schedule, const Simulation& simulation
   const auto name = [&](const char* what, int thread, json args) {
     events.push_back({{"ph", "M"}, {"pid", kProcess}, {"tid", thread}, {"name", what}, {"args", std::move(args)}});
   };
-  name("process_name", 0,
-       {{"name",
-         fmt::format("{} ({}, {} micro-batches)", schedule.name, ToString(schedule.layout), schedule.microbatches)}});
+  name("process_name", 0, {{"name", fmt::format("{} ({})", schedule.name, DescribeSize(schedule))}});
 
   std::map<uint64_t, const Span*> spans;  // of computations, by key
   for (size_t rank = 0; rank < simulation.ranks.size(); ++rank) {

@@ -42,6 +42,7 @@ std::string OutputOf(const PartScore& part) {
   if (!others.empty()) text += fmt::format("Not passed either: {}.\n\n", others);
   if (skipped > 0) text += fmt::format("{} of {} cases did not run: {}\n", skipped, part.cases.size(), why_skipped);
   text += fmt::format("{} of {} cases passed.\n", passed, part.cases.size());
+  for (const std::string& line : MissingPoints(part)) text += line + "\n";
   for (const CaseResult& result : part.cases) {
     if (result.status != Status::kPassed || !result.has_figure) continue;
     text += fmt::format("  {}: {} {}, target {}{}\n", result.id, PrettyNumber(result.measured), result.unit,

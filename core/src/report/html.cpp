@@ -189,6 +189,13 @@ class Page {
     if (!Explains(part.status) && part.status != Status::kPassed && !part.reason.empty()) {
       data.set("part_reason", part.reason);
     }
+    Data missing(Data::type::list);
+    for (const std::string& line : MissingPoints(part)) missing << Data(line);
+    if (!missing.is_empty_list()) {
+      Data list;
+      list.set("missing_lines", missing);
+      data.set("part_missing", list);
+    }
     data.set("failed", failed);
     Curves(data, part);
     if (!costs.is_empty_list()) {
@@ -215,7 +222,7 @@ class Page {
     const std::string whole = WithoutEvidence(result);
     std::string message = whole.substr(0, kMaxMessage);
     if (message.size() < whole.size()) message += "\n... (--json has the whole)";
-    data.set("case_message", message);
+    data.set("case_message", MessageParts(message));
     std::string gist = message.substr(0, message.find('\n'));
     if (gist.size() > kMaxGist) gist = Shorten(gist, kMaxGist, Paper());
     data.set("case_gist", gist);

@@ -16,6 +16,9 @@ using Data = kainjow::mustache::data;
 /// Evidence that is missing or malformed sets nothing.
 void SetEvidence(Data& data, const grade::CaseResult& result);
 
+/// A message in parts, in order: `message_prose`, or `message_lists` where it has the table of a schedule's lists.
+Data MessageParts(const std::string& message);
+
 /// The rows of a table of a case's figures, an empty list if it has none.
 Data FigureRows(const grade::CaseResult& result);
 

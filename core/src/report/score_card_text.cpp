@@ -1,36 +1,15 @@
 #include "shardlab/report/score_card_text.hpp"
 
 #include <algorithm>
-#include <array>
 
 #include <fmt/format.h>
 
 namespace shardlab {
 
 using grade::CaseResult;
-using grade::Kind;
 using grade::Status;
 
 namespace {
-
-constexpr std::array<Kind, 4> kKinds = {Kind::kValue, Kind::kGradient, Kind::kCost, Kind::kRobustness};
-
-/// How many cases of one kind a part has, and how many of them passed.
-struct Tally {
-  int cases = 0;
-  int passed = 0;
-  bool complete() const { return cases > 0 && passed == cases; }
-};
-
-Tally Count(const PartScore& part, Kind kind) {
-  Tally tally;
-  for (const CaseResult& result : part.cases) {
-    if (result.kind != kind) continue;
-    ++tally.cases;
-    tally.passed += result.status == Status::kPassed ? 1 : 0;
-  }
-  return tally;
-}
 
 std::string Plural(int count, const std::string& thing) {
   return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
@@ -110,7 +89,7 @@ class CardWriter {
     Line(Spread(left + title, Paint(status, tone, terminal_)));
     if (part.status != Status::kPassed) {
       Reason(part);
-      Missing(part);
+      for (const std::string& line : MissingPoints(part)) Indented(line, Tone::kAccent);
     }
     Costs(part);
   }
@@ -141,64 +120,6 @@ class CardWriter {
     if (shown < lines.size()) {
       Indented(fmt::format("({} more lines: --json FILE writes them all)", lines.size() - shown), Tone::kQuiet);
     }
-  }
-
-  /// What the part's next points are given for: a line for each kind of case that does not pass yet, with its points
-  /// and the cases that are missing.
-  void Missing(const PartScore& part) {
-    const bool ran = std::any_of(part.cases.begin(), part.cases.end(), [](const CaseResult& result) {
-      return result.status != Status::kSkipped && result.status != Status::kNotImplemented &&
-             result.status != Status::kDoesNotCompile;
-    });
-    if (!ran || part.status == Status::kDoesNotCompile) return;
-    std::vector<Kind> open, others;
-    for (const Kind kind : kKinds) {
-      const Tally tally = Count(part, kind);
-      if (tally.cases > 0 && kind != Kind::kValue) others.push_back(kind);
-      if (tally.cases > 0 && !tally.complete()) open.push_back(kind);
-    }
-    const bool has_value = Count(part, Kind::kValue).cases > 0;
-    for (const Kind kind : open) {
-      double gain = has_value ? part.max / 2 : part.max;
-      if (kind != Kind::kValue) {
-        gain /= static_cast<double>(others.size());
-      } else if (others.empty()) {
-        gain = part.max;
-      }
-      const Tally tally = Count(part, kind);
-      std::string line = fmt::format("+{} when all {} cases pass ({} of {} do", PrettyPoints(gain), Name(kind),
-                                     tally.passed, tally.cases);
-      if (tally.passed > 0) line += "; missing: " + MissingCases(part, kind);
-      line += ")";
-      // Before the value cases pass no other kind gives a point: one line for all of them.
-      if (kind == Kind::kValue && !others.empty()) {
-        line += open.size() == 1 ? ", and the rest with it" : "; the rest is for " + Names(others);
-      }
-      Indented(line, Tone::kAccent);
-      if (kind == Kind::kValue) return;
-    }
-  }
-
-  /// "ring/ranks=3, ring/ranks=4 and 2 more".
-  static std::string MissingCases(const PartScore& part, Kind kind) {
-    constexpr size_t kMost = 3;
-    std::vector<std::string> missing;
-    for (const CaseResult& result : part.cases) {
-      if (result.kind == kind && result.status != Status::kPassed) missing.push_back(result.id);
-    }
-    std::string text;
-    for (size_t i = 0; i < missing.size() && i < kMost; ++i) text += (i > 0 ? ", " : "") + missing[i];
-    if (missing.size() > kMost) text += fmt::format(" and {} more", missing.size() - kMost);
-    return text;
-  }
-
-  static std::string Names(const std::vector<Kind>& kinds) {
-    std::string names;
-    for (size_t i = 0; i < kinds.size(); ++i) {
-      if (i > 0) names += i + 1 == kinds.size() ? " and " : ", ";
-      names += Name(kinds[i]);
-    }
-    return names;
   }
 
   /// A case's figure beside its target, of the same case on several numbers of ranks the last one; what failed is shown

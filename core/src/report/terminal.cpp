@@ -30,6 +30,7 @@ bool IsUtf8Locale() {
 
 constexpr size_t kMaxWidth = 100;
 constexpr size_t kMinWidth = 40;
+constexpr size_t kMaxColumns = 10000;
 
 /// Where the code point (or escape sequence, of no width) that starts at `at` ends.
 size_t NextGlyph(const std::string& text, size_t at, bool* escape) {
@@ -67,7 +68,10 @@ Terminal Terminal::Of(int file_descriptor) {
   size_t columns = 0;
   if (terminal.interactive && ioctl(file_descriptor, TIOCGWINSZ, &size) == 0) columns = size.ws_col;
   if (columns == 0) columns = std::strtoul(Environment("COLUMNS").c_str(), nullptr, 10);
-  if (columns > 0) terminal.width = std::clamp(columns, kMinWidth, kMaxWidth);
+  if (columns > 0) {
+    terminal.width = std::clamp(columns, kMinWidth, kMaxWidth);
+    terminal.columns = std::clamp(columns, kMinWidth, kMaxColumns);
+  }
   return terminal;
 }
 

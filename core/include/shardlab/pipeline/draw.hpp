@@ -11,6 +11,9 @@
 
 namespace shardlab {
 
+/// "4 ranks, 8 micro-batches" or "4 ranks of 2 chunks (looped), 8 micro-batches", as titles have it.
+std::string DescribeSize(const Schedule& schedule);
+
 /// What the terminal can show.
 struct TextDrawing {
   size_t width = 100;    ///< Columns to use, at least 40.
@@ -25,7 +28,9 @@ struct TextDrawing {
 ///     rank 1   ...F0 F1 ......B0--- F2 B1--- F3 B2--- ...B3--- ......
 ///     rank 2   ......F0 B0--- F1 B1--- F2 B2--- F3 B3--- ............
 ///
-/// In colour the kind is the colour and the label is the micro-batch; later chunks of a rank are lighter.
+/// Where ranks have several chunks the label says which (`2F0`), or small letters stand for every second chunk of a
+/// rank. In colour the kind is the colour and the label is the micro-batch; every second chunk of a rank is paler.
+/// Where there is no room for labels, letters (in colour: last digits) are left of them.
 std::string DrawText(const Schedule& schedule, const Simulation& simulation, const TextDrawing& options = {});
 
 /// The schedule as self-contained SVG, on a light or a dark ground as the reader's system prefers. Below every rank's

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "shardlab/report/score_card.hpp"
 #include "shardlab/report/terminal.hpp"
@@ -24,6 +25,11 @@ struct CardTextOptions {
 /// the end the sums, the seed, the time, and the one next thing to do. Lines are at most `terminal.width` columns wide,
 /// but for words that are wider.
 std::string RenderScoreCard(const ScoreCard& card, const Terminal& terminal, const CardTextOptions& options = {});
+
+/// What the next points of a part are given for: a line for each kind of case that does not pass yet, with its points
+/// and the cases that are missing. Until all value cases pass, one line for these. Empty for a part that passed, did
+/// not compile or did not run.
+std::vector<std::string> MissingPoints(const PartScore& part);
 
 /// The part to work on next: the first that is neither passed nor waits for another one, bonus parts last; nullptr if
 /// there is none.

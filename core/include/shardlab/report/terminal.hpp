@@ -14,7 +14,8 @@ struct Terminal {
   bool interactive = false;  ///< a person watches: lines may be redrawn
   bool colour = false;       ///< escape sequences are understood and wanted
   bool unicode = false;      ///< the locale's character set is UTF-8
-  size_t width = 100;        ///< columns to use, at most 100: long lines read badly
+  size_t width = 100;        ///< columns for text, at most 100: long lines read badly
+  size_t columns = 100;      ///< columns that there are, for pictures
 
   /// Looks at the stream (1 or 2) and at NO_COLOR, TERM, COLUMNS, LC_ALL, LC_CTYPE and LANG.
   static Terminal Of(int file_descriptor);
