@@ -152,6 +152,61 @@ json PrintMemory(const Task& task, const std::vector<LayerProfile>& profile, con
   return rows;
 }
 
+/// An AmoebaNet-D, and how it is run.
+struct SizeRow {
+  std::string name;
+  int layers;
+  int filters;
+  int stages;
+  bool in_pieces;  ///< micro-batches that are recomputed; else the whole mini-batch at once
+};
+
+/// Larger and larger models on more and more ranks, none of which needs more than one rank did for the smallest.
+json PrintLargerModels(const Task& memory_task) {
+  const std::vector<SizeRow> all = {{"naive-1", 6, 48, 1, false},
+                                    {"pipeline-1", 6, 192, 1, true},
+                                    {"pipeline-2", 6, 256, 2, true},
+                                    {"pipeline-4", 12, 240, 4, true}};
+  const int64_t samples = memory_task.samples * memory_task.microbatches;
+  fmt::print(
+      "\nLarger models: AmoebaNet-D (L, F) at {} x {}, a mini-batch of {}; pipelines in {} micro-batches, all\n"
+      "recomputed. \"fits\": the largest rank needs no more than naive-1 did.\n",
+      memory_task.side, memory_task.side, samples, memory_task.microbatches);
+  fmt::print("{:<12}{:>10}{:>13}{:>14}{:>18}{:>15}\n", "MiB", "(L, F)", "parameters", "weights, all",
+             "activations, all", "largest rank");
+  json rows = json::array();
+  int64_t room = 0;
+  for (const SizeRow& row : all) {
+    Task task = memory_task;
+    task.model = fmt::format("amoebanet-{}-{}", row.layers, row.filters);
+    if (!row.in_pieces) {
+      task.microbatches = 1;
+      task.samples = samples;
+    }
+    const std::vector<LayerProfile> profile = MeasureLayers(task);
+    const Schedule schedule = AddRecompute(Flush(GPipe(row.stages, task.microbatches)),
+                                           row.in_pieces ? Recompute::kAlways : Recompute::kNever);
+    int64_t weights = 0, activations = 0, largest = 0;
+    for (const Memory& rank : MeasureMemory(task, schedule, 1, Balance(BytesOf(profile, 2), row.stages))) {
+      weights += rank.parameters;
+      activations += rank.activations;
+      largest = std::max(largest, rank.step);
+    }
+    if (room == 0) room = largest;
+    const auto parameters = weights / static_cast<int64_t>(sizeof(float));
+    fmt::print("{:<12}{:>10}{:>11.2f} M{:>14}{:>18}{:>15}{}\n", row.name,
+               fmt::format("({}, {})", row.layers, row.filters), static_cast<double>(parameters) / 1e6, MiB(weights),
+               MiB(activations), MiB(largest), largest <= room ? "  fits" : "  more");
+    rows.push_back({{"name", row.name},
+                    {"model", task.model},
+                    {"parameters", parameters},
+                    {"weights", weights},
+                    {"activations", activations},
+                    {"largest_rank", largest}});
+  }
+  return rows;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -201,6 +256,7 @@ int main(int argc, char** argv) {
         rows.push_back({fmt::format("1f1b-{}", stages), Flush(OneFOneB(stages, m)), 1});
       }
       figures["memory"] = PrintMemory(memory_task, profile, "Memory", rows);
+      figures["larger"] = PrintLargerModels(memory_task);
       // Blocks of one size: the two groups of wpipe hold half of the weights each.
       Task even_task = memory_task;
       even_task.model = "transformer-8-192";
