@@ -4,8 +4,7 @@
 //
 // Linear, ReLU, linear with ONE communication round forward and one backward.
 //
-//     x_BI --> [first, by columns: h_Bh] --> ReLU --> [second, by rows: partial y_BO] --> all-reduce --> + bias -->
-//     y_BO
+//     x_BI -> [first, by columns: h_Bh] -> ReLU -> [second, by rows: partial y_BO] -> all-reduce -> + bias -> y_BO
 //
 // A class that derives from ShardedLayer, with the submodules `first` (column-parallel) and `second` (row-parallel).
 // forward takes x [..., I], replicated, and returns y [..., O], replicated. It may help to say aloud what every rank

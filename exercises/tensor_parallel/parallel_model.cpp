@@ -15,8 +15,7 @@
 //                  torch::nn::LayerNorm
 //     convolution  by output channels: weight and bias are slices SplitRange(C_out, T, rank) of their first dimension
 //     BatchNorm    bn<i> is sharded as the channels before it; ReLU and pooling stay on the shard, and then the
-//     channels
-//                  are gathered
+//                  channels are gathered
 //
 // The loss and the training loop stay those of one process: Train (shardlab/models/trainer.hpp) runs on every rank,
 // gives every rank the same loss, and its optimizer updates this rank's parameters with this rank's gradients. Nothing

@@ -12,8 +12,7 @@
 //          CustomClassHolder. (Tensors belong in save_for_backward.)
 //     (2)  backward returns one entry for each argument of forward, undefined for those that are no tensors.
 //     (3)  Autograd builds no node where no argument needs a gradient. This rank's backward would not run, and the
-//     others
-//          would wait for its part for ever: so the argument is made to need one.
+//          others would wait for its part for ever: so the argument is made to need one.
 //     (4)  The incoming gradient may be non-contiguous, or one number expanded to a tensor; messages are contiguous.
 
 #include <ATen/ATen.h>

@@ -11,12 +11,12 @@
 //     Exchange    mine to `to`, another's from `from`         gradient to `from`, mine's from `to`
 //
 //     (1)  Read the table's rows in pairs: the backward of Copy is the forward of Reduce, and the other way round; so
-//     are
-//          Scatter and Gather. Four functions make two pairs, used twice.
+//          are Scatter and Gather. Four functions make two pairs, used twice.
 //     (2)  A collective works in place, on a tensor that is ours alone: the input is not, and forward returns a new
-//     one. (3)  Slices along any dimension: concatenating along it is all that differs. (4)  An exchange is its own
-//     partner with `to` and `from` swapped. (5)  always: where the backward communicates, it runs on every rank, also
-//     where the input needs no gradient.
+//          one.
+//     (3)  Slices along any dimension: concatenating along it is all that differs.
+//     (4)  An exchange is its own partner with `to` and `from` swapped.
+//     (5)  always: where the backward communicates, it runs on every rank, also where the input needs no gradient.
 
 #include <ATen/ATen.h>
 

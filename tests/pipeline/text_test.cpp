@@ -168,7 +168,7 @@ TEST(Dependencies, AreThoseOfTheFigure) {
     std::string all;
     for (const Dependency& need : Dependencies(layout, ParseAction(text))) {
       for (const Action& option : need.any_of) all += ToString(option) + " ";
-      all += need.link == Link::kMemory ? "memory; " : need.link == Link::kMessage ? "message; " : "together; ";
+      all += need.via == Via::kMemory ? "memory; " : need.via == Via::kMessage ? "message; " : "together; ";
     }
     return all;
   };
@@ -188,7 +188,7 @@ TEST(Dependencies, AreThoseOfTheFigure) {
 
   const auto twins = Dependencies(Layout::Bidirectional(4), ParseAction("1REDUCE_GRAD@1"));
   ASSERT_EQ(twins.size(), 1u);
-  EXPECT_EQ(twins[0].link, Link::kCollective);
+  EXPECT_EQ(twins[0].via, Via::kCollective);
   EXPECT_EQ(ToString(twins[0].any_of[0]), "5REDUCE_GRAD@1");
   // The middle of three holds both copies itself.
   EXPECT_TRUE(Dependencies(Layout::Bidirectional(3), ParseAction("1REDUCE_GRAD@1")).empty());

@@ -10,8 +10,7 @@
 ///
 ///     a message        `bytes` bytes for world rank `peer`; comes out at that rank with `peer` saying from whom
 ///     a contribution   to a collective: `count` RelayShares, one a rank of the group in its order, then the shares'
-///     bytes
-///                      one after the other; or, when `shared`, one piece that is everybody's share. Comes out at each
+///                      bytes one after the other; or, when `shared`, one piece that is everybody's share. Comes out at each
 ///                      of the others as a part: its share, with `peer` saying from whom
 ///
 /// The group's id, the tag, and a collective's number within its group travel along and mean nothing to the relay.

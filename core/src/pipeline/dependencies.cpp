@@ -17,7 +17,7 @@ std::vector<Dependency> Dependencies(const Layout& layout, const Action& action)
   const auto from = [&](int other, std::vector<ActionKind> kinds) {
     Dependency need;
     for (const ActionKind kind : kinds) need.any_of.push_back({kind, other, i});
-    need.link = layout.chunk(other).rank == chunk.rank ? Link::kMemory : Link::kMessage;
+    need.via = layout.chunk(other).rank == chunk.rank ? Via::kMemory : Via::kMessage;
     needs.push_back(need);
   };
   const auto own = [&](std::vector<ActionKind> kinds) { from(action.chunk, std::move(kinds)); };
@@ -43,20 +43,20 @@ std::vector<Dependency> Dependencies(const Layout& layout, const Action& action)
       break;
     case ActionKind::kReceiveForward:
     case ActionKind::kReceiveBackward:
-      needs.push_back({{SendOf(layout, action)}, Link::kMessage});
+      needs.push_back({{SendOf(layout, action)}, Via::kMessage});
       break;
     case ActionKind::kReduceGradients:
       for (const int twin : layout.TwinsOf(action.chunk)) {
         // The middle rank of an odd number holds both copies: it adds them by itself.
         if (layout.chunk(twin).rank == chunk.rank) continue;
-        needs.push_back({{{ActionKind::kReduceGradients, twin, -1, action.version}}, Link::kCollective});
+        needs.push_back({{{ActionKind::kReduceGradients, twin, -1, action.version}}, Via::kCollective});
       }
       break;
     case ActionKind::kStep:
       break;
   }
   if (IsCompute(action.kind) && action.version > 0) {
-    needs.push_back({{{ActionKind::kStep, action.chunk, -1, action.version}}, Link::kMemory});
+    needs.push_back({{{ActionKind::kStep, action.chunk, -1, action.version}}, Via::kMemory});
   }
   return needs;
 }

@@ -91,7 +91,7 @@ class Runner {
   // All dependencies are there; `begin` becomes the time when the last of them was.
   bool CanCompute(int rank, const Action& action, double& begin) {
     for (const Dependency& need : state(rank).needs) {
-      const bool message = need.link == Link::kMessage;
+      const bool message = need.via == Via::kMessage;
       if (message && communicates_) {
         const Action receive = ReceiveOf(action);
         const auto arrived = arrivals_.find(Key(receive));

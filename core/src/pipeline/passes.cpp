@@ -52,7 +52,7 @@ Schedule AddCommunication(const Schedule& schedule, int ahead) {
       if (!IsCompute(action.kind)) continue;
       computations.push_back(step);
       for (const Dependency& need : Dependencies(schedule.layout, action)) {
-        if (need.link != Link::kMessage) continue;
+        if (need.via != Via::kMessage) continue;
         const size_t back = std::min(computations.size() - 1, static_cast<size_t>(ahead));
         in_front[computations[computations.size() - 1 - back]].push_back(ReceiveOf(action));
       }

@@ -132,7 +132,7 @@ class Validator {
     ForEach([&](const Action& action, Place place) {
       if (IsMessage(action.kind)) return;  // CheckMessages
       for (const Dependency& need : Dependencies(layout_, action)) {
-        if (need.link == Link::kMemory) RequireBefore(need.any_of, action, place);
+        if (need.via == Via::kMemory) RequireBefore(need.any_of, action, place);
       }
       if (action.kind == ActionKind::kRecompute) {
         for (const ActionKind kind : {ActionKind::kBackward, ActionKind::kBackwardInput}) {
@@ -224,7 +224,7 @@ class Validator {
     ForEach([&](const Action& action, Place place) {
       if (!IsCompute(action.kind)) return;
       for (const Dependency& need : Dependencies(layout_, action)) {
-        if (need.link != Link::kMessage) continue;
+        if (need.via != Via::kMessage) continue;
         const Action receive = ReceiveOf(action);
         const Action send = SendOf(layout_, receive);
         RequireBefore({receive}, action, place);

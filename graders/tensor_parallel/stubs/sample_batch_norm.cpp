@@ -9,8 +9,7 @@
 // [b, C, H, W], and returns what one process gets for these samples as part of the whole batch.
 //
 //   - b differs between ranks, may be 0, and is known to its rank alone: the count travels with the statistics. A mean
-//   of
-//     the ranks' means is wrong.
+//     of the ranks' means is wrong.
 //   - The running statistics are those of the full batch, the variance unbiased: N / (N - 1) with N the values of a
 //     channel on all ranks.
 //   - The gradient of x is that of one process. The gradients of gamma and beta are those of this rank's samples.

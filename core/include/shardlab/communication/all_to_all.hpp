@@ -21,8 +21,7 @@ namespace shardlab {
 ///
 /// \param comm         point-to-point messages only; any number of ranks.
 /// \param input        sum(send_rows) rows (one index of the first dimension each), any dtype and strides. The dtype
-/// and
-///                     the dimensions behind the first are the same on every rank. It is left as it is.
+///                     and the dimensions behind the first are the same on every rank. It is left as it is.
 /// \param send_rows    how many rows go to each rank, T numbers, 0 allowed.
 /// \param receive_rows how many rows come from each rank, T numbers: rank a's `receive_rows[b]` is rank b's
 ///                     `send_rows[a]`.

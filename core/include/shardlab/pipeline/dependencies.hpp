@@ -24,7 +24,7 @@
 namespace shardlab {
 
 /// How what an action needs reaches it.
-enum class Link {
+enum class Via {
   kMemory,      ///< It is left in this rank's memory by an earlier action of this rank.
   kMessage,     ///< It comes from another rank.
   kCollective,  ///< The other rank has to enter the same collective; neither is first.
@@ -33,19 +33,19 @@ enum class Link {
 /// Something that an action needs: one of `any_of`, all of which are on the same chunk.
 struct Dependency {
   std::vector<Action> any_of;  ///< One of these will do.
-  Link link = Link::kMemory;   ///< How it gets here.
+  Via via = Via::kMemory;      ///< How it gets here.
 };
 
 /// All that `action` needs.
 ///
 /// Actions in `any_of` carry the version only where it is part of what they are (REDUCE_GRAD and STEP). For an F, B or
-/// I whose input is on another rank the dependency is the computation there, over Link::kMessage; `ReceiveOf` names the
+/// I whose input is on another rank the dependency is the computation there, over Via::kMessage; `ReceiveOf` names the
 /// receive that brings it.
 /// \throws ScheduleError when the layout has no such chunk.
 std::vector<Dependency> Dependencies(const Layout& layout, const Action& action);
 
 /// The receive that brings what a computation needs from another rank: RECV_F for F, RECV_B for B and I. Meaningful
-/// only where Dependencies has a Link::kMessage for it.
+/// only where Dependencies has a Via::kMessage for it.
 Action ReceiveOf(const Action& action);
 
 /// The send that a receive waits for: `3RECV_F1` gives `2SEND_F1` on a linear layout.

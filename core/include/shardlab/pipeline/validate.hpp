@@ -14,9 +14,9 @@ namespace shardlab {
 ///
 ///  - A rank does one action after the other. A computation waits until all its dependencies are there.
 ///  - RECV posts the receive and goes on: whoever computes with the message waits for it.
-///  - SEND starts the send and goes on. A send is complete when its receive is posted. Where a window limits
-///    how many incomplete ones there may be, the k-th SEND in one direction to one rank first waits until the (k -
-///    window)-th is complete.
+///  - SEND starts the send and goes on. A send is complete when its receive is posted. Where a window limits how many
+///    incomplete ones there may be, the k-th SEND in one direction to one rank first waits until the one `window`
+///    before it is complete.
 ///  - REDUCE_GRAD waits until every rank with the same weights is in it.
 struct RunRules {
   /// As many as there are.

@@ -14,8 +14,7 @@ namespace shardlab {
 /// ReLU works on each feature by itself, so it needs no neighbour: what the column-parallel first layer leaves on a
 /// rank is, after ReLU, exactly what a row-parallel second layer wants there.
 ///
-///     x_BI --> [first, by columns: h_Bh] --> ReLU --> [second, by rows: partial y_BO] --> all-reduce --> + bias -->
-///     y_BO
+///     x_BI -> [first, by columns: h_Bh] -> ReLU -> [second, by rows: partial y_BO] -> all-reduce -> + bias -> y_BO
 ///
 /// Parameters: `first.weight` and `first.bias` sharded as those of MakeColumnLinear; `second.weight` sharded and
 /// `second.bias` replicated as those of MakeRowLinear.

@@ -19,9 +19,9 @@ namespace shardlab {
 ///
 /// How the layers are split:
 ///
-///     dense        fc1 by columns, fc2 by rows, fc3 by columns, fc4 by rows, ...; what a column layer leaves sharded
-///     is
-///                  what the row layer after it wants. The last one, when it is a column layer, gathers the logits.
+///     dense        fc1 by columns, fc2 by rows, fc3 by columns, fc4 by rows, ...; what a column layer leaves
+///                  sharded is what the row layer after it wants. The last one, when it is a column layer, gathers
+///                  the logits.
 ///     LayerNorm    ln<i> behind a column layer is sharded; behind a row layer it is replicated.
 ///     convolution  by output channels: weight and bias are the slices SplitRange(C_out, T, rank) of their first
 ///                  dimension. Its input is whole.

@@ -19,8 +19,7 @@
 ///  - It is made from the FULL weights, the same on every rank, and keeps a copy of its shard: nobody has to agree on
 ///    seeds, and the T ranks together are exactly the layer of one process. What was given is left as it is.
 ///  - Every rank makes it, calls forward, and calls backward in the same order; forward and backward make the same
-///  calls
-///    on the communicator on every rank, also on one whose shard is empty.
+///    calls on the communicator on every rank, also on one whose shard is empty.
 ///  - An input needs a gradient on every rank or on none. When it needs none, no communication is made for it.
 ///  - The gradient of a shard is the slice of the gradient that one process gets. Replicated parameters get the same
 ///    gradient on every rank, bit for bit.
