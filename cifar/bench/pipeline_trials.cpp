@@ -136,6 +136,48 @@ std::vector<Plan> PlansOnTwo(const Task& task) {
           {"wpipe", GroupWeights(WPipe(2, m * task.updates), m), task.updates}};
 }
 
+/// A cut of which no single layer can move to a neighbour to save time. With several stages a rank, or where stages
+/// wait for each other unevenly, the cut whose largest stage is smallest need not be the fastest.
+std::vector<int> FastestCut(const Plan& plan, const std::vector<LayerProfile>& profile) {
+  const auto seconds = [&](const std::vector<int>& cut) {
+    return SimulatedSeconds(plan.schedule, plan.updates, profile, cut, 0);
+  };
+  std::vector<int> best = Balance(SecondsOf(profile), plan.schedule.layout.stages());
+  double best_s = seconds(best);
+  for (bool better = true; better;) {
+    better = false;
+    const std::vector<int> from = best;
+    for (size_t i = 0; i + 1 < from.size(); ++i) {
+      for (const int step : {-1, 1}) {
+        std::vector<int> moved = from;
+        moved[i] += step;
+        moved[i + 1] -= step;
+        if (moved[i] < 1 || moved[i + 1] < 1) continue;
+        const double moved_s = seconds(moved);
+        if (moved_s >= best_s) continue;
+        best = moved;
+        best_s = moved_s;
+        better = true;
+      }
+    }
+  }
+  return best;
+}
+
+/// How much longer the rank with the most work computes than the mean one.
+double ImbalanceOf(const Layout& layout, const std::vector<LayerProfile>& profile, const std::vector<int>& balance) {
+  std::vector<double> ranks(static_cast<size_t>(layout.ranks()));
+  const std::vector<double> costs = SecondsOf(profile);
+  size_t layer = 0;
+  for (size_t chunk = 0; chunk < balance.size(); ++chunk) {
+    for (int i = 0; i < balance[chunk]; ++i) {
+      ranks[static_cast<size_t>(layout.chunk(static_cast<int>(chunk)).rank)] += costs[layer++];
+    }
+  }
+  const double sum = std::accumulate(ranks.begin(), ranks.end(), 0.0);
+  return *std::max_element(ranks.begin(), ranks.end()) * static_cast<double>(ranks.size()) / sum;
+}
+
 /// One way of the tensor that crosses the cut: half of a round trip.
 double MeasureMessage(const World& world, int64_t bytes) {
   constexpr int kTrips = 20;
@@ -163,8 +205,6 @@ double Timed(const World& world, const std::function<void()>& run) {
   world->Barrier();
   return SecondsSince(start);
 }
-
-std::vector<double> Costs(const std::vector<LayerProfile>& profile) { return SecondsOf(profile); }
 
 constexpr size_t kFields = 7;
 
@@ -226,12 +266,12 @@ double SimulatedSeconds(const Schedule& schedule, int updates, const std::vector
 Speed MeasureSpeed(const Task& task) {
   Speed speed;
   speed.profile = MeasureLayers(task);
-  const std::vector<double> costs = Costs(speed.profile);
+  const std::vector<double> costs = SecondsOf(speed.profile);
   const std::vector<Plan> plans = PlansOnTwo(task);
   const auto runs = static_cast<size_t>(task.runs);
 
   std::vector<std::vector<int>> balances;
-  for (const Plan& plan : plans) balances.push_back(Balance(costs, plan.schedule.layout.stages()));
+  for (const Plan& plan : plans) balances.push_back(FastestCut(plan, speed.profile));
   const int64_t boundary = speed.profile[static_cast<size_t>(balances[0][0]) - 1].boundary_bytes;
 
   // A row a run: the limit, naive-1, then the plans.
@@ -286,7 +326,9 @@ Speed MeasureSpeed(const Task& task) {
   for (size_t i = 0; i < plans.size(); ++i) {
     Trial trial;
     trial.name = plans[i].name;
+    trial.flushes = plans[i].schedule.HasFlush();
     trial.balance = balances[i];
+    trial.imbalance = ImbalanceOf(plans[i].schedule.layout, speed.profile, balances[i]);
     for (size_t run = 0; run < runs; ++run) trial.seconds.push_back(table[1 + run * columns + 2 + i]);
     trial.simulated_s =
         SimulatedSeconds(plans[i].schedule, plans[i].updates, speed.profile, balances[i], speed.message_s);

@@ -21,7 +21,7 @@ struct Task {
   int64_t side = 64;     ///< of the images
   int64_t samples = 2;   ///< a micro-batch
   int microbatches = 8;  ///< an update
-  int updates = 4;       ///< of a run that does not flush
+  int updates = 8;       ///< of a run that does not flush
   int runs = 7;          ///< of every schedule, in turn
   uint64_t seed = 1;
 };
@@ -32,7 +32,9 @@ LayerSequence ModelOf(const Task& task);
 /// A schedule on the clock, beside what it should take.
 struct Trial {
   std::string name;             ///< "gpipe"
+  bool flushes = true;          ///< whether every update waits until the pipeline is empty
   std::vector<int> balance;     ///< layers a stage
+  double imbalance = 1;         ///< how much longer the rank with the most work computes than the mean one
   std::vector<double> seconds;  ///< an update, run by run
   double simulated_s = 0;       ///< an update, from the stages' measured times
   double even_s = 0;            ///< the same with stages of equal time: what the cut costs
