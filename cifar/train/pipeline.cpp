@@ -317,8 +317,9 @@ void PipelineTraining::ShowRun() {
   const char* what = updates == 1 ? "a step" : "the first updates";
   fmt::print("\n{}, {}: planned {:.1f} ms with a bubble of {:.0f} %, took {:.1f} ms with {:.0f} %\n\n", plan_.schedule,
              what, 1e3 * plan.makespan, 100 * plan.bubble, 1e3 * run.makespan, 100 * run.bubble);
-  fmt::print("plan, from the layers' times alone (ms)\n{}\n", DrawTimes(shown, plan));
-  fmt::print("run (ms)\n{}\n", DrawTimes(shown, run));
+  const double whole = std::max(plan.makespan, run.makespan);
+  fmt::print("plan, from the layers' times alone (ms)\n{}\n", DrawTimes(shown, plan, whole));
+  fmt::print("run (ms)\n{}\n", DrawTimes(shown, run, whole));
   if (!plan_.trace.empty()) {
     WriteFileSafely(plan_.trace, TraceOfPlanAndRun(shown, plan, run));
     fmt::print("plan and run: {} (ui.perfetto.dev or chrome://tracing)\n", plan_.trace);

@@ -5,7 +5,6 @@
 #include <limits>
 
 #include <ATen/ATen.h>
-#include <nlohmann/json.hpp>
 
 #include "shardlab/pipeline/draw.hpp"
 #include "shardlab/report/terminal.hpp"
@@ -106,39 +105,11 @@ Simulation GatherRun(const Timeline& timeline, int microbatches, Communicator& p
 
 std::string TraceOfPlanAndRun(const Schedule& schedule, const Simulation& plan, const Simulation& run) {
   constexpr double kMicroseconds = 1e6;
-  auto all = nlohmann::json::parse(ToChromeTrace(schedule, plan, kMicroseconds));
-  const auto measured = nlohmann::json::parse(ToChromeTrace(schedule, run, kMicroseconds));
-  const auto events_of = [](auto& trace) -> auto& { return trace.is_array() ? trace : trace.at("traceEvents"); };
-  auto& events = events_of(all);
-  const auto relabel = [](nlohmann::json& event, const char* what) {
-    if (event.value("name", "") == "process_name") {
-      event["args"]["name"] = std::string(what) + ": " + event["args"]["name"].template get<std::string>();
-    }
-  };
-  for (auto& event : events) relabel(event, "plan");
-  for (auto event : events_of(measured)) {
-    event["pid"] = 2;
-    if (event.contains("id") && event["id"].is_number_integer())
-      event["id"] = event["id"].template get<int>() + (1 << 20);
-    relabel(event, "run");
-    events.push_back(std::move(event));
-  }
-  return all.dump();
+  return ToChromeTrace({{"plan", schedule, plan}, {"run", schedule, run}}, kMicroseconds);
 }
 
-std::string DrawTimes(const Schedule& schedule, Simulation simulation) {
-  // Some actions take next to no time, and the drawing's scale is that of the shortest: they are drawn as long as there
-  // is room for, up to a sixtieth of all.
-  const double least = simulation.makespan / 60;
+std::string DrawTimes(const Schedule& schedule, Simulation simulation, double whole) {
   for (auto& spans : simulation.ranks) {
-    const auto takes_none = [](const Span& span) { return span.end <= span.begin; };
-    spans.erase(std::remove_if(spans.begin(), spans.end(), takes_none), spans.end());
-    for (size_t i = 0; i < spans.size(); ++i) {
-      const double next = i + 1 < spans.size() ? spans[i + 1].begin : simulation.makespan;
-      spans[i].end = std::max(spans[i].end, std::min(spans[i].begin + least, next));
-    }
-    const auto unseen = [&](const Span& span) { return span.end - span.begin < least / 2; };
-    spans.erase(std::remove_if(spans.begin(), spans.end(), unseen), spans.end());
     for (Span& span : spans) {
       span.begin *= 1e3;
       span.end *= 1e3;
@@ -146,7 +117,7 @@ std::string DrawTimes(const Schedule& schedule, Simulation simulation) {
   }
   simulation.makespan *= 1e3;
   const Terminal terminal = Terminal::Of(1);
-  return DrawText(schedule, simulation, {terminal.columns, terminal.colour, terminal.unicode});
+  return DrawText(schedule, simulation, {terminal.columns, terminal.colour, terminal.unicode, 1e3 * whole});
 }
 
 }  // namespace shardlab::train

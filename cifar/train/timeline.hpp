@@ -39,6 +39,7 @@ Simulation GatherRun(const Timeline& timeline, int microbatches, Communicator& p
 std::string TraceOfPlanAndRun(const Schedule& schedule, const Simulation& plan, const Simulation& run);
 
 /// A plan or a run with times in seconds, for this terminal, in milliseconds.
-std::string DrawTimes(const Schedule& schedule, Simulation simulation);
+/// \param whole the time that takes all of the width, in seconds.
+std::string DrawTimes(const Schedule& schedule, Simulation simulation, double whole);
 
 }  // namespace shardlab::train

@@ -1,7 +1,11 @@
 // The drawings, on schedules small enough to read.
 
+#include <algorithm>
+#include <map>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -77,6 +81,29 @@ TEST(Draw, TextLeavesOutTheMiddleOfALongSchedule) {
   EXPECT_EQ(text.find("F250"), std::string::npos) << text;
 }
 
+TEST(Draw, TextOfMeasuredTimesIsDrawnWhole) {
+  const Schedule schedule = GPipe(2, 2);
+  Simulation run;
+  const auto span = [](Action action, double begin, double end) {
+    Span made;
+    made.action = action;
+    made.begin = begin;
+    made.end = end;
+    return made;
+  };
+  run.ranks = {{span(Action::Forward(0, 0), 0, 0.001), span(Action::Forward(0, 1), 0.001, 0.002),
+                span(Action::Backward(0, 1), 30, 39.5), span(Action::Backward(0, 0), 39.5, 50)},
+               {span(Action::Forward(1, 0), 0.5, 9.5), span(Action::Forward(1, 1), 9.5, 20),
+                span(Action::Backward(1, 1), 20, 30), span(Action::Backward(1, 0), 30, 38)}};
+  run.makespan = 50;
+  EXPECT_EQ(DrawText(schedule, run, {59, false, false, 100}),  // half of 50 columns
+            "time     0         20        40\n"
+            "rank 0   FF.............B1-- B0--\n"
+            "rank 1   F0-- F1-- B1-- B0- ......\n"
+            "         F forward   B backward   . idle\n")
+      << "what takes next to no time has a column, nothing is cut, and the scale is the one that was asked for";
+}
+
 TEST(Draw, ColourNamesMicrobatchesOnly) {
   const Schedule schedule = GPipe(2, 3);
   const std::string text = DrawText(schedule, Simulate(schedule), {100, true, true});
@@ -147,11 +174,50 @@ TEST(Draw, TraceIsWhatPerfettoReads) {
     if (phase == "X") last = std::max(last, event.at("ts").get<double>() + event.at("dur").get<double>());
     if (phase == "s" || phase == "f") flows[event.at("id")].push_back(phase);
   }
-  EXPECT_EQ(phases["X"], 2 * 2 * 4 * 2 + 4);  // and the steps
+  EXPECT_EQ(phases["X"], 2 * 2 * 4 * 2);
+  EXPECT_EQ(phases["i"], 4) << "the steps take no time";
   EXPECT_EQ(last, 10 * run.makespan);
   EXPECT_EQ(threads, (std::set<std::string>{"rank 0", "rank 1"}));
   EXPECT_EQ(flows.size(), run.messages.size());
   for (const auto& [id, ends] : flows) EXPECT_EQ(ends, (std::vector<std::string>{"s", "f"}));
+}
+
+// A viewer draws an arrow only where both ends lie in slices of their threads, and puts a thread that has its process's
+// number first.
+TEST(Draw, TraceOfSeveralRunsKeepsThemApart) {
+  const Schedule schedule = AddCommunication(ZeroBubbleH1(3, 4));
+  const Simulation plan = Simulate(schedule);
+  Simulation run = plan;
+  run.messages.clear();  // nobody measures those
+  const auto trace = nlohmann::json::parse(ToChromeTrace({{"plan", schedule, plan}, {"run", schedule, run}}, 10));
+  std::map<int, std::string> processes;
+  std::map<int, std::vector<std::pair<double, double>>> slices;  // by thread
+  std::map<int, int> process_of;
+  for (const auto& event : trace.at("traceEvents")) {
+    const int pid = event.at("pid"), tid = event.at("tid");
+    if (event.at("name") == "process_name") {
+      processes[pid] = event.at("args").at("name");
+      continue;
+    }
+    if (event.at("name") == "process_sort_index") continue;
+    EXPECT_NE(pid, tid);
+    EXPECT_EQ(process_of.emplace(tid, pid).first->second, pid) << "a thread of two processes";
+    if (event.at("ph") == "X")
+      slices[tid].push_back({event.at("ts"), event.at("ts").get<double>() + event.at("dur").get<double>()});
+  }
+  EXPECT_EQ(processes, (std::map<int, std::string>{{1, "plan: zb-h1 (3 ranks, 4 micro-batches)"},
+                                                   {2, "run: zb-h1 (3 ranks, 4 micro-batches)"}}));
+  EXPECT_EQ(slices.size(), 6u);
+  std::map<int, int> arrows;  // by process
+  for (const auto& event : trace.at("traceEvents")) {
+    if (event.at("ph") != "s" && event.at("ph") != "f") continue;
+    ++arrows[event.at("pid")];
+    const double time = event.at("ts");
+    EXPECT_TRUE(std::any_of(slices[event.at("tid")].begin(), slices[event.at("tid")].end(), [&](const auto& slice) {
+      return slice.first <= time && time < slice.second;
+    })) << event;
+  }
+  EXPECT_EQ(arrows, (std::map<int, int>{{1, 2 * 16}, {2, 2 * 16}}));
 }
 
 }  // namespace

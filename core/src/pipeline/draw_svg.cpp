@@ -53,16 +53,6 @@ const char kStyle[] = R"(<style>
 </style>
 )";
 
-// 1, 2 or 5 times a power of ten, so that a tick comes about every 80 pixels.
-double NiceTick(double pixels_per_time) {
-  const double wanted = 80 / pixels_per_time;
-  const double power = std::pow(10, std::floor(std::log10(wanted)));
-  for (const double factor : {1., 2., 5.}) {
-    if (power * factor >= wanted) return power * factor;
-  }
-  return power * 10;
-}
-
 const char* ClassOf(ActionKind kind) {
   switch (kind) {
     case ActionKind::kForward:
@@ -198,7 +188,7 @@ class SvgPicture {
 
   void Grid() {
     const double bottom = Y(simulation_.ranks.size());
-    const double tick = NiceTick(scale_);
+    const double tick = NiceTick(80 / scale_);  // pixels
     for (int k = 0; static_cast<double>(k) * tick <= makespan_ * (1 + 1e-9); ++k) {
       const double x = X(k * tick);
       Add(R"(<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1:g}" y2="{2:g}"/>)", x, kTop - 6, bottom);

@@ -121,8 +121,10 @@ class TextPicture {
   // Of an action in so many columns, when all together have too few: in colour the last digit of its micro-batch; else
   // the letter, with the micro-batch where all that are longer than a column have room for it.
   std::string ShortLabel(const Action& action, size_t columns) const {
+    const std::string label = Label(action, options_.colour ? kBare : kWithKind);
+    if (options_.whole > 0 && label.size() <= columns) return label;
     if (options_.colour) return std::to_string(action.microbatch % 10);
-    return columns > 1 && longer_ones_fit_ ? Label(action, kWithKind) : Letter(action).substr(0, 1);
+    return options_.whole <= 0 && columns > 1 && longer_ones_fit_ ? label : Letter(action).substr(0, 1);
   }
 
   // The longest form of label for which all of the schedule fits, with a column between actions or without; then what
@@ -132,6 +134,12 @@ class TextPicture {
     const std::vector<size_t> forms = options_.colour  ? std::vector<size_t>{kBare}
                                       : several_chunks ? std::vector<size_t>{kWithChunk, kWithKind}
                                                        : std::vector<size_t>{kWithKind};
+    if (options_.whole > 0) {
+      dense_ = true;
+      form_ = forms.back();
+      per_time_ = static_cast<double>(room) / std::max(options_.whole, simulation_.makespan);
+      return;
+    }
     const double actions = simulation_.makespan / shortest_;  // as if all were as short as the shortest
     for (const size_t form : forms) {
       for (const size_t separator : {1, 0}) {
@@ -160,10 +168,17 @@ class TextPicture {
 
   std::string Line(const std::vector<Span>& spans, size_t room) const {
     std::vector<Cell> cells(Columns(), Cell{Idle(), {}});
+    size_t free_from = 0;
     for (const Span& span : spans) {
-      const size_t begin = Column(span.begin);
-      const size_t end = std::min(std::max(Column(span.end), begin), cells.size());
-      if (end == begin) continue;
+      size_t begin = Column(span.begin);
+      size_t end = std::max(Column(span.end), begin);
+      if (options_.whole > 0 && span.end > span.begin) {  // a column at least, beside the last one's
+        begin = std::max(begin, free_from);
+        end = std::max(end, begin + 1);
+      }
+      end = std::min(end, cells.size());
+      if (end <= begin) continue;
+      free_from = end;
       const Colour colour = ColourOf(span.action.kind, IsSecond(span.action));
       std::string label = dense_ ? ShortLabel(span.action, end - begin) : Label(span.action, form_);
       if (IsCut(begin, end, cells.size(), room)) label.resize(dense_ ? 1 : 0);
@@ -223,14 +238,10 @@ class TextPicture {
   // The time above the lines, written where it is.
   std::string Axis(size_t room) const {
     std::vector<Cell> cells(Columns(), Cell{" ", {}});
-    double tick = shortest_;
-    for (const double factor : {1., 2., 5., 10., 20., 50., 100., 200., 500., 1000., 1e4, 1e5, 1e6}) {
-      tick = shortest_ * factor;
-      if (tick * per_time_ >= 8) break;
-    }
-    for (double time = 0; time < simulation_.makespan; time += tick) {
-      const std::string number = fmt::format("{:g}", time);
-      const size_t at = Column(time);
+    const double tick = NiceTick(8 / per_time_);
+    for (int k = 0; k * tick < simulation_.makespan; ++k) {
+      const std::string number = fmt::format("{:g}", k * tick);
+      const size_t at = Column(k * tick);
       if (at + number.size() > cells.size() || IsCut(at, at + number.size(), cells.size(), room)) continue;
       for (size_t k = 0; k < number.size(); ++k) cells[at + k].glyph = std::string(1, number[k]);
     }
@@ -283,7 +294,8 @@ class TextPicture {
       add("0F1", 3, "chunk 0, micro-batch 1");
     }
     add(Idle(), 1, "idle");
-    if (options_.colour) add("", 0, dense_ ? "digits are the micro-batches' last" : "numbers are micro-batches");
+    if (options_.colour)
+      add("", 0, dense_ && options_.whole <= 0 ? "digits are the micro-batches' last" : "numbers are micro-batches");
     if (Columns() > room) {
       add(Gap().substr(1, Gap().size() - 2), 1, fmt::format("cut: needs {} columns", Columns() + margin_));
     }

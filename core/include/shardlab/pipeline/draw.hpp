@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "shardlab/pipeline/schedule.hpp"
 #include "shardlab/pipeline/simulate.hpp"
@@ -19,6 +20,10 @@ struct TextDrawing {
   size_t width = 100;    ///< Columns to use, at least 40.
   bool colour = false;   ///< Escape sequences for 256 colours are understood and wanted.
   bool unicode = false;  ///< The character set is UTF-8.
+  /// Where positive, the time that takes all of the width: what was measured is drawn whole, whatever room that leaves
+  /// for labels, and two pictures of one scale can be held against each other. Otherwise the scale is chosen so that
+  /// labels fit.
+  double whole = 0;
 };
 
 /// The schedule for a terminal. Every action is as wide as it is long; idle time is dotted. What is too long for the
@@ -38,9 +43,20 @@ std::string DrawText(const Schedule& schedule, const Simulation& simulation, con
 /// action shows what it is and when.
 std::string DrawSvg(const Schedule& schedule, const Simulation& simulation);
 
-/// The schedule in the trace-event format that Perfetto (ui.perfetto.dev) and chrome://tracing open: a process, a
-/// thread a rank, arrows for messages and a counter of live micro-batches a rank. \param microseconds how long a unit
-/// of simulated time is.
+/// What one process of a trace shows: a schedule as it was simulated, or as it ran.
+struct TracedRun {
+  std::string title;             ///< "plan", "run"; empty: the schedule's name alone
+  const Schedule& schedule;      ///< has to live until the trace is written
+  const Simulation& simulation;  ///< when its actions began and ended
+};
+
+/// Runs in the trace-event format that Perfetto (ui.perfetto.dev) and chrome://tracing open, one below the other: each
+/// a process with a thread a rank, slices for actions, marks for those that take no time, arrows from the computation
+/// that made a tensor to the one on another rank that needs it, and a counter of live micro-batches a rank.
+/// \param microseconds how long a unit of the simulations' time is.
+std::string ToChromeTrace(const std::vector<TracedRun>& runs, double microseconds);
+
+/// One schedule alone.
 std::string ToChromeTrace(const Schedule& schedule, const Simulation& simulation, double microseconds = 1000);
 
 }  // namespace shardlab
