@@ -99,7 +99,8 @@ class RemoteLink final : public Link {
   RemoteLink(std::shared_ptr<Communicator> comm, int peer, int channel, at::Device device)
       : comm_(std::move(comm)), peer_(peer), channel_(channel), device_(device) {}
 
-  void Send(int number, const MicroBatch& at, const Tensors& tensors) override {
+  void Send(int number, const MicroBatch& at, const Tensors& tensors, Where where) override {
+    where_ = where;
     const Specs specs = SpecsOf(tensors);
     Check(specs);
     Parcel parcel;
@@ -107,7 +108,7 @@ class RemoteLink final : public Link {
     if (known == specs_.end()) {
       specs_.emplace(KeyOf(at), specs);
       parcel.tensors.push_back(Encode(specs));
-      parcel.works.push_back(comm_->ISend(parcel.tensors.back(), peer_, Tag(kForward, number, kMostTensors)));
+      parcel.works.push_back(comm_->ISend(parcel.tensors.back(), peer_, Tag(kForward, number, kMostTensors), where_));
     } else if (!(known->second == specs)) {
       throw ContractError(
           fmt::format("a stage gave {} for a micro-batch of {} samples, after {} for one of as many: the sizes may "
@@ -123,7 +124,8 @@ class RemoteLink final : public Link {
     }
   }
 
-  void PostGradients(int number) override {
+  void PostGradients(int number, Where where) override {
+    where_ = where;
     const auto sent = specs_of_.find(number);
     if (sent == specs_of_.end() || gradients_.count(number) != 0) return;
     Parcel parcel;
@@ -134,8 +136,8 @@ class RemoteLink final : public Link {
     gradients_.emplace(number, std::move(parcel));
   }
 
-  Tensors TakeGradients(int number) override {
-    PostGradients(number);
+  Tensors TakeGradients(int number, Where where) override {
+    PostGradients(number, where);
     const auto found = gradients_.find(number);
     if (found == gradients_.end()) return {};
     found->second.Wait();
@@ -150,16 +152,18 @@ class RemoteLink final : public Link {
     return gradients;
   }
 
-  void Post(int number, const MicroBatch& at) override {
+  void Post(int number, const MicroBatch& at, Where where) override {
+    where_ = where;
     const auto known = specs_.find(KeyOf(at));
     if (known != specs_.end()) PostKnown(number, known->second);
   }
 
-  Tensors Take(int number, const MicroBatch& at) override {
+  Tensors Take(int number, const MicroBatch& at, Where where) override {
+    where_ = where;
     auto known = specs_.find(KeyOf(at));
     if (known == specs_.end()) {
       const at::Tensor header = at::empty({kHeaderSize}, at::kLong);
-      comm_->Recv(header, peer_, Tag(kForward, number, kMostTensors));
+      comm_->Recv(header, peer_, Tag(kForward, number, kMostTensors), where_);
       known = specs_.emplace(KeyOf(at), Decode(header)).first;
     }
     PostKnown(number, known->second);
@@ -172,7 +176,8 @@ class RemoteLink final : public Link {
     return tensors;
   }
 
-  void SendGradients(int number, const Tensors& gradients) override {
+  void SendGradients(int number, const Tensors& gradients, Where where) override {
+    where_ = where;
     const auto taken = specs_of_.find(number);
     if (taken == specs_of_.end()) return;
     Tensors travelling(taken->second.size());
@@ -226,7 +231,7 @@ class RemoteLink final : public Link {
     for (const at::Tensor& tensor : tensors) {
       if (tensor.defined()) {
         parcel.tensors.push_back(tensor.detach().contiguous());
-        parcel.works.push_back(comm_->ISend(parcel.tensors.back(), peer_, tag));
+        parcel.works.push_back(comm_->ISend(parcel.tensors.back(), peer_, tag, where_));
       }
       ++tag;
     }
@@ -236,7 +241,7 @@ class RemoteLink final : public Link {
     parcel.tensors.emplace_back();
     if (spec == nullptr) return;
     parcel.tensors.back() = at::empty(spec->sizes, at::TensorOptions(spec->dtype).device(device_));
-    parcel.works.push_back(comm_->IRecv(parcel.tensors.back(), peer_, tag));
+    parcel.works.push_back(comm_->IRecv(parcel.tensors.back(), peer_, tag, where_));
   }
 
   void PostKnown(int number, const Specs& specs) {
@@ -260,6 +265,7 @@ class RemoteLink final : public Link {
   const int channel_;
   const at::Device device_;
   size_t window_ = 2;
+  Where where_;  // of the call under way
 
   std::map<std::pair<int64_t, bool>, Specs> specs_;  // by number of samples, and whether in training
   std::map<int, Specs> specs_of_;                    // of what went forward and has a gradient to come
@@ -272,12 +278,12 @@ class RemoteLink final : public Link {
 
 class LocalLink final : public Link {
  public:
-  void Send(int number, const MicroBatch&, const Tensors& tensors) override { tensors_[number] = tensors; }
-  void PostGradients(int) override {}
-  Tensors TakeGradients(int number) override { return TakeFrom(gradients_, number); }
-  void Post(int, const MicroBatch&) override {}
-  Tensors Take(int number, const MicroBatch&) override { return TakeFrom(tensors_, number); }
-  void SendGradients(int number, const Tensors& gradients) override { gradients_[number] = gradients; }
+  void Send(int number, const MicroBatch&, const Tensors& tensors, Where) override { tensors_[number] = tensors; }
+  void PostGradients(int, Where) override {}
+  Tensors TakeGradients(int number, Where) override { return TakeFrom(gradients_, number); }
+  void Post(int, const MicroBatch&, Where) override {}
+  Tensors Take(int number, const MicroBatch&, Where) override { return TakeFrom(tensors_, number); }
+  void SendGradients(int number, const Tensors& gradients, Where) override { gradients_[number] = gradients; }
   void SetWindow(int) override {}
   void Finish() override {}
 

@@ -27,7 +27,7 @@
 namespace shardlab {
 
 /// One end of the way between two chunks, or both where they are on one rank. Micro-batches are told apart by `number`,
-/// which counts them over a whole run.
+/// which counts them over a whole run. `where`, the caller's line, is what a report of a message names.
 class Link {
  public:
   virtual ~Link() = default;
@@ -36,21 +36,21 @@ class Link {
   ///@{
   /// Starts to send. Tensors that require a gradient will get one.
   /// \throws ContractError when they are not like those of the first micro-batch of this size, or more than 16.
-  virtual void Send(int number, const MicroBatch& at, const Tensors& tensors) = 0;
+  virtual void Send(int number, const MicroBatch& at, const Tensors& tensors, Where where = Where::Here()) = 0;
   /// Prepares TakeGradients.
-  virtual void PostGradients(int number) = 0;
+  virtual void PostGradients(int number, Where where = Where::Here()) = 0;
   /// Waits for the gradients of what was sent: one for each tensor, undefined for those that require none.
-  virtual Tensors TakeGradients(int number) = 0;
+  virtual Tensors TakeGradients(int number, Where where = Where::Here()) = 0;
   ///@}
 
   /// \name The later chunk's end
   ///@{
   /// Prepares Take.
-  virtual void Post(int number, const MicroBatch& at) = 0;
+  virtual void Post(int number, const MicroBatch& at, Where where = Where::Here()) = 0;
   /// Waits for what was sent. Tensors that require a gradient say so.
-  virtual Tensors Take(int number, const MicroBatch& at) = 0;
+  virtual Tensors Take(int number, const MicroBatch& at, Where where = Where::Here()) = 0;
   /// Starts to send the gradients back: one for each tensor that Take returned; those that require none are left out.
-  virtual void SendGradients(int number, const Tensors& gradients) = 0;
+  virtual void SendGradients(int number, const Tensors& gradients, Where where = Where::Here()) = 0;
   ///@}
 
   /// How many sends that no gradient answers are kept; at least 1, and 2 unless told otherwise.
