@@ -41,12 +41,12 @@ TEST(MemoryStore, WhatOneProcessStoresAnotherReads) {
   StoreMemory memory;
   const pid_t child = InChild([&] {
     const auto store = memory.Store();
-    store->set("question", {1, 2, 3});
+    store->set("question", Value{1, 2, 3});
     return store->get("answer") == Value{4, 2};
   });
   const auto store = memory.Store();
   EXPECT_EQ(store->get("question"), (Value{1, 2, 3}));
-  store->set("answer", {4, 2});
+  store->set("answer", Value{4, 2});
   EXPECT_EQ(StatusOf(child), 0);
   EXPECT_EQ(store->getNumKeys(), 2);
 }
@@ -82,7 +82,7 @@ TEST(MemoryStore, AProcessThatDiesDoesNotLockTheOthersOut) {
   // Killed at some moment of a loop that holds the lock most of the time.
   const pid_t child = InChild([&] {
     const auto store = memory.Store();
-    store->set("begun", {1});
+    store->set("begun", Value{1});
     while (store->check({"begun"})) {
     }
     return false;
@@ -90,16 +90,16 @@ TEST(MemoryStore, AProcessThatDiesDoesNotLockTheOthersOut) {
   memory.Store()->wait({"begun"}, milliseconds(10000));
   kill(child, SIGKILL);
   StatusOf(child);
-  memory.Store()->set("after", {7});
+  memory.Store()->set("after", Value{7});
   EXPECT_EQ(memory.Store()->get("after"), Value{7});
 }
 
 TEST(MemoryStore, DeletesAndCompares) {
   StoreMemory memory;
   const auto store = memory.Store();
-  store->set("key", {1});
-  EXPECT_EQ(store->compareSet("key", {2}, {3}), Value{1});
-  EXPECT_EQ(store->compareSet("key", {1}, {3}), Value{3});
+  store->set("key", Value{1});
+  EXPECT_EQ(store->compareSet("key", Value{2}, Value{3}), Value{1});
+  EXPECT_EQ(store->compareSet("key", Value{1}, Value{3}), Value{3});
   EXPECT_TRUE(store->check({"key"}));
   EXPECT_TRUE(store->deleteKey("key"));
   EXPECT_FALSE(store->deleteKey("key"));
@@ -111,7 +111,7 @@ TEST(MemoryStore, SaysWhenItIsFull) {
   StoreMemory memory;
   const auto store = memory.Store();
   EXPECT_THROW(store->set("large", Value(size_t{17} << 20)), EnvironmentError);
-  store->set("small", {1});
+  store->set("small", Value{1});
   EXPECT_TRUE(store->check({"small"}));
 }
 
