@@ -146,12 +146,12 @@ SHARDLAB_CASE(1f1b, a_thousand_micro_batches_in_the_memory_of_eight, kCost, {4})
   plan.BalanceEvenly();
   const Run run = t.Launch(SpecOf("memory", plan, DrawData(t, plan)));
   for (int rank = 0; rank < 4; ++rank) {
-    t.ExpectCost(fmt::format("rank {}: micro-batches alive at once, of 1000", rank), run.Number(rank, "many peak") / 2,
-                 4 - rank, "micro-batches");
-    t.ExpectCost(fmt::format("rank {}: micro-batches alive at once, of 8", rank), run.Number(rank, "few peak") / 2,
-                 4 - rank, "micro-batches");
+    t.ExpectCost(fmt::format("micro-batches of 1000 that are alive at once on rank {}: P - s", rank),
+                 run.Number(rank, "many peak") / 2, 4 - rank, "micro-batches");
+    t.ExpectCost(fmt::format("micro-batches of 8 that are alive at once on rank {}: P - s", rank),
+                 run.Number(rank, "few peak") / 2, 4 - rank, "micro-batches");
     const double few = run.Number(rank, "few bytes");
-    t.ExpectAtMost(fmt::format("rank {}: peak bytes with 1000 micro-batches, against {:g} with 8", rank, few),
+    t.ExpectAtMost(fmt::format("peak bytes of rank {} with 1000 micro-batches, against {:g} with 8", rank, few),
                    run.Number(rank, "many bytes"), std::max(few * 1.02, few + (64 << 10)), "bytes");
     // The cap under which the 1000 ran is one that GPipe breaks with 64.
     t.Expect(run.Number(rank, "gpipe bytes") > few + (64 << 10),

@@ -59,6 +59,15 @@ TEST(Html, ShowsTheListsOfAScheduleAsATable) {
   EXPECT_THAT(page, HasSubstr("&#10;  rank 0: waits in Recv from rank 2")) << "what only begins like one stays prose";
 }
 
+TEST(Html, KeepsADrawingInOnePiece) {
+  const std::string page = ToHtml(sample::EverythingReport());
+  EXPECT_THAT(page, HasSubstr("&#10;It is</pre>"));
+  EXPECT_THAT(page, HasSubstr("<pre class=\"drawing\">time     0              5&#10;"
+                              "rank 0   F0 F1 ......B0--- ...B1---&#10;rank 1   ...F0 B0--- F1 B1--- ......&#10;"
+                              "         F forward   B backward   . idle</pre>"));
+  EXPECT_THAT(page, HasSubstr("<pre class=\"message\">and it must be shorter</pre>"));
+}
+
 TEST(Html, NothingOfAStudentIsMarkup) {
   const std::string page = ToHtml(sample::EverythingReport());
   EXPECT_THAT(page, HasSubstr("&lt;script&gt;document.title='owned'&lt;/script&gt;"));

@@ -191,7 +191,13 @@ HtmlReport EverythingReport() {
            "  rank 0    .. 0F0 [0B0] 0F1 0B1 ..     step 1: waits for 1B0 or 1I0, step 3 of rank 1\n"
            "  rank 1            end\n"
            "  rank 12  1F2 1F0  1B1 1B0\n"
-           "rank 1 says no more\n");
+           "rank 1 says no more\n"
+           "It is\n"
+           "  time     0              5\n"
+           "  rank 0   F0 F1 ......B0--- ...B1---\n"
+           "  rank 1   ...F0 B0--- F1 B1--- ......\n"
+           "           F forward   B backward   . idle\n"
+           "and it must be shorter");
   CaseResult passed = Case("demo.good", "cost/ranks=4", Kind::kCost, Status::kPassed, "");
   passed.has_figure = true;
   passed.measured = 80640;

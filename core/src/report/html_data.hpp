@@ -16,7 +16,8 @@ using Data = kainjow::mustache::data;
 /// Evidence that is missing or malformed sets nothing.
 void SetEvidence(Data& data, const grade::CaseResult& result);
 
-/// A message in parts, in order: `message_prose`, or `message_lists` where it has the table of a schedule's lists.
+/// A message in parts, in order: `message_prose`, `message_lists` where it has the table of a schedule's lists, or
+/// `message_drawing` where it has a schedule's drawing.
 Data MessageParts(const std::string& message);
 
 /// The rows of a table of a case's figures, an empty list if it has none.

@@ -1,4 +1,4 @@
-// A case's message as the template's data: prose as it is, the lists of a schedule as a table.
+// A case's message as the template's data: prose as it is, the lists of a schedule as a table, its drawing unbroken.
 #include <algorithm>
 #include <cctype>
 #include <string>
@@ -30,6 +30,10 @@ bool IsMarkedLine(const std::string& line) {
   const size_t close = line.find(']');
   return IsListLine(line) && line.find('[') < close && line.find(kNote, close) != std::string::npos;
 }
+
+// What DrawText() prints, indented: its first line has the times, and the others are ranks or the legend.
+bool BeginsDrawing(const std::string& line) { return line.rfind("  time  ", 0) == 0; }
+bool BelongsToDrawing(const std::string& line) { return line.rfind(kRank, 0) == 0 || line.rfind("      ", 0) == 0; }
 
 std::string Trimmed(const std::string& text) {
   const size_t begin = text.find_first_not_of(' ');
@@ -77,6 +81,15 @@ Data MessageParts(const std::string& message) {
   };
   for (size_t i = 0; i < lines.size();) {
     size_t end = i;
+    if (BeginsDrawing(lines[i])) {
+      flush();
+      std::string drawing = lines[i].substr(2);
+      for (++i; i < lines.size() && BelongsToDrawing(lines[i]); ++i) drawing += "\n" + lines[i].substr(2);
+      Data part;
+      part.set("message_drawing", drawing);
+      parts << part;
+      continue;
+    }
     while (end < lines.size() && IsListLine(lines[end])) ++end;
     const auto marked = std::find_if(lines.begin() + static_cast<std::ptrdiff_t>(i),
                                      lines.begin() + static_cast<std::ptrdiff_t>(end), IsMarkedLine);
