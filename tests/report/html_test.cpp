@@ -59,6 +59,24 @@ TEST(Html, ShowsTheListsOfAScheduleAsATable) {
   EXPECT_THAT(page, HasSubstr("&#10;  rank 0: waits in Recv from rank 2")) << "what only begins like one stays prose";
 }
 
+TEST(Html, NamesACaseOnceAboveItsFigures) {
+  HtmlReport report = sample::EverythingReport();
+  for (PartScore& part : report.card.modules[0].parts) {
+    if (part.id != "demo.good") continue;
+    for (const char* what : {"bytes of rank 0", "bytes of rank 1"}) {
+      part.cases[0].evidence["figures"].push_back(
+          {{"what", what}, {"measured", 1}, {"target", 1}, {"unit", "bytes"}, {"met", true}});
+    }
+  }
+  const std::string page = ToHtml(report);
+  const size_t heading = page.find("<tr class=\"group\"><th colspan=\"4\" scope=\"rowgroup\">cost/ranks=4</th></tr>");
+  ASSERT_NE(heading, std::string::npos);
+  EXPECT_EQ(page.find("scope=\"rowgroup\">cost/ranks=4", heading + 60), std::string::npos);
+  const size_t second = page.find("bytes of rank 1", heading);
+  EXPECT_LT(page.find("bytes of rank 0", heading), second);
+  EXPECT_LT(second, page.find("scope=\"rowgroup\">time/ranks=2", heading));
+}
+
 TEST(Html, KeepsADrawingInOnePiece) {
   const std::string page = ToHtml(sample::EverythingReport());
   EXPECT_THAT(page, HasSubstr("&#10;It is</pre>"));

@@ -181,7 +181,12 @@ class Page {
     for (size_t i = 0; i < passed.size(); ++i) {
       if (i + 1 < passed.size() && BaseName(passed[i]->id) == BaseName(passed[i + 1]->id)) continue;
       const Data rows = FigureRows(*passed[i]);
-      for (const Data& row : rows.list_value()) costs << row;
+      bool first = true;
+      for (Data row : rows.list_value()) {
+        if (first) row.set("figure_case", passed[i]->id);
+        first = false;
+        costs << row;
+      }
     }
     data.set("part_counts", part.cases.empty()
                                 ? "no case ran"

@@ -201,10 +201,8 @@ Data Stacks(const json& list) {
   return data;
 }
 
-Data Figure(const CaseResult& result, const std::string& what, double measured, double target, const std::string& unit,
-            bool met) {
+Data Figure(const std::string& what, double measured, double target, const std::string& unit, bool met) {
   Data row;
-  row.set("figure_case", result.id);
   row.set("figure_what", what.empty() ? unit : what);
   const bool one = measured == 1 && unit.size() > 2 && unit.back() == 's';  // "1 round", but "1 ms"
   row.set("figure_measured",
@@ -232,8 +230,8 @@ Data FigureRows(const CaseResult& result) {
   if (const json* figures = Find(result.evidence, "figures", json::value_t::array)) {
     try {
       for (const json& figure : *figures) {
-        rows << Figure(result, Text(figure, "what"), Number(figure, "measured"), Number(figure, "target"),
-                       Text(figure, "unit"), figure.value("met", false));
+        rows << Figure(Text(figure, "what"), Number(figure, "measured"), Number(figure, "target"), Text(figure, "unit"),
+                       figure.value("met", false));
       }
       return rows;
     } catch (const json::exception&) {
@@ -241,7 +239,7 @@ Data FigureRows(const CaseResult& result) {
     }
   }
   if (result.has_figure) {
-    rows << Figure(result, "", result.measured, result.target, result.unit,
+    rows << Figure("", result.measured, result.target, result.unit,
                    result.status == grade::Status::kPassed || result.measured == result.target);
   }
   return rows;
