@@ -47,6 +47,11 @@ TEST(Terminal, NumbersAreForPeople) {
   EXPECT_EQ(PrettyNumber(1536), "1,536");
   EXPECT_EQ(PrettyNumber(-1234567), "-1,234,567");
   EXPECT_EQ(PrettyNumber(0.41337), "0.4134");
+  EXPECT_EQ(PrettyAmount(3, "rounds"), "3 rounds");
+  EXPECT_EQ(PrettyAmount(1, "rounds"), "1 round");
+  EXPECT_EQ(PrettyAmount(1, "micro-batches"), "1 micro-batch");
+  EXPECT_EQ(PrettyAmount(1, "ms"), "1 ms");
+  EXPECT_EQ(PrettyAmount(1, "%"), "1 %");
   EXPECT_EQ(PrettyPoints(2), "2");
   EXPECT_EQ(PrettyPoints(0.5), "0.5");
   EXPECT_EQ(PrettyPoints(2.0 / 3), "0.67");

@@ -45,7 +45,7 @@ std::string OutputOf(const PartScore& part) {
   for (const std::string& line : MissingPoints(part)) text += line + "\n";
   for (const CaseResult& result : part.cases) {
     if (result.status != Status::kPassed || !result.has_figure) continue;
-    text += fmt::format("  {}: {} {}, target {}{}\n", result.id, PrettyNumber(result.measured), result.unit,
+    text += fmt::format("  {}: {}, target {}{}\n", result.id, PrettyAmount(result.measured, result.unit),
                         result.measured == result.target ? "" : "at most ", PrettyNumber(result.target));
   }
   return text;

@@ -204,9 +204,7 @@ Data Stacks(const json& list) {
 Data Figure(const std::string& what, double measured, double target, const std::string& unit, bool met) {
   Data row;
   row.set("figure_what", what.empty() ? unit : what);
-  const bool one = measured == 1 && unit.size() > 2 && unit.back() == 's';  // "1 round", but "1 ms"
-  row.set("figure_measured",
-          fmt::format("{} {}", PrettyNumber(measured), one ? unit.substr(0, unit.size() - 1) : unit));
+  row.set("figure_measured", PrettyAmount(measured, unit));
   row.set("figure_target", fmt::format("{}{}", met && measured != target ? "at most " : "", PrettyNumber(target)));
   row.set("figure_met", met);
   return row;

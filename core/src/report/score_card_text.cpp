@@ -138,11 +138,9 @@ class CardWriter {
       });
       if (better) continue;
       const bool exact = result.measured == result.target;
-      // "1 round", but "1 ms".
-      const bool one = result.measured == 1 && result.unit.size() > 2 && result.unit.back() == 's';
-      const std::string unit = one ? result.unit.substr(0, result.unit.size() - 1) : result.unit;
-      Indented(fmt::format("{}{}: {} {}, target {}{}{}", failed ? "x " : "", result.id, PrettyNumber(result.measured),
-                           unit, exact || failed ? "" : "at most ", PrettyNumber(result.target), Formula(result)),
+      Indented(fmt::format("{}{}: {}, target {}{}{}", failed ? "x " : "", result.id,
+                           PrettyAmount(result.measured, result.unit), exact || failed ? "" : "at most ",
+                           PrettyNumber(result.target), Formula(result)),
                failed ? Tone::kBad : Tone::kQuiet);
     }
   }

@@ -164,6 +164,16 @@ std::string PrettyNumber(double value) {
   return value < 0 ? "-" + digits : digits;
 }
 
+std::string PrettyAmount(double value, const std::string& unit) {
+  std::string one = unit;
+  const bool plural = unit.size() > 2 && unit.back() == 's';  // "ms" is none
+  if (value == 1 && plural) {
+    const bool es = unit.size() > 4 && unit.compare(unit.size() - 4, 4, "ches") == 0;
+    one.erase(unit.size() - (es ? 2 : 1));
+  }
+  return fmt::format("{} {}", PrettyNumber(value), one);
+}
+
 std::string PrettyPoints(double points) {
   std::string text = fmt::format("{:.2f}", points);
   while (text.back() == '0') text.pop_back();

@@ -45,6 +45,10 @@ std::vector<std::string> Wrap(const std::string& text, size_t width);
 /// A number for a person: whole numbers with commas (1,536), others with four significant digits.
 std::string PrettyNumber(double value);
 
+/// A figure for a person: 3 rounds, 1 round, 1 micro-batch, 1 ms.
+/// \param unit in the plural.
+std::string PrettyAmount(double value, const std::string& unit);
+
 /// Points for a person: 1, 0.5, 0.67.
 std::string PrettyPoints(double points);
 
