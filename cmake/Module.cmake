@@ -1,11 +1,17 @@
 # A module and its grader are declared in one place, graders/<module>/CMakeLists.txt:
 #
-#   shardlab_module(communication NN SOURCES trees.cpp ring.cpp)
-#   shardlab_grader(communication NN BODIES bodies.cpp CASES cases.cpp USES pipeline)
+#   shardlab_module(communication NN SOURCES trees.cpp ring.cpp PLAIN sizes.cpp)
+#   shardlab_grader(communication NN
+#     BODIES bodies.cpp CASES cases.cpp
+#     PLAIN_BODIES bodies_plain.cpp PLAIN_CASES cases_plain.cpp
+#     USES pipeline)
 #
 # NN: the files may include torch/torch.h (modules, optimizers); without it they get tensors and autograd functions.
+# PLAIN...: what needs no LibTorch. It is a half of its own, with a host and a referee that do not load LibTorch either, and
+# is compiled, linked and graded in a second. A module may do without.
 #
-# shardlab_module makes three shared objects of the same file names, of which a host links one:
+# shardlab_module makes three shared objects of the same file names, of which a host links one; of a plain half three more,
+# <module>_plain_..., which those of the module bring with them:
 #
 #   <module>_solutions   solutions/<module>/*.cpp      (not in a student's tree, which has no such folder)
 #   <module>_stubs       graders/<module>/stubs/*.cpp  (the exercises as they were shipped)
@@ -25,72 +31,117 @@
 #   <build>/exercises/m/ring.cpp is the translation unit that CMake knows: it includes the student's file. A student's
 #   file that is deleted or renamed therefore breaks neither configuring nor building.
 #
-# All three are built with hidden visibility: what SHARDLAB_CONTRACT does not export stays inside, so that a helper in a
+# All are built with hidden visibility: what SHARDLAB_CONTRACT does not export stays inside, so that a helper in a
 # student's file never replaces, and is never replaced by, one of ours with the same name.
 #
 # shardlab_grader makes
 #
 #   <module>_bodies            the rank bodies, compiled once (graders/<module>/)
-#   host_<module>_<flavour>    bodies + the flavour's shared object + the solutions of the modules in USES
+#   host_<module>_<flavour>    all bodies + the flavour's shared object + the solutions of the modules in USES
 #   referee_<module>           the cases (GoogleTest); links nothing of any module
 #   graders_<module>           all of these, for `cmake --build --target`
+#
+# and where there is a plain half
+#
+#   <module>_plain_bodies      its bodies
+#   host_<module>_plain_<flavour>  these + the flavour's plain shared object
+#   referee_<module>_plain     its cases
 
 set(shardlab_cmake_dir ${CMAKE_CURRENT_LIST_DIR})
+
+# What all compiled code of a module has, for `size` plain, aten or nn.
+function(shardlab_module_code target size)
+  set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden)
+  if(size STREQUAL plain)
+    target_link_libraries(${target} PRIVATE shardlab_base)
+    target_compile_options(${target} PRIVATE -Wall -Wextra $<$<BOOL:${SHARDLAB_WERROR}>:-Werror>)
+  else()
+    shardlab_pch(${target} hidden ${size})
+    target_link_libraries(${target} PRIVATE shardlab_core)
+  endif()
+endfunction()
 
 # One shared object of a module. `files` are absolute, or relative to the calling CMakeLists.txt.
 function(shardlab_flavour target size)
   add_library(${target} SHARED ${ARGN})
   set_target_properties(${target} PROPERTIES
     DEFINE_SYMBOL "" # a macro that the precompiled header was not made with
-    CXX_VISIBILITY_PRESET hidden)
-  shardlab_pch(${target} hidden ${size})
-  target_link_libraries(${target} PRIVATE shardlab_core)
+    LINK_DEPENDS_NO_SHARED ON)
+  shardlab_module_code(${target} ${size})
   # Every symbol must be found at build time: at run time it would end the host, and every case with it.
   target_link_options(${target} PRIVATE -Wl,-z,defs)
 endfunction()
 
-function(shardlab_module module)
-  cmake_parse_arguments(PARSE_ARGV 1 ARG "NN" "" "SOURCES")
-  if(NOT ARG_SOURCES OR ARG_UNPARSED_ARGUMENTS)
-    message(FATAL_ERROR "shardlab_module(${module}): give the files after SOURCES, and NN before it.")
-  endif()
-  set(size aten)
-  if(ARG_NN)
-    set(size nn)
-  endif()
-
-  list(TRANSFORM ARG_SOURCES PREPEND stubs/ OUTPUT_VARIABLE stubs)
-  shardlab_flavour(${module}_stubs ${size} ${stubs})
+# <name>_stubs, <name>_solutions and <name>_exercises: some files of a module.
+function(shardlab_flavours name module size)
+  list(TRANSFORM ARGN PREPEND stubs/ OUTPUT_VARIABLE stubs)
+  shardlab_flavour(${name}_stubs ${size} ${stubs})
 
   if(IS_DIRECTORY ${PROJECT_SOURCE_DIR}/solutions/${module})
-    list(TRANSFORM ARG_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/solutions/${module}/ OUTPUT_VARIABLE solutions)
-    shardlab_flavour(${module}_solutions ${size} ${solutions})
+    list(TRANSFORM ARGN PREPEND ${PROJECT_SOURCE_DIR}/solutions/${module}/ OUTPUT_VARIABLE solutions)
+    shardlab_flavour(${name}_solutions ${size} ${solutions})
   endif()
 
   set(students ${PROJECT_SOURCE_DIR}/exercises/${module})
   set(units_folder ${PROJECT_BINARY_DIR}/exercises/${module})
-  set(stub_objects ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${module}_stubs.dir/stubs)
+  set(stub_objects ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${name}_stubs.dir/stubs)
   set(units)
-  foreach(file ${ARG_SOURCES})
+  foreach(file ${ARGN})
     file(CONFIGURE OUTPUT ${units_folder}/${file} CONTENT "#include \"${students}/${file}\"\n" @ONLY)
     # OBJECT_DEPENDS: the stub's object must be there before it is needed in place of the student's.
     set_source_files_properties(${units_folder}/${file} PROPERTIES OBJECT_DEPENDS
       "${stub_objects}/${file}${CMAKE_CXX_OUTPUT_EXTENSION};${shardlab_cmake_dir}/compile_or_stub")
     list(APPEND units ${units_folder}/${file})
   endforeach()
-  shardlab_flavour(${module}_exercises ${size} ${units})
-  add_dependencies(${module}_exercises ${module}_stubs)
+  shardlab_flavour(${name}_exercises ${size} ${units})
+  add_dependencies(${name}_exercises ${name}_stubs)
   set(folders ${students} ${units_folder} ${stub_objects} --)
   set(compiler ${shardlab_cmake_dir}/compile_or_stub ${folders} ${CMAKE_CXX_COMPILER_LAUNCHER})
   set(linker ${shardlab_cmake_dir}/link_or_stub ${folders} ${CMAKE_CXX_LINKER_LAUNCHER})
-  set_target_properties(${module}_exercises PROPERTIES
+  set_target_properties(${name}_exercises PROPERTIES
     CXX_COMPILER_LAUNCHER "${compiler}"
     CXX_LINKER_LAUNCHER "${linker}"
     LINK_DEPENDS ${shardlab_cmake_dir}/link_or_stub)
 endfunction()
 
+function(shardlab_module module)
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "NN" "" "SOURCES;PLAIN")
+  if(NOT ARG_SOURCES OR ARG_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "shardlab_module(${module}): give the files after SOURCES and PLAIN, and NN before them.")
+  endif()
+  set(size aten)
+  if(ARG_NN)
+    set(size nn)
+  endif()
+  shardlab_flavours(${module} ${module} ${size} ${ARG_SOURCES})
+  if(NOT ARG_PLAIN)
+    return()
+  endif()
+  shardlab_flavours(${module}_plain ${module} plain ${ARG_PLAIN})
+  foreach(flavour exercises solutions stubs)
+    if(TARGET ${module}_${flavour})
+      target_link_libraries(${module}_${flavour} PUBLIC ${module}_plain_${flavour})
+    endif()
+  endforeach()
+endfunction()
+
+# A host for each flavour that `name` has: the objects of `bodies`, the shared object, and the libraries given last.
+function(shardlab_hosts name module bodies)
+  foreach(flavour exercises solutions stubs)
+    if(TARGET ${name}_${flavour})
+      set(host host_${name}_${flavour})
+      add_executable(${host} ${bodies})
+      set_target_properties(${host} PROPERTIES
+        LINKER_LANGUAGE CXX
+        LINK_DEPENDS_NO_SHARED ON) # an edited exercise links its shared object anew, and no more
+      target_link_libraries(${host} PRIVATE shardlab_host_main ${name}_${flavour} ${ARGN})
+      add_dependencies(graders_${module} ${host})
+    endif()
+  endforeach()
+endfunction()
+
 function(shardlab_grader module)
-  cmake_parse_arguments(PARSE_ARGV 1 ARG "NN" "" "BODIES;CASES;USES")
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "NN" "" "BODIES;CASES;PLAIN_BODIES;PLAIN_CASES;USES")
   if(NOT ARG_BODIES OR NOT ARG_CASES OR ARG_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "shardlab_grader(${module}): give files after BODIES and after CASES, and NN before them.")
   endif()
@@ -100,24 +151,24 @@ function(shardlab_grader module)
   endif()
   list(TRANSFORM ARG_USES APPEND _solutions OUTPUT_VARIABLE uses)
 
+  add_custom_target(graders_${module})
+  set(bodies $<TARGET_OBJECTS:${module}_bodies>)
+  if(ARG_PLAIN_BODIES)
+    add_library(${module}_plain_bodies OBJECT ${ARG_PLAIN_BODIES})
+    shardlab_module_code(${module}_plain_bodies plain)
+    shardlab_hosts(${module}_plain ${module} $<TARGET_OBJECTS:${module}_plain_bodies> shardlab_base)
+    add_executable(referee_${module}_plain ${ARG_PLAIN_CASES})
+    shardlab_module_code(referee_${module}_plain plain)
+    target_link_libraries(referee_${module}_plain PRIVATE shardlab_referee_main GTest::gtest)
+    add_dependencies(graders_${module} referee_${module}_plain)
+    list(APPEND bodies $<TARGET_OBJECTS:${module}_plain_bodies>)
+  endif()
+
   add_library(${module}_bodies OBJECT ${ARG_BODIES})
-  shardlab_pch(${module}_bodies hidden ${size})
-  target_link_libraries(${module}_bodies PRIVATE shardlab_core)
-
+  shardlab_module_code(${module}_bodies ${size})
+  shardlab_hosts(${module} ${module} "${bodies}" ${uses} shardlab_core)
   add_executable(referee_${module} ${ARG_CASES})
-  shardlab_pch(referee_${module} hidden ${size})
-  target_link_libraries(referee_${module} PRIVATE shardlab_referee_main shardlab_core GTest::gtest)
-  add_custom_target(graders_${module} DEPENDS referee_${module})
-
-  foreach(flavour exercises solutions stubs)
-    if(TARGET ${module}_${flavour})
-      set(host host_${module}_${flavour})
-      add_executable(${host} $<TARGET_OBJECTS:${module}_bodies>)
-      set_target_properties(${host} PROPERTIES
-        LINKER_LANGUAGE CXX
-        LINK_DEPENDS_NO_SHARED ON) # an edited exercise links its shared object anew, and no more
-      target_link_libraries(${host} PRIVATE shardlab_host_main ${module}_${flavour} ${uses} shardlab_core)
-      add_dependencies(graders_${module} ${host})
-    endif()
-  endforeach()
+  shardlab_module_code(referee_${module} ${size})
+  target_link_libraries(referee_${module} PRIVATE shardlab_referee_main GTest::gtest)
+  add_dependencies(graders_${module} referee_${module})
 endfunction()

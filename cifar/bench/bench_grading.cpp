@@ -23,6 +23,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using shardlab::grade::CaseResult;
+using shardlab::grade::GraderPrograms;
 using shardlab::grade::Kind;
 using shardlab::grade::PlannedCase;
 using shardlab::grade::SessionOptions;
@@ -40,13 +41,23 @@ struct Row {
   double value_s = 0;
 };
 
+/// The solutions of a module; where some of its cases do without LibTorch, these first.
+std::vector<GraderPrograms> ProgramsOf(const std::string& module, const std::filesystem::path& build) {
+  std::vector<GraderPrograms> programs;
+  for (const std::string& name : {module + "_plain", module}) {
+    const auto referee = build / "bin" / ("referee_" + name);
+    if (name != module && !std::filesystem::exists(referee)) continue;
+    programs.push_back({build / "bin" / ("host_" + name + "_solutions"), referee});
+  }
+  return programs;
+}
+
 Row Grade(const std::string& module, const std::filesystem::path& build, uint64_t seed) {
   Row row;
   row.module = module;
   SessionOptions options;
   options.module = module;
-  options.host_program = build / "bin" / ("host_" + module + "_solutions");
-  options.referee_program = build / "bin" / ("referee_" + module);
+  options.programs = ProgramsOf(module, build);
   options.seed = seed;
   const auto start = Clock::now();
   options.on_start = [&](const PlannedCase&) {
@@ -85,8 +96,7 @@ double Median(std::vector<double> values) {
 Overhead MeasureOverhead(const std::string& module, const std::filesystem::path& build, uint64_t seed, int runs) {
   SessionOptions options;
   options.module = module;
-  options.host_program = build / "bin" / ("host_" + module + "_solutions");
-  options.referee_program = build / "bin" / ("referee_" + module);
+  options.programs = ProgramsOf(module, build);
   options.seed = seed;
   options.ranks = 4;
   options.skip = [](const PlannedCase& planned) {

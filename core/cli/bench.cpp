@@ -5,12 +5,14 @@
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "build.hpp"
 #include "commands.hpp"
+#include "graders.hpp"
 #include "process.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/suggest.hpp"
@@ -65,34 +67,77 @@ std::vector<Rubric> Gradable(const Context& context) {
   return rubrics;
 }
 
-/// From saving one file of a module to a host that can be graded: the median of three.
+/// Saves `file` again.
+void Save(const Context& context, const std::string& file) {
+  std::error_code error;
+  std::filesystem::last_write_time(context.InRoot(file), std::filesystem::file_time_type::clock::now(), error);
+  if (error) throw EnvironmentError(fmt::format("{} cannot be saved: {}", file, error.message()));
+}
+
+/// The first part of a module that has a file without LibTorch, and that file; empty: there is none.
+std::pair<std::string, std::string> PlainPart(const Context& context, const Rubric& rubric) {
+  const std::vector<std::string> plain = PlainFiles(context, rubric.id);
+  for (const Part& part : rubric.parts) {
+    for (const std::string& file : part.files) {
+      if (std::find(plain.begin(), plain.end(), file) != plain.end()) return {part.id, file};
+    }
+  }
+  return {};
+}
+
+/// From saving one file of a module to a host that can be graded, and where it needs no LibTorch on to the verdicts on
+/// its part: medians.
 Json BenchEdit(const Context& context) {
   constexpr int kRuns = 3;
   // A compiler cache would answer instead of the compiler: the content is the same.
   setenv("CCACHE_DISABLE", "1", 1);
   Json rows = Json::array();
-  std::vector<std::vector<std::string>> table = {{"module", "saved file", "seconds to a host that can be graded"}};
+  std::vector<std::vector<std::string>> table = {
+      {"module", "saved file", "seconds to a host that can be graded", "to its verdicts"}};
   for (const Rubric& rubric : Gradable(context)) {
     const std::string target = fmt::format("host_{}_exercises", rubric.id);
     const std::string file = fmt::format("exercises/{}/{}", rubric.id, rubric.parts[0].files[0]);
     Build(context, {target});
     std::vector<double> seconds;
     for (int run = 0; run < kRuns; ++run) {
-      std::error_code error;
-      std::filesystem::last_write_time(context.InRoot(file), std::filesystem::file_time_type::clock::now(), error);
-      if (error) throw EnvironmentError(fmt::format("{} cannot be saved: {}", file, error.message()));
+      Save(context, file);
       const auto start = Clock::now();
       Build(context, {target});
       seconds.push_back(SecondsSince(start));
     }
     rows.push_back({{"module", rubric.id}, {"file", file}, {"seconds", Median(seconds)}});
-    table.push_back({rubric.id, file, fmt::format("{:.2f}", Median(seconds))});
+    table.push_back({rubric.id, file, fmt::format("{:.2f}", Median(seconds)), ""});
+
+    const auto [part, plain] = PlainPart(context, rubric);
+    if (part.empty()) continue;
+    const std::string plain_file = fmt::format("exercises/{}/{}", rubric.id, plain);
+    const Graders graders = GradersOf(context, rubric.id, "exercises", /*quick=*/true);
+    Build(context, graders.targets);
+    std::vector<double> to_host, to_verdicts;
+    for (int run = 0; run < kRuns; ++run) {
+      Save(context, plain_file);
+      const auto start = Clock::now();
+      Build(context, graders.targets);
+      to_host.push_back(SecondsSince(start));
+      grade::SessionOptions session;
+      session.module = rubric.id;
+      session.programs = graders.programs;
+      session.parts = {rubric.FullId(part)};
+      grade::RunGradeSession(session);
+      to_verdicts.push_back(SecondsSince(start));
+    }
+    rows.push_back({{"module", rubric.id},
+                    {"file", plain_file},
+                    {"seconds", Median(to_host)},
+                    {"verdicts_seconds", Median(to_verdicts)}});
+    table.push_back(
+        {rubric.id, plain_file, fmt::format("{:.2f}", Median(to_host)), fmt::format("{:.2f}", Median(to_verdicts))});
   }
   const auto start = Clock::now();
   Build(context, {fmt::format("host_{}_exercises", rows[0]["module"].get<std::string>())});
   const double nothing = SecondsSince(start);
   rows.push_back({{"module", ""}, {"file", ""}, {"seconds", nothing}});
-  table.push_back({"(nothing to build)", "", fmt::format("{:.2f}", nothing)});
+  table.push_back({"(nothing to build)", "", fmt::format("{:.2f}", nothing), ""});
   PrintTable(table);
   return rows;
 }

@@ -23,6 +23,7 @@ struct GradeOptions {
   bool solutions = false;
   std::optional<uint64_t> seed;
   int ranks = 0;         ///< 0: any
+  bool quick = false;    ///< only the cases that do without LibTorch
   bool sandbox = false;  ///< keep the exercises apart: see shardlab/launch/sandbox.hpp
   bool replay = false;   ///< value and cost cases twice; with the sandbox a sample of them is
   std::string device = "cpu";

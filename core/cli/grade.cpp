@@ -20,6 +20,7 @@
 
 #include "build.hpp"
 #include "commands.hpp"
+#include "graders.hpp"
 #include "modules.hpp"
 #include "progress_file.hpp"
 #include "reports.hpp"
@@ -86,9 +87,11 @@ class GradeRun {
     BuildAll();
     GradeAll();
     card_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (options_.ranks > 0 && !any_planned_ && !problem_ && interrupted_ == 0) {
-      throw UsageError(
-          fmt::format("no case of what was asked for runs on {} ranks; leave --ranks out", options_.ranks));
+    if (OnlySome() && !any_planned_ && !problem_ && interrupted_ == 0) {
+      throw UsageError(fmt::format("no case of what was asked for runs {}; leave {} out", OnlyWhere(),
+                                   options_.ranks == 0 ? "--quick"
+                                   : options_.quick    ? "one of both"
+                                                       : "--ranks"));
     }
     card_.revision = Revision(context_);
     const Terminal plain;
@@ -110,12 +113,43 @@ class GradeRun {
     if (options_.device != "cpu") {
       throw EnvironmentError("--device cuda: the cases of these modules run on the CPU only; leave --device out");
     }
+    if (options_.quick) LeaveOutSlowModules();
     reports_.RequireWritable();
     if (options_.sandbox) {
       sandbox_ = launch::Sandbox::Find();
       const std::string open = sandbox_->shortcomings();
       if (!open.empty()) fmt::print(stderr, "lab: --sandbox: {}\n", open);
     }
+  }
+
+  /// With --quick: the modules that have something to grade then.
+  void LeaveOutSlowModules() {
+    std::vector<std::string> slow;
+    std::vector<Selection> quick;
+    for (Selection& selection : selections_) {
+      if (cli::GradersOf(context_, selection.rubric.id, "exercises", true).programs.empty()) {
+        slow.push_back(selection.rubric.id);
+      } else {
+        quick.push_back(std::move(selection));
+      }
+    }
+    if (quick.empty()) {
+      throw UsageError(fmt::format("{} has no case without tensors; leave --quick out", fmt::join(slow, " and ")));
+    }
+    selections_ = std::move(quick);
+  }
+
+  Graders GradersOf(const std::string& module) const {
+    return cli::GradersOf(context_, module, card_.flavour, options_.quick);
+  }
+
+  /// Whether a part's other cases are left out: then its points mean little.
+  bool OnlySome() const { return options_.ranks > 0 || options_.quick; }
+  /// Which are not: "on 2 ranks", "without tensors".
+  std::string OnlyWhere() const {
+    std::string where = options_.quick ? "without tensors" : "";
+    if (options_.ranks > 0) where += fmt::format("{}on {} ranks", where.empty() ? "" : " and ", options_.ranks);
+    return where;
   }
 
   /// Seeds are drawn anew each run, and short enough to be typed again; where the score counts, too long to be found by
@@ -129,8 +163,8 @@ class GradeRun {
   void BuildAll() {
     std::vector<std::string> targets;
     for (const Selection& selection : selections_) {
-      targets.push_back(fmt::format("host_{}_{}", selection.rubric.id, card_.flavour));
-      targets.push_back(fmt::format("referee_{}", selection.rubric.id));
+      const Graders graders = GradersOf(selection.rubric.id);
+      targets.insert(targets.end(), graders.targets.begin(), graders.targets.end());
     }
     try {
       Build(context_, targets);
@@ -179,8 +213,7 @@ class GradeRun {
     progress.Update(0, "starting");
     grade::SessionOptions session;
     session.module = rubric.id;
-    session.host_program = context_.InBuild(fmt::format("bin/host_{}_{}", rubric.id, card_.flavour));
-    session.referee_program = context_.InBuild(fmt::format("bin/referee_{}", rubric.id));
+    session.programs = GradersOf(rubric.id).programs;
     session.seed = card_.seed;
     for (const std::string& part : WithPrerequisites(rubric, selection.parts)) {
       session.parts.push_back(rubric.FullId(part));
@@ -231,6 +264,17 @@ class GradeRun {
       scoring.why_not_run = Brief(error);
     }
     any_planned_ = any_planned_ || !plan_.empty();
+    if (options_.quick) LeaveOutSlowParts(scoring);
+  }
+
+  /// With --quick: parts all of whose cases have tensors are not on the card.
+  void LeaveOutSlowParts(ScoreOptions& scoring) const {
+    const auto has_no_case = [&](const std::string& part) {
+      return std::none_of(plan_.begin(), plan_.end(),
+                          [&](const PlannedCase& planned) { return ShortId(planned.part) == part; });
+    };
+    if (std::all_of(scoring.parts.begin(), scoring.parts.end(), has_no_case)) return;  // it says why
+    scoring.parts.erase(std::remove_if(scoring.parts.begin(), scoring.parts.end(), has_no_case), scoring.parts.end());
   }
 
   /// What is known so far, for who reads it should this program not come to its end: the modules that are done, the
@@ -272,8 +316,8 @@ class GradeRun {
     CardTextOptions text;
     text.next = NextThing(context_.out);
     fmt::print("{}", RenderScoreCard(card_, context_.out, text));
-    if (options_.ranks > 0) {
-      fmt::print("These are points for the cases on {} ranks only; they are not recorded.\n", options_.ranks);
+    if (OnlySome()) {
+      fmt::print("These are points for the cases {} only; they are not recorded.\n", OnlyWhere());
     }
     SaveCurves();
     if (!reports_.written().empty()) fmt::print("Written: {}\n", fmt::join(reports_.written(), ", "));
@@ -330,7 +374,7 @@ class GradeRun {
   }
 
   void RecordProgress() {
-    if (options_.solutions || options_.ranks > 0 || problem_) return;
+    if (options_.solutions || OnlySome() || problem_) return;
     try {
       ProgressMap progress = LoadProgress(context_);
       Record(card_, progress);

@@ -53,6 +53,7 @@ int Run(int count, char** arguments) {
   grade_app->add_option("--ranks", grade.ranks, "only cases that run on N ranks")
       ->type_name("N")
       ->check(CLI::Range(1, 64));
+  grade_app->add_flag("--quick", grade.quick, "only the cases without tensors (schedules, balance), in a second");
   grade_app->add_flag("--sandbox", grade.sandbox, "keep the exercises from the network, files and other programs");
   grade_app->add_flag("--replay", grade.replay,
                       "run value and cost cases twice, the second time over messages that are counted");

@@ -7,6 +7,8 @@
 
 #include "build.hpp"
 #include "commands.hpp"
+#include "graders.hpp"
+#include "modules.hpp"
 #include "process.hpp"
 #include "shardlab/base/errors.hpp"
 
@@ -15,7 +17,10 @@ namespace shardlab::cli {
 namespace {
 
 /// Becomes the solutions' or the student's flavour of a program: the latter with --mine, and where there is no other.
-[[noreturn]] void BecomeFlavour(const Context& context, const std::string& name, std::vector<std::string> arguments) {
+/// `matters`: whether a student's file, of which the stub would run where it does not compile, is part of the program.
+template <typename Matters>
+[[noreturn]] void BecomeFlavour(const Context& context, const std::string& name, std::vector<std::string> arguments,
+                                Matters matters) {
   const auto mine = std::find(arguments.begin(), arguments.end(), "--mine");
   bool exercises = !context.HasSolutions();
   if (mine != arguments.end()) {
@@ -24,17 +29,27 @@ namespace {
   }
   const std::string program = name + (exercises ? "_exercises" : "_solutions");
   Build(context, {program});
+  for (const Rubric& rubric : exercises ? LoadRubrics(context.root) : std::vector<Rubric>()) {
+    for (const CompileFailure& failure : ReadCompileFailures(context, rubric)) {
+      if (!matters(rubric, failure.file)) continue;
+      fmt::print(stderr, "lab: exercises/{}/{} does not compile, so its stub runs:\n{}\n", rubric.id, failure.file,
+                 failure.error);
+    }
+  }
   BecomeProgram(context.InBuild("bin/" + program), arguments);
 }
 
 }  // namespace
 
 int Train(const Context& context, const std::vector<std::string>& arguments) {
-  BecomeFlavour(context, "train", arguments);
+  BecomeFlavour(context, "train", arguments, [](const Rubric&, const std::string&) { return true; });
 }
 
 int DrawSchedule(const Context& context, const std::vector<std::string>& arguments) {
-  BecomeFlavour(context, "schedule", arguments);
+  BecomeFlavour(context, "schedule", arguments, [&](const Rubric& rubric, const std::string& file) {
+    const std::vector<std::string> files = PlainFiles(context, rubric.id);
+    return std::find(files.begin(), files.end(), file) != files.end();
+  });
 }
 
 int Data(const Context& context, const std::vector<std::string>& arguments) {

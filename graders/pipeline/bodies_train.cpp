@@ -7,15 +7,16 @@
 
 #include <torch/torch.h>
 
+#include "computation.hpp"
 #include "plan.hpp"
 #include "probe.hpp"
-#include "schedules.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
 #include "shardlab/measure/memory.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/pipeline/passes.hpp"
+#include "shardlab/pipeline/policies.hpp"
 
 // Bodies that run an engine.
 
@@ -68,6 +69,16 @@ PipelineSetup SetupFor(const Plan& plan, int* most_versions = nullptr) {
   if (plan.decays) setup.learning_rate = [](int64_t step) { return 1.0 / static_cast<double>(1 + step); };
   if (plan.deferred) setup.statistics = MakeDeferredStatistics();
   return setup;
+}
+
+// What the plan runs, complete: with steps, recomputation and messages.
+Schedule ScheduleOf(const Plan& plan, int microbatches, int updates) {
+  Schedule schedule = ComputationOf(plan.schedule, plan.ranks, plan.chunks, microbatches, updates);
+  if (!plan.IsAsynchronous()) schedule = Flush(std::move(schedule));
+  const shardlab::Recompute mode = plan.recompute == "always"        ? shardlab::Recompute::kAlways
+                                   : plan.recompute == "except_last" ? shardlab::Recompute::kExceptLast
+                                                                     : shardlab::Recompute::kNever;
+  return AddCommunication(AddRecompute(schedule, mode, plan.IsAsynchronous() ? microbatches : 0));
 }
 
 // The mini-batch of an update, of what the referee gave this rank.

@@ -11,29 +11,6 @@
 namespace shardlab::grade {
 namespace {
 
-Figures OfPipeDream(const AskedSchedule& a, double tf, double tb) {
-  const int P = a.ranks, m = a.microbatches * a.updates;
-  Figures figures{(m + P - 1) * (tf + tb), {}, {}, {}};
-  for (int s = 0; s < P; ++s) figures.versions.push_back(P - s);
-  return figures;
-}
-
-Figures OfTwoBuffered(const AskedSchedule& a, double tf, double tb) {
-  Figures figures{(a.microbatches * a.updates + a.ranks - 1) * (tf + tb), {}, {}, {}};
-  for (int s = 0; s < a.ranks; ++s) figures.live.push_back(std::min(a.microbatches * a.updates, a.ranks - s));
-  figures.versions.assign(static_cast<size_t>(a.ranks), 2);
-  return figures;
-}
-
-Figures OfWPipe(const AskedSchedule& a, double tf, double tb) {
-  const int P = a.ranks, m = a.microbatches * a.updates;
-  Figures figures{m * (tf + tb) + (P - 1) * (tf + tb) / 2, {}, {}, {}};
-  for (int s = 0; s < P; ++s) figures.live.push_back(std::min(2 * m, 2 * P - s));
-  figures.versions.assign(static_cast<size_t>(P), 2);
-  figures.versions.insert(figures.versions.end(), static_cast<size_t>(P), 1);
-  return figures;
-}
-
 std::vector<int64_t> Batches(int updates, int64_t samples) {
   return std::vector<int64_t>(static_cast<size_t>(updates), samples);
 }
@@ -49,13 +26,6 @@ void ExpectVersions(CaseContext& t, const Run& run, const std::vector<int>& most
 }  // namespace
 
 // ------------------------------------------------------------------------------------------------ pipedream
-
-SHARDLAB_CASE(pipedream, lists, kValue, {1}) {
-  std::vector<AskedSchedule> asked;
-  for (const int P : {1, 2, 3, 5}) asked.push_back({"pipedream", P, 1, 1, 11});
-  for (const int P : {1, 2, 3, 5}) asked.push_back({"pipedream-vsync", P, 1, 1, 11});
-  ExpectMakespans(t, asked, OfPipeDream);
-}
 
 SHARDLAB_CASE(pipedream, training, kValue, {2, 3, 4}) {
   Plan plan = PlanFor(t, "cnn-bn", "pipedream", 1, Batches(9, 3));
@@ -112,12 +82,6 @@ SHARDLAB_CASE(pipedream, fewer_updates_than_stages, kRobustness, {4}) {
 
 // ------------------------------------------------------------------------------------------------ 2bw
 
-SHARDLAB_CASE(2bw, lists, kValue, {1}) {
-  ExpectMakespans(
-      t, {{"2bw", 1, 1, 1, 4}, {"2bw", 2, 2, 1, 4}, {"2bw", 2, 5, 1, 3}, {"2bw", 3, 3, 1, 4}, {"2bw", 4, 7, 1, 3}},
-      OfTwoBuffered);
-}
-
 SHARDLAB_CASE(2bw, training, kValue, {2, 4}) {
   Plan plan = PlanFor(t, "cnn-bn", "2bw", t.ranks(), Batches(5, 2 * t.ranks() + 1));
   plan.learning_rate = 0.05;
@@ -136,10 +100,6 @@ SHARDLAB_CASE(2bw, two_versions_whatever_the_depth, kCost, {4}) {
   ExpectVersions(t, ExpectTraining(t, plan, DrawData(t, plan)), {2, 2, 2, 2});
 }
 
-SHARDLAB_CASE(2bw, numbers_that_do_not_fit, kRobustness, {1}) {
-  ExpectRefused(t, {{"2bw", 4, 3, 1, 4}, {"2bw", 2, 1, 1, 4}});
-}
-
 SHARDLAB_CASE(2bw, adam_and_late_messages, kRobustness, {3}) {
   FaultSpec faults;
   faults.jitter_s = 0.002;
@@ -151,16 +111,6 @@ SHARDLAB_CASE(2bw, adam_and_late_messages, kRobustness, {3}) {
 }
 
 // ------------------------------------------------------------------------------------------------ wpipe
-
-SHARDLAB_CASE(wpipe, lists, kValue, {1}) {
-  ExpectMakespans(t,
-                  {{"wpipe", 1, 1, 2, 4},
-                   {"wpipe", 2, 2, 2, 4},
-                   {"wpipe", 3, 3, 2, 3},
-                   {"wpipe", 4, 4, 2, 4},
-                   {"wpipe", 2, 4, 2, 3}},
-                  OfWPipe);
-}
 
 SHARDLAB_CASE(wpipe, training, kValue, {2, 3}) {
   Plan plan = PlanFor(t, "cnn-bn", "wpipe", t.ranks(), Batches(5, 2 * t.ranks() + 1), 2);
@@ -178,10 +128,6 @@ SHARDLAB_CASE(wpipe, one_and_a_half_models, kCost, {4}) {
   ExpectFootprints(t, {{"wpipe", 2, 2, 2, 4}, {"wpipe", 3, 3, 2, 4}, {"wpipe", 4, 4, 2, 4}}, OfWPipe);
   const Plan plan = PlanFor(t, "probe", "wpipe", 4, Batches(4, 4), 2);
   ExpectVersions(t, ExpectTraining(t, plan, DrawData(t, plan)), {2, 2, 2, 2});
-}
-
-SHARDLAB_CASE(wpipe, numbers_that_do_not_fit, kRobustness, {1}) {
-  ExpectRefused(t, {{"wpipe", 4, 3, 2, 4}, {"wpipe", 2, 3, 2, 2}});
 }
 
 SHARDLAB_CASE(wpipe, several_blocks_an_update, kRobustness, {2}) {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "oracle.hpp"
-#include "schedule_checks.hpp"
+#include "traffic.hpp"
 
 // Part by_hand: two ranks, a model cut in two, and nothing but messages.
 

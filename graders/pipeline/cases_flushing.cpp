@@ -4,55 +4,11 @@
 #include <torch/torch.h>
 
 #include "oracle.hpp"
-#include "schedule_checks.hpp"
+#include "traffic.hpp"
 
 // Parts recompute, 1f1b, interleaved and zero_bubble: other schedules, the same training.
 
 namespace shardlab::grade {
-namespace {
-
-std::vector<AskedSchedule> Linear(const std::string& name, const std::vector<int>& stages,
-                                  const std::vector<int>& pieces) {
-  std::vector<AskedSchedule> asked;
-  for (const int P : stages) {
-    for (const int m : pieces) asked.push_back({name, P, m});
-  }
-  return asked;
-}
-
-Figures OfOneFOneB(const AskedSchedule& a, double tf, double tb) {
-  Figures figures{(a.microbatches + a.ranks - 1) * (tf + tb), {}, {}, {}};
-  for (int s = 0; s < a.ranks; ++s) figures.live.push_back(std::min(a.microbatches, a.ranks - s));
-  return figures;
-}
-
-Figures OfInterleaved(const AskedSchedule& a, double tf, double tb) {
-  const int P = a.ranks, v = a.chunks, m = a.microbatches;
-  Figures figures{m * (tf + tb) + (P - 1) * (tf + tb) / v, {}, {}, {}};
-  for (int s = 0; s < P; ++s) figures.live.push_back(std::min(m * v, 2 * (P - s - 1) + (v - 1) * P + 1));
-  return figures;
-}
-
-Figures OfH1(const AskedSchedule& a, double tf, double tb) {
-  const double half = tb / 2;  // TB and TW
-  Figures figures{a.microbatches * (tf + tb) + (a.ranks - 1) * (half + std::max(tf - half, 0.0)), {}, {}, {}};
-  figures.live.assign(static_cast<size_t>(a.ranks), std::min(a.microbatches, a.ranks));
-  return figures;
-}
-
-Figures OfH2(const AskedSchedule& a, double, double) {
-  Figures figures;
-  figures.live.assign(static_cast<size_t>(a.ranks), 2 * a.ranks - 1);
-  figures.gaps.assign(static_cast<size_t>(a.ranks), 0.0);
-  return figures;
-}
-
-std::vector<AskedSchedule> InterleavedSizes() {
-  return {{"interleaved", 2, 2, 2}, {"interleaved", 2, 6, 3}, {"interleaved", 3, 3, 2},
-          {"interleaved", 3, 9, 4}, {"interleaved", 4, 8, 2}, {"interleaved", 5, 10, 3}};
-}
-
-}  // namespace
 
 // ------------------------------------------------------------------------------------------------ recompute
 
@@ -122,8 +78,6 @@ SHARDLAB_CASE(recompute, running_statistics_are_counted_once, kRobustness, {2}) 
 
 // ------------------------------------------------------------------------------------------------ 1f1b
 
-SHARDLAB_CASE(1f1b, lists, kValue, {1}) { ExpectMakespans(t, Linear("1f1b", {1, 2, 3, 5}, {1, 2, 4, 9}), OfOneFOneB); }
-
 SHARDLAB_CASE(1f1b, training, kValue, {2, 4}) {
   const Plan plan = PlanFor(t, "cnn-bn", "1f1b", 6, {13, 13});
   ExpectTraining(t, plan, DrawData(t, plan));
@@ -132,11 +86,6 @@ SHARDLAB_CASE(1f1b, training, kValue, {2, 4}) {
 SHARDLAB_CASE(1f1b, gradients, kGradient, {3}) {
   const Plan plan = PlanFor(t, "mlp-ln", "1f1b", 5, {11});
   ExpectGradients(t, plan, DrawData(t, plan));
-}
-
-SHARDLAB_CASE(1f1b, what_the_lists_keep, kCost, {1}) {
-  ExpectFootprints(t, Linear("1f1b", {1, 2, 3, 5}, {1, 2, 4, 9}), OfOneFOneB);
-  ExpectFootprints(t, {{"1f1b", 4, 8}, {"1f1b", 4, 1000}}, OfOneFOneB);
 }
 
 SHARDLAB_CASE(1f1b, a_thousand_micro_batches_in_the_memory_of_eight, kCost, {4}) {
@@ -177,8 +126,6 @@ SHARDLAB_CASE(1f1b, late_messages, kRobustness, {3}) {
 
 // ------------------------------------------------------------------------------------------------ interleaved
 
-SHARDLAB_CASE(interleaved, lists, kValue, {1}) { ExpectMakespans(t, InterleavedSizes(), OfInterleaved); }
-
 SHARDLAB_CASE(interleaved, training, kValue, {2, 3}) {
   const Plan plan = PlanFor(t, "cnn-bn", "interleaved", 2 * t.ranks(), {13, 13}, 2);
   ExpectTraining(t, plan, DrawData(t, plan));
@@ -189,18 +136,12 @@ SHARDLAB_CASE(interleaved, gradients, kGradient, {2}) {
   ExpectGradients(t, plan, DrawData(t, plan));
 }
 
-SHARDLAB_CASE(interleaved, what_the_lists_keep, kCost, {1}) { ExpectFootprints(t, InterleavedSizes(), OfInterleaved); }
-
 SHARDLAB_CASE(interleaved, messages_of_a_step, kCost, {2, 4}) {
   const Plan plan = PlanFor(t, "probe", "interleaved", t.ranks(), {8, 8}, 2);
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   t.ExpectCost("messages of all ranks in a step: 2m(Pv-1)",
                static_cast<double>(TotalTraffic(run, t.ranks(), "step 1", "end").messages),
                2 * t.ranks() * (t.ranks() * 2 - 1), "messages");
-}
-
-SHARDLAB_CASE(interleaved, numbers_that_do_not_fit, kRobustness, {1}) {
-  ExpectRefused(t, {{"interleaved", 2, 3, 2}, {"interleaved", 4, 6, 2}, {"interleaved", 3, 1, 2}});
 }
 
 SHARDLAB_CASE(interleaved, one_rank_and_uneven_chunks, kRobustness, {1}) {
@@ -211,22 +152,6 @@ SHARDLAB_CASE(interleaved, one_rank_and_uneven_chunks, kRobustness, {1}) {
 }
 
 // ------------------------------------------------------------------------------------------------ zero_bubble
-
-SHARDLAB_CASE(zero_bubble, lists_of_h1, kValue, {1}) {
-  std::vector<AskedSchedule> asked;
-  for (const int P : {1, 2, 3, 5}) {
-    for (const int m : {P, P + 1, 2 * P + 3}) asked.push_back({"zb-h1", P, m});
-  }
-  ExpectMakespans(t, asked, OfH1);
-}
-
-SHARDLAB_CASE(zero_bubble, lists_of_h2, kValue, {1}) {
-  std::vector<AskedSchedule> asked;
-  for (const int P : {1, 2, 3, 5}) {
-    for (const int m : {2 * P - 1, 2 * P, 3 * P + 2}) asked.push_back({"zb-h2", P, m});
-  }
-  ExpectMakespans(t, asked, OfH2);
-}
 
 SHARDLAB_CASE(zero_bubble, training, kValue, {2, 4}) {
   for (const char* schedule : {"zb-h1", "zb-h2"}) {
@@ -250,11 +175,6 @@ SHARDLAB_CASE(zero_bubble, nothing_is_computed_twice, kCost, {2}) {
   t.ExpectCost("gradients of a layer's weights, with 4 micro-batches", run.Number(1, "weights") / layers, 4, "calls");
   t.ExpectCost("gradients of a layer's input, with 4 micro-batches", run.Number(1, "backwards") / layers, 4, "calls");
   t.ExpectCost("forwards of a layer, with 4 micro-batches", run.Number(1, "forwards") / layers, 4, "calls");
-}
-
-SHARDLAB_CASE(zero_bubble, what_the_lists_keep, kCost, {1}) {
-  ExpectFootprints(t, {{"zb-h1", 2, 4}, {"zb-h1", 3, 3}, {"zb-h1", 4, 9}}, OfH1);
-  ExpectFootprints(t, {{"zb-h2", 2, 4}, {"zb-h2", 3, 5}, {"zb-h2", 4, 9}}, OfH2);
 }
 
 SHARDLAB_CASE(zero_bubble, few_micro_batches_and_late_messages, kRobustness, {3}) {

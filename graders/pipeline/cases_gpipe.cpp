@@ -4,31 +4,12 @@
 #include <torch/torch.h>
 
 #include "oracle.hpp"
-#include "schedule_checks.hpp"
+#include "traffic.hpp"
 
 // Part gpipe: micro-batches, two schedules, a stage, an engine.
 
 namespace shardlab::grade {
 namespace {
-
-Figures OfNaive(const AskedSchedule& a, double tf, double tb) {
-  return {a.microbatches * a.ranks * (tf + tb), std::vector<int>(static_cast<size_t>(a.ranks), 1), {}, {}};
-}
-
-Figures OfGPipe(const AskedSchedule& a, double tf, double tb) {
-  return {(a.microbatches + a.ranks - 1) * (tf + tb),
-          std::vector<int>(static_cast<size_t>(a.ranks), a.microbatches),
-          {},
-          {}};
-}
-
-std::vector<AskedSchedule> Sizes(const std::string& name, bool flush = false) {
-  std::vector<AskedSchedule> asked;
-  for (const int P : {1, 2, 3, 5}) {
-    for (const int m : {1, 2, 4, 7}) asked.push_back({name, P, m, 1, 1, flush});
-  }
-  return asked;
-}
 
 // A stage on the tuple layers of the body: forward and backward of both pieces, in one process.
 void ExpectStage(CaseContext& t, bool halves, bool gradients) {
@@ -113,9 +94,6 @@ SHARDLAB_CASE(gpipe, pieces_of_a_mini_batch, kValue, {1}) {
   }
 }
 
-SHARDLAB_CASE(gpipe, lists_of_naive, kValue, {1}) { ExpectMakespans(t, Sizes("naive"), OfNaive); }
-SHARDLAB_CASE(gpipe, lists_of_gpipe, kValue, {1}) { ExpectMakespans(t, Sizes("gpipe"), OfGPipe); }
-SHARDLAB_CASE(gpipe, lists_with_an_update, kValue, {1}) { ExpectMakespans(t, Sizes("gpipe", true), OfGPipe); }
 SHARDLAB_CASE(gpipe, a_stage_by_itself, kValue, {1}) { ExpectStage(t, false, false); }
 
 SHARDLAB_CASE(gpipe, losses_of_a_pipeline, kValue, {1, 2, 4}) {
@@ -198,11 +176,6 @@ SHARDLAB_CASE(gpipe, messages_of_a_step, kCost, {2, 4}) {
   t.ExpectCost("bytes of all ranks in a step: each boundary both ways", static_cast<double>(traffic.bytes),
                2 * (t.ranks() - 1) * 10 * 6 * 8, "bytes");
   t.ExpectCost("collectives in a step", static_cast<double>(traffic.collectives), 0, "collectives");
-}
-
-SHARDLAB_CASE(gpipe, what_the_lists_keep, kCost, {1}) {
-  ExpectFootprints(t, Sizes("gpipe"), OfGPipe);
-  ExpectFootprints(t, Sizes("naive"), OfNaive);
 }
 
 SHARDLAB_CASE(gpipe, nothing_is_left_after_a_step, kCost, {2}) {

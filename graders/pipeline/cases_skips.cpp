@@ -1,15 +1,13 @@
 #include <algorithm>
-#include <functional>
-#include <numeric>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <torch/torch.h>
 
 #include "oracle.hpp"
-#include "schedule_checks.hpp"
+#include "traffic.hpp"
 
-// Part skips: where skips go, what they cost, and where to cut.
+// Part skips: where skips go and what they cost.
 
 namespace shardlab::grade {
 namespace {
@@ -64,39 +62,6 @@ void ExpectSkips(CaseContext& t, const std::vector<AskedSkips>& asked) {
   }
 }
 
-// All cuts into parts, the smallest largest part.
-double BestLargest(const std::vector<double>& costs, int parts) {
-  const std::function<double(size_t, int)> best = [&](size_t begin, int left) -> double {
-    if (left == 1) return std::accumulate(costs.begin() + static_cast<std::ptrdiff_t>(begin), costs.end(), 0.0);
-    double smallest = 1e300, first = 0;
-    for (size_t end = begin + 1; end + static_cast<size_t>(left) - 1 <= costs.size(); ++end) {
-      first += costs[end - 1];
-      smallest = std::min(smallest, std::max(first, best(end, left - 1)));
-    }
-    return smallest;
-  };
-  return best(0, parts);
-}
-
-struct AskedBalance {
-  std::vector<double> costs;
-  int parts;
-};
-
-std::vector<std::vector<int64_t>> AskBalances(CaseContext& t, const std::vector<AskedBalance>& asked) {
-  RunSpec spec;
-  spec.body = "balance";
-  spec.params["asked"] = nlohmann::json::array();
-  for (const AskedBalance& one : asked) spec.params["asked"].push_back({{"costs", one.costs}, {"parts", one.parts}});
-  const Run run = t.Launch(spec);
-  std::vector<std::vector<int64_t>> answers;
-  for (size_t i = 0; i < asked.size(); ++i) {
-    const at::Tensor sizes = run.Output(0, "balance " + std::to_string(i));
-    answers.emplace_back(sizes.data_ptr<int64_t>(), sizes.data_ptr<int64_t>() + sizes.numel());
-  }
-  return answers;
-}
-
 Plan UNetPlan(CaseContext& t, const std::vector<int64_t>& batches, int m) {
   Plan plan;
   plan.side = 16;
@@ -120,38 +85,6 @@ SHARDLAB_CASE(skips, routes, kValue, {1}) {
                   {model, {2, 3}, "x 0 1\ny 0 1\nz 0 1\n"},
                   {model, {1, 2, 2}, "x 0 2\ny 1 2\n"},
                   {{{"a", {}, {}}, {"b", {}, {}}}, {1, 1}, ""}});
-}
-
-SHARDLAB_CASE(skips, the_slowest_stage_is_minimal, kValue, {1}) {
-  std::vector<AskedBalance> asked = {
-      {{3, 1, 4, 1, 5}, 3}, {{1, 1, 1, 1, 10}, 3}, {{10, 1, 1, 1, 1}, 2}, {{0, 0, 0, 0}, 4}};
-  for (int k = 0; k < 40; ++k) {
-    AskedBalance one;
-    const int64_t layers = t.Integer(1, 10);
-    for (int64_t i = 0; i < layers; ++i) one.costs.push_back(static_cast<double>(t.Integer(0, 30)));
-    one.parts = static_cast<int>(t.Integer(1, layers));
-    asked.push_back(one);
-  }
-  const auto answers = AskBalances(t, asked);
-  for (size_t i = 0; i < asked.size(); ++i) {
-    const auto& sizes = answers[i];
-    const std::string what = fmt::format("costs {} in {} parts", fmt::join(asked[i].costs, " "), asked[i].parts);
-    const bool fits =
-        static_cast<int>(sizes.size()) == asked[i].parts &&
-        std::all_of(sizes.begin(), sizes.end(), [](int64_t size) { return size >= 1; }) &&
-        std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) == static_cast<int64_t>(asked[i].costs.size());
-    t.Expect(fits, fmt::format("{}: the sizes {} are no cut into non-empty parts", what, fmt::join(sizes, ",")));
-    double largest = 0;
-    size_t layer = 0;
-    for (const int64_t size : sizes) {
-      double part = 0;
-      for (int64_t k = 0; k < size; ++k) part += asked[i].costs[layer++];
-      largest = std::max(largest, part);
-    }
-    const double best = BestLargest(asked[i].costs, asked[i].parts);
-    t.Expect(largest <= best, fmt::format("{}: the cut {} has a largest part of {:g}; there is one with {:g}", what,
-                                          fmt::join(sizes, ","), largest, best));
-  }
 }
 
 SHARDLAB_CASE(skips, a_unet, kValue, {2, 4}) {
@@ -193,15 +126,6 @@ SHARDLAB_CASE(skips, names_that_do_not_fit, kRobustness, {1}) {
                   {{{"a", {"x"}, {"x"}}, {"b", {}, {}}}, {1, 1}, "x", true},
                   {{{"a", {"x"}, {}}, {"b", {}, {"x"}}, {"c", {}, {"x"}}}, {3}, "c", true},
                   {{{"a", {"x"}, {}}, {"b", {"x"}, {}}, {"c", {}, {"x"}}}, {3}, "b", true}});
-}
-
-SHARDLAB_CASE(skips, cuts_that_there_are_not, kRobustness, {1}) {
-  for (const auto& sizes : AskBalances(t, {{{1, 2}, 3}, {{1, 2}, 0}, {{}, 1}, {{1, -1}, 1}})) {
-    t.Expect(sizes == std::vector<int64_t>{-1},
-             fmt::format("more parts than layers, no part, no layer and a negative cost must be refused with "
-                         "ContractError; here came {}",
-                         fmt::join(sizes, ",")));
-  }
 }
 
 SHARDLAB_CASE(skips, late_skips, kRobustness, {3}) {

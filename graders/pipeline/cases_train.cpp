@@ -5,7 +5,7 @@
 #include <torch/torch.h>
 
 #include "oracle.hpp"
-#include "schedule_checks.hpp"
+#include "traffic.hpp"
 
 // Part train: whole training runs on CIFAR-shaped images, and what surrounds a step.
 

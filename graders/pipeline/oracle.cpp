@@ -377,33 +377,4 @@ Run ExpectGradients(CaseContext& t, Plan plan, const PipelineData& data, const F
   return run;
 }
 
-std::string Describe(const AskedSchedule& asked) {
-  return fmt::format("{} of {} {}{}, {} micro-batch{}{}", asked.name, asked.ranks, asked.ranks == 1 ? "rank" : "ranks",
-                     asked.chunks > 1 ? fmt::format(" with {} chunks each", asked.chunks) : "", asked.microbatches,
-                     asked.microbatches == 1 ? "" : "es",
-                     asked.updates > 1 ? fmt::format(" an update, {} updates", asked.updates) : "");
-}
-
-std::vector<std::string> AskSchedules(CaseContext& t, const std::vector<AskedSchedule>& asked) {
-  RunSpec spec;
-  spec.body = "schedules";
-  spec.params["asked"] = nlohmann::json::array();
-  for (const AskedSchedule& one : asked) {
-    spec.params["asked"].push_back({{"name", one.name},
-                                    {"ranks", one.ranks},
-                                    {"chunks", one.chunks},
-                                    {"microbatches", one.microbatches},
-                                    {"updates", one.updates},
-                                    {"flush", one.flush}});
-  }
-  const Run run = t.Launch(spec);
-  std::vector<std::string> texts;
-  for (size_t i = 0; i < asked.size(); ++i) {
-    const at::Tensor bytes = run.Output(0, "schedule " + std::to_string(i));
-    t.Expect(bytes.defined(), Describe(asked[i]) + ": nothing came back");
-    texts.emplace_back(reinterpret_cast<const char*>(bytes.data_ptr<uint8_t>()), static_cast<size_t>(bytes.numel()));
-  }
-  return texts;
-}
-
 }  // namespace shardlab::grade

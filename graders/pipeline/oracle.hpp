@@ -65,19 +65,4 @@ Plan PlanFor(CaseContext& t, const std::string& model, const std::string& schedu
 /// What a run needs: images on the rank of the first chunk and labels on that of the last.
 RunSpec SpecOf(const std::string& body, const Plan& plan, const PipelineData& data);
 
-/// One list that the student's generators are asked for.
-struct AskedSchedule {
-  std::string name;
-  int ranks = 1;
-  int microbatches = 1;
-  int chunks = 1;
-  int updates = 1;
-  bool flush = false;
-};
-/// Calls the generators: the texts that they print, by the order asked; what begins with "error: " was thrown.
-std::vector<std::string> AskSchedules(CaseContext& t, const std::vector<AskedSchedule>& asked);
-
-/// "gpipe of 3 stages and 4 micro-batches".
-std::string Describe(const AskedSchedule& asked);
-
 }  // namespace shardlab::grade

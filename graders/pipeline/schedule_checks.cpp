@@ -21,7 +21,30 @@ bool IsError(const std::string& text) { return text.rfind("error: ", 0) == 0; }
 
 }  // namespace
 
-Schedule ExpectValid(CaseContext& t, const AskedSchedule& asked, const std::string& text) {
+std::string Describe(const AskedSchedule& asked) {
+  return fmt::format("{} of {} {}{}, {} micro-batch{}{}", asked.name, asked.ranks, asked.ranks == 1 ? "rank" : "ranks",
+                     asked.chunks > 1 ? fmt::format(" with {} chunks each", asked.chunks) : "", asked.microbatches,
+                     asked.microbatches == 1 ? "" : "es",
+                     asked.updates > 1 ? fmt::format(" an update, {} updates", asked.updates) : "");
+}
+
+std::vector<std::string> AskSchedules(PlainCase& t, const std::vector<AskedSchedule>& asked) {
+  nlohmann::json params;
+  for (const AskedSchedule& one : asked) {
+    params["asked"].push_back({{"name", one.name},
+                               {"ranks", one.ranks},
+                               {"chunks", one.chunks},
+                               {"microbatches", one.microbatches},
+                               {"updates", one.updates},
+                               {"flush", one.flush}});
+  }
+  const PlainRun run = t.Ask("schedules", params);
+  std::vector<std::string> texts;
+  for (size_t i = 0; i < asked.size(); ++i) texts.push_back(run.Text("schedule " + std::to_string(i)));
+  return texts;
+}
+
+Schedule ExpectValid(PlainCase& t, const AskedSchedule& asked, const std::string& text) {
   if (IsError(text)) t.Fail(fmt::format("{} is refused: {}", Describe(asked), text.substr(7)));
   std::optional<Schedule> schedule;
   std::string fault;
@@ -31,7 +54,7 @@ Schedule ExpectValid(CaseContext& t, const AskedSchedule& asked, const std::stri
   } catch (const ScheduleError& error) {
     fault = error.what() + (error.table().empty() ? "" : "\n" + error.table());
   }
-  t.Expect(fault.empty(), fmt::format("{} is not valid: {}", Describe(asked), fault));
+  if (!fault.empty()) t.Fail(fmt::format("{} is not valid: {}", Describe(asked), fault));
   const bool looped = asked.chunks > 1 || asked.name == "wpipe";
   const Layout layout = looped ? Layout::Looped(asked.ranks, asked.chunks) : Layout::Linear(asked.ranks);
   t.Expect(schedule->layout == layout, fmt::format("{} has the layout '{}'; it must be '{}'", Describe(asked),
@@ -41,7 +64,7 @@ Schedule ExpectValid(CaseContext& t, const AskedSchedule& asked, const std::stri
   return *schedule;
 }
 
-void ExpectMakespans(CaseContext& t, const std::vector<AskedSchedule>& asked, const Formula& formula) {
+void ExpectMakespans(PlainCase& t, const std::vector<AskedSchedule>& asked, const Formula& formula) {
   const std::vector<std::string> texts = AskSchedules(t, asked);
   for (size_t i = 0; i < asked.size(); ++i) {
     const Schedule schedule = ExpectValid(t, asked[i], texts[i]);
@@ -76,7 +99,7 @@ void ExpectMakespans(CaseContext& t, const std::vector<AskedSchedule>& asked, co
   }
 }
 
-void ExpectFootprints(CaseContext& t, const std::vector<AskedSchedule>& asked, const Formula& formula) {
+void ExpectFootprints(PlainCase& t, const std::vector<AskedSchedule>& asked, const Formula& formula) {
   const std::vector<std::string> texts = AskSchedules(t, asked);
   for (size_t i = 0; i < asked.size(); ++i) {
     const Schedule schedule = ExpectValid(t, asked[i], texts[i]);
@@ -98,44 +121,13 @@ void ExpectFootprints(CaseContext& t, const std::vector<AskedSchedule>& asked, c
   }
 }
 
-void ExpectRefused(CaseContext& t, const std::vector<AskedSchedule>& asked) {
+void ExpectRefused(PlainCase& t, const std::vector<AskedSchedule>& asked) {
   const std::vector<std::string> texts = AskSchedules(t, asked);
   for (size_t i = 0; i < asked.size(); ++i) {
     t.Expect(IsError(texts[i]), fmt::format("{} must be refused with ScheduleError, and a list came back: the contract "
                                             "says for which numbers there is none",
                                             Describe(asked[i])));
   }
-}
-
-Traffic TrafficBetween(const Run& run, int rank, const std::string& from, const std::string& to) {
-  Traffic traffic;
-  bool inside = false;
-  for (const Event& event : run.outcome.events) {
-    if (event.rank != rank) continue;
-    const Record& record = event.record;
-    if (record.kind == RecordKind::kMark) {
-      if (from == record.name) inside = true;
-      if (to == record.name) inside = false;
-    }
-    if (!inside || record.kind != RecordKind::kPost) continue;
-    if (record.op == OpKind::kSend) {
-      ++traffic.messages;
-      traffic.bytes += record.bytes_sent;
-    }
-    if (IsCollective(record.op)) ++traffic.collectives;
-  }
-  return traffic;
-}
-
-Traffic TotalTraffic(const Run& run, int ranks, const std::string& from, const std::string& to) {
-  Traffic total;
-  for (int rank = 0; rank < ranks; ++rank) {
-    const Traffic one = TrafficBetween(run, rank, from, to);
-    total.messages += one.messages;
-    total.bytes += one.bytes;
-    total.collectives += one.collectives;
-  }
-  return total;
 }
 
 }  // namespace shardlab::grade

@@ -198,6 +198,25 @@ TEST_F(Cli, TrainAndScheduleBecomeTheirPrograms) {
   EXPECT_THAT(Built(), HasSubstr("--target schedule_solutions"));
 }
 
+TEST_F(Cli, AProgramOfMineSaysWhichStubsRunInIt) {
+  for (const std::string name : {"train", "schedule"}) {
+    Write("build/bin/" + name + "_exercises", "#!/bin/sh\necho mine\n", true);
+    Write("build/bin/" + name + "_solutions", "#!/bin/sh\necho solutions\n", true);
+  }
+  Write("solutions/demo/a.cpp", "");
+  Write("build/exercises/demo/a.cpp.error.txt",
+        "exercises/demo/a.cpp does not compile: its stub takes its place.\nexercises/demo/a.cpp:3:1: error: no such "
+        "thing\n");
+  const std::string said =
+      "lab: exercises/demo/a.cpp does not compile, so its stub runs:\nexercises/demo/a.cpp:3:1: error: no such thing\n";
+  EXPECT_THAT(Lab("train").err, Not(HasSubstr("stub"))) << "there it is the solutions that run";
+  EXPECT_THAT(Lab("train --mine").err, HasSubstr(said));
+  EXPECT_THAT(Lab("schedule --mine").err, Not(HasSubstr("stub"))) << "schedules are made without this file";
+  Write("build/build.ninja",
+        "build graders/demo/CMakeFiles/demo_plain_exercises.dir/__/__/exercises/demo/a.cpp.o: CXX a.cpp\n");
+  EXPECT_THAT(Lab("schedule --mine").err, HasSubstr(said));
+}
+
 TEST_F(Cli, ABuildThatFailsShowsWhatTheCompilerSaid) {
   Script("cmake",
          "echo '[1/3] Building CXX object x.o'\necho 'FAILED: x.o'\necho 'g++ -O1 -o x.o -c x.cpp'\n"

@@ -1,6 +1,7 @@
 // lab grade, with a session that says what each test wants to hear.
 #include <csignal>
 #include <filesystem>
+#include <set>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -31,6 +32,8 @@ class Grading : public Tree {
  protected:
   /// Parts whose cases end otherwise than passed.
   std::map<std::string, Status> ends_;
+  /// Parts that have none.
+  std::set<std::string> empty_;
   /// What the sessions were asked for.
   std::vector<SessionOptions> asked_;
   /// The cases that really ran.
@@ -48,6 +51,7 @@ class Grading : public Tree {
       if (parts.empty() && options.module == "demo") parts = {"demo.first", "demo.second", "demo.extra"};
       if (parts.empty()) parts = {"other.only"};
       for (const std::string& part : parts) {
+        if (empty_.count(part)) continue;
         result.planned.push_back({part, "values/ranks=2", Kind::kValue, 2});
         result.planned.push_back({part, "bytes/ranks=2", Kind::kCost, 2});
       }
@@ -130,7 +134,68 @@ TEST_F(Grading, EverythingPassed) {
   EXPECT_THAT(Built(), HasSubstr("--target host_demo_exercises referee_demo host_other_exercises referee_other"));
   EXPECT_THAT(out_, AllOf(HasSubstr("Total  4 of 4, bonus 1 of 1"), HasSubstr("has passed")));
   EXPECT_EQ(Progress("demo.extra")["best"], 1);
-  EXPECT_EQ(asked_.at(0).host_program, In("build/bin/host_demo_exercises"));
+  ASSERT_EQ(asked_.at(0).programs.size(), 1u);
+  EXPECT_EQ(asked_.at(0).programs[0].host, In("build/bin/host_demo_exercises"));
+}
+
+/// A build in which `demo` has cases without tensors and `other` has none.
+constexpr const char* kHalfPlain =
+    "build referee_demo: phony bin/referee_demo\nbuild referee_demo_plain: phony bin/referee_demo_plain\n"
+    "build referee_other: phony bin/referee_other\n";
+
+TEST_F(Grading, TheCasesWithoutTensorsComeFirst) {
+  Write("build/build.ninja", kHalfPlain);
+  EXPECT_EQ(Run(What({})), 0);
+  EXPECT_THAT(Built(), HasSubstr("--target host_demo_plain_exercises referee_demo_plain host_demo_exercises "
+                                 "referee_demo host_other_exercises referee_other"));
+  ASSERT_EQ(asked_.size(), 2u);
+  ASSERT_EQ(asked_[0].programs.size(), 2u);
+  EXPECT_EQ(asked_[0].programs[0].host, In("build/bin/host_demo_plain_exercises"));
+  EXPECT_EQ(asked_[0].programs[0].referee, In("build/bin/referee_demo_plain"));
+  EXPECT_EQ(asked_[0].programs[1].referee, In("build/bin/referee_demo"));
+  EXPECT_EQ(asked_[1].programs.size(), 1u);
+}
+
+TEST_F(Grading, QuickBuildsAndRunsOnlyThose) {
+  Write("build/build.ninja", kHalfPlain);
+  empty_ = {"demo.second"};
+  GradeOptions options = What({});
+  options.quick = true;
+  EXPECT_EQ(Run(options), 0) << out_;
+  EXPECT_THAT(Built(), AllOf(HasSubstr("--target host_demo_plain_exercises referee_demo_plain\n"),
+                             Not(HasSubstr("referee_other"))));
+  ASSERT_EQ(asked_.size(), 1u);
+  ASSERT_EQ(asked_[0].programs.size(), 1u);
+  EXPECT_EQ(asked_[0].programs[0].host, In("build/bin/host_demo_plain_exercises"));
+  ASSERT_EQ(card_["modules"].size(), 1u);
+  ASSERT_EQ(card_["modules"][0]["parts"].size(), 2u) << "a part without such cases is not on the card";
+  EXPECT_EQ(card_["modules"][0]["parts"][1]["id"], "demo.extra");
+  EXPECT_THAT(out_, HasSubstr("points for the cases without tensors only; they are not recorded"));
+  EXPECT_FALSE(std::filesystem::exists(In(".lab/progress.json")));
+}
+
+TEST_F(Grading, QuickSaysWhereThereAreNone) {
+  Write("build/build.ninja", kHalfPlain);
+  GradeOptions options = What({"other"});
+  options.quick = true;
+  try {
+    Grade(MakeContext(), options, Fake());
+    FAIL() << "nothing was thrown";
+  } catch (const UsageError& error) {
+    EXPECT_STREQ(error.what(), "other has no case without tensors; leave --quick out");
+  }
+  empty_ = {"demo.first"};
+  options.what = {"demo.first"};
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  try {
+    Grade(MakeContext(), options, Fake());
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const UsageError& error) {
+    EXPECT_STREQ(error.what(), "no case of what was asked for runs without tensors; leave --quick out");
+  }
+  testing::internal::GetCapturedStdout();
+  testing::internal::GetCapturedStderr();
 }
 
 TEST_F(Grading, AFailureCostsItsPartAndThoseAfterIt) {

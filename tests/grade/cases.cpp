@@ -112,6 +112,12 @@ SHARDLAB_CASE(bad, wrong_inputs, kValue, {3}) {
 
 SHARDLAB_CASE(bad, grader_throws, kValue, {1}) { throw std::out_of_range("no such layer"); }
 
+SHARDLAB_CASE(mixed, asks_without_tensors_and_runs_with, kValue, {2}) {
+  t.Expect(t.Ask("hands_back", {{"text", "1F0"}, {"number", 1}}).Text("text") == "1F0", "a text is not what it was");
+  const at::Tensor value = t.Integers({3}, at::kDouble);
+  t.ExpectEqual(t.Launch({.body = "echo", .inputs = {{"value", {value}}}}), 1, "value", value);
+}
+
 SHARDLAB_CASE(stub, not_implemented, kValue, {2}) { t.Launch({.body = "not_implemented"}); }
 
 SHARDLAB_CASE(stub, kills_the_host, kRobustness, {2}) { t.Launch({.body = "kills_the_host"}); }

@@ -25,8 +25,7 @@ using ::testing::HasSubstr;
 SessionOptions Options(const std::vector<std::string>& parts) {
   SessionOptions options;
   options.module = "tests";
-  options.host_program = SHARDLAB_TEST_HOST;
-  options.referee_program = SHARDLAB_TEST_REFEREE;
+  options.programs = {{SHARDLAB_TEST_HOST, SHARDLAB_TEST_REFEREE}};
   options.seed = 42;
   options.parts = parts;
   return options;
@@ -198,7 +197,7 @@ TEST_F(SessionTest, EndsSoonWhenCancelled) {
 
 TEST_F(SessionTest, ARefereeThatDiesIsTheGradersFault) {
   SessionOptions options = Options({});
-  options.referee_program = SHARDLAB_TEST_DYING_REFEREE;
+  options.programs[0].referee = SHARDLAB_TEST_DYING_REFEREE;
   try {
     RunGradeSession(options);
     FAIL() << "nothing was thrown";
@@ -209,7 +208,7 @@ TEST_F(SessionTest, ARefereeThatDiesIsTheGradersFault) {
 
 TEST_F(SessionTest, AMissingProgramIsNamed) {
   SessionOptions options = Options({});
-  options.referee_program = "/nonexistent/referee";
+  options.programs[0].referee = "/nonexistent/referee";
   try {
     RunGradeSession(options);
     FAIL() << "nothing was thrown";

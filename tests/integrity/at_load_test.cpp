@@ -18,7 +18,7 @@ class AtLoad : public testing::Test {
  protected:
   Supervised Run(const std::string& name, double startup_limit_s = 60) {
     auto options = playground_.Options({"honest"});
-    options.host_program = playground_.HostCalled(name);
+    options.programs[0].host = playground_.HostCalled(name);
     options.startup_limit_s = startup_limit_s;
     Supervised session = RunSupervised(options, 60);
     EXPECT_EQ(session.left, 0) << "processes were left";

@@ -76,8 +76,7 @@ void Playground::Allow(int64_t fill_bytes, int64_t hog_bytes) {
 shardlab::grade::SessionOptions Playground::Options(const std::vector<std::string>& parts) const {
   shardlab::grade::SessionOptions options;
   options.module = "integrity";
-  options.host_program = SHARDLAB_TEST_HOST;
-  options.referee_program = SHARDLAB_TEST_REFEREE;
+  options.programs = {{SHARDLAB_TEST_HOST, SHARDLAB_TEST_REFEREE}};
   options.seed = kSeed;
   for (const std::string& part : parts) options.parts.push_back("integrity." + part);
   return options;

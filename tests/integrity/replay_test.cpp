@@ -25,7 +25,7 @@ class Forgeries : public testing::Test {
     auto options = playground_.Options(parts);
     options.replay = replay;
     options.sandbox = sandbox;
-    if (!host.empty()) options.host_program = playground_.HostCalled(host);
+    if (!host.empty()) options.programs[0].host = playground_.HostCalled(host);
     Supervised session = RunSupervised(options, 60);
     EXPECT_THAT(session.error, IsEmpty());
     EXPECT_EQ(session.left, 0) << "processes were left";

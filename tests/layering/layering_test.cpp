@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 const fs::path kRoot = SHARDLAB_SOURCE_DIR;
+const fs::path kBuild = SHARDLAB_BINARY_DIR;
 
 struct Include {
   std::string file;    // relative to the root
@@ -126,6 +130,45 @@ TEST(Layering, TheSupervisorKnowsNoLibTorch) {
     for (const std::string forbidden : {"ATen/", "torch/", "c10/", "gtest/"}) {
       EXPECT_FALSE(StartsWith(include.target, forbidden)) << include.file << " includes " << include.target;
     }
+  }
+}
+
+// What the dynamic linker loads for a program or a shared object, directly or not.
+std::string Loads(const fs::path& file) {
+  const std::string command = "ldd '" + file.string() + "' 2>&1";
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
+  std::string text;
+  std::array<char, 4096> line{};
+  while (pipe && fgets(line.data(), line.size(), pipe.get())) text += line.data();
+  return text;
+}
+
+const std::vector<std::string> kLibTorch = {"libtorch", "libc10", "libgloo", "libshardlab_core"};
+
+TEST(Layering, WhatIsPlainLoadsNoLibTorch) {
+  std::set<std::string> names = {"lab"};
+  for (const char* folder : {"bin", "lib"}) {
+    for (const auto& entry : fs::directory_iterator(kBuild / folder)) {
+      const std::string name = entry.path().filename();
+      if (name.find("_plain") != std::string::npos) names.insert(name);
+    }
+  }
+  for (const char* name :
+       {"host_pipeline_plain_exercises", "referee_pipeline_plain", "libpipeline_plain_exercises.so"}) {
+    EXPECT_TRUE(names.count(name)) << "not built: " << name;
+  }
+  for (const std::string& name : names) {
+    const std::string loads = Loads(kBuild / (StartsWith(name, "lib") ? "lib" : "bin") / name);
+    EXPECT_NE(loads.find("libstdc++"), std::string::npos) << name << " loads:\n" << loads;
+    for (const std::string& forbidden : kLibTorch) {
+      EXPECT_EQ(loads.find(forbidden), std::string::npos) << name << " loads:\n" << loads;
+    }
+  }
+  // The ordinary host shows what would be seen otherwise.
+  const std::string ordinary = Loads(kBuild / "bin" / "host_pipeline_exercises");
+  EXPECT_NE(ordinary.find("libpipeline_plain_exercises.so"), std::string::npos) << ordinary;
+  for (const std::string library : {"libtorch", "libc10", "libshardlab_core"}) {
+    EXPECT_NE(ordinary.find(library), std::string::npos) << ordinary;
   }
 }
 

@@ -20,6 +20,10 @@ expect_out 'left 3 right 0 neighbours 0 2' build/bin/host_toy_solutions
 expect_out 'left -1 right -1 neighbours' build/bin/host_toy_stubs
 expect_out 'left -1 right -1 neighbours' host
 expect build/bin/referee_toy
+expect_out 'half 2' build/bin/host_toy_plain_solutions
+expect_out 'half -1' build/bin/host_toy_plain_stubs
+expect_out 'half -1' build/bin/host_toy_plain_exercises
+expect build/bin/referee_toy_plain
 
 title 'a shared object exports the contract and nothing else'
 cp solutions/toy/*.cpp $mine
@@ -31,6 +35,30 @@ for flavour in exercises solutions; do
 toy::Neighbours(int, int)
 toy::Right(int, int)'
 done
+
+nm -D --defined-only -C build/lib/libtoy_plain_exercises.so | awk '$2 ~ /[TDBR]/ { sub(/^[^ ]* . /, ""); print }' > exported
+expect_file exported 'toy::Half(int)'
+
+title 'a file of the plain half is built alone'
+echo '// saved' >> $mine/half.cpp
+expect build
+expect grep -q 'libtoy_plain_exercises.so' built
+expect_not grep -q 'libtoy_exercises.so' built
+expect_not grep -q 'bin/host' built
+expect_out 'half 2' build/bin/host_toy_plain_exercises
+echo 'int broken() { return "no"; }' >> $mine/half.cpp
+expect build
+expect_line 1 'exercises/toy/half.cpp does not compile: its stub takes its place.' $error/half.cpp.error.txt
+expect_out 'half -1' build/bin/host_toy_plain_exercises
+expect_out 'left 3 right 0 neighbours 0 2' host
+sed -i 's/return size \/ 2/return Left(size, 2)/' $mine/half.cpp
+sed -i '/broken/d' $mine/half.cpp
+expect build
+expect_line 1 'exercises/toy/half.cpp does not link with the other files: its stub takes its place.' $error/half.cpp.error.txt
+cp solutions/toy/half.cpp $mine
+expect build
+expect_not test -e $error/half.cpp.error.txt
+expect_out 'half 2' build/bin/host_toy_plain_exercises
 
 title 'nothing to do when nothing changed'
 expect build

@@ -23,7 +23,7 @@
 #include <fmt/ranges.h>
 
 #include "rank.hpp"
-#include "shardlab/base/suggest.hpp"
+#include "shardlab/base/errors.hpp"
 #include "shardlab/grade/wire.hpp"
 #include "shardlab/launch/process.hpp"
 #include "stack.hpp"
@@ -157,8 +157,13 @@ void Host::RunCase(const json& packet) {
     Say({{"type", "refuse"}, {"nonce", nonce_}, {"why", why_not}});
     return;
   }
-  const StoreMemory store;
-  spec.store = &store;
+  try {
+    spec.shared = FindBody(spec.body)->Share();
+  } catch (const EnvironmentError& error) {
+    given.clear();
+    Say({{"type", "refuse"}, {"nonce", nonce_}, {"why", error.what()}});
+    return;
+  }
   // A page that only the ranks share: how far they all are.
   void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) {

@@ -1,40 +1,27 @@
 #include "rank.hpp"
 
 #include <linux/futex.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <map>
 #include <memory>
-#include <set>
 #include <typeinfo>
+#include <utility>
 
 #include <cxxabi.h>
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <torch/csrc/distributed/c10d/Store.hpp>
 
-#include "relay_communicator.hpp"
 #include "shardlab/base/errors.hpp"
-#include "shardlab/comm/announcing.hpp"
-#include "shardlab/comm/faulty.hpp"
-#include "shardlab/comm/gloo.hpp"
-#include "shardlab/comm/point_to_point_only.hpp"
 #include "shardlab/grade/wire.hpp"
-#include "shardlab/measure/memory.hpp"
 #include "stack.hpp"
-#include "tensor_frame.hpp"
 
 namespace shardlab::grade {
 
@@ -42,94 +29,10 @@ using launch::Fd;
 
 namespace {
 
-std::map<std::string, BodyFunction>& Bodies() {
-  static std::map<std::string, BodyFunction> bodies;
+std::map<std::string, std::unique_ptr<Body>>& Bodies() {
+  static std::map<std::string, std::unique_ptr<Body>> bodies;
   return bodies;
 }
-
-/// The memory in which a rank leaves its outputs and its last words. It is mapped before the body runs and stays usable
-/// when the student's code closes descriptors that are not its own.
-class OutputArea {
- public:
-  explicit OutputArea(const Fd& memory) {
-    struct stat about;
-    if (fstat(memory.get(), &about) != 0) _exit(1);
-    size_ = static_cast<size_t>(about.st_size);
-    void* base = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), 0);
-    if (base == MAP_FAILED) _exit(1);
-    base_ = static_cast<uint8_t*>(base);
-  }
-
-  OutputHeader& header() { return *reinterpret_cast<OutputHeader*>(base_); }
-  StackArea* stack() { return reinterpret_cast<StackArea*>(base_ + kStackAreaOffset); }
-  uint8_t* frames() { return base_ + kOutputHeaderBytes; }
-  size_t room() const { return size_ - kOutputHeaderBytes; }
-
-  void Set(RankStage stage, const std::string& message = "") {
-    const size_t length = std::min(message.size(), sizeof(header().message));
-    std::memcpy(header().message, message.data(), length);
-    header().message_length = static_cast<uint32_t>(length);
-    if (stage != RankStage::kNotStarted && stage != RankStage::kRunning) header().ended_ns = launch::MonotonicNs();
-    header().state = static_cast<uint32_t>(stage);
-  }
-
- private:
-  uint8_t* base_;
-  size_t size_;
-};
-
-class Context final : public RankContext {
- public:
-  Context(std::shared_ptr<Communicator> comm, Announcer& announcer, nlohmann::json params, Frames inputs,
-          OutputArea& area)
-      : comm_(std::move(comm)),
-        announcer_(announcer),
-        params_(std::move(params)),
-        inputs_(std::move(inputs)),
-        area_(area) {}
-
-  Communicator& comm() override { return *comm_; }
-  std::shared_ptr<Communicator> shared_comm() override { return comm_; }
-
-  at::Tensor Input(const std::string& name) const override {
-    const auto found = inputs_.find(name);
-    if (found == inputs_.end()) {
-      std::vector<std::string> names;
-      for (const auto& [other, frame] : inputs_) names.push_back(other);
-      throw ContractError(fmt::format("this rank has no input '{}'; it has {}", name,
-                                      names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "))));
-    }
-    return TensorFrom(found->second);
-  }
-  bool HasInput(const std::string& name) const override { return inputs_.count(name) != 0; }
-  const nlohmann::json& params() const override { return params_; }
-
-  void Output(const std::string& name, const at::Tensor& value) override {
-    if (!value.defined()) return;
-    if (!names_.insert(name).second) throw ContractError(fmt::format("the output '{}' was handed back twice", name));
-    const at::Tensor flat = value.detach().to(at::kCPU).resolve_conj().resolve_neg().contiguous();
-    used_ += EncodeFrame(name, static_cast<uint8_t>(flat.scalar_type()), flat.sizes().vec(), flat.data_ptr(),
-                         static_cast<size_t>(flat.numel()) * flat.element_size(), area_.frames() + used_,
-                         area_.room() - used_);
-    area_.header().used = used_;
-  }
-  void Number(const std::string& name, double value) override {
-    if (!names_.insert(name).second) throw ContractError(fmt::format("the output '{}' was handed back twice", name));
-    used_ += EncodeFrame(name, static_cast<uint8_t>(at::kDouble), {}, &value, sizeof value, area_.frames() + used_,
-                         area_.room() - used_);
-    area_.header().used = used_;
-  }
-  void Mark(const std::string& name) override { announcer_.Mark(name); }
-
- private:
-  std::shared_ptr<Communicator> comm_;
-  Announcer& announcer_;
-  const nlohmann::json params_;
-  const Frames inputs_;
-  OutputArea& area_;
-  std::set<std::string> names_;
-  size_t used_ = 0;
-};
 
 std::string ReadAll(const Fd& memory) {
   struct stat about;
@@ -163,7 +66,7 @@ std::string Words(const std::exception& error) {
 
 OutputArea* exit_area = nullptr;
 
-/// exit() in the middle of the body ends here, before any destructor of the student's or of LibTorch's can hang.
+/// exit() in the middle of the body ends here, before any destructor of the student's or of a library's can hang.
 void AtExit(int status, void*) {
   std::fflush(nullptr);
   if (exit_area->header().state == static_cast<uint32_t>(RankStage::kRunning) ||
@@ -189,7 +92,6 @@ void Limit(int resource, uint64_t bound, uint64_t hard) {
 /// Whoever wants more than that is told so, and takes nothing from the machine.
 void ApplyLimits(const RankSpec& spec) {
   const Limits& limits = spec.limits;
-  SetMemoryCap(limits.memory_bytes);
   // Not the address space, of which LibTorch's libraries reserve far more than they use.
   rlimit data{};
   uint64_t pages = 0;
@@ -224,21 +126,6 @@ void AwaitOthers(std::atomic<uint32_t>& here, uint32_t size) {
   }
 }
 
-/// What the case asked for, above the announcements: a lost message is not announced, a refused one neither.
-std::shared_ptr<Communicator> WithTrouble(std::shared_ptr<Communicator> comm, const RankSpec& spec) {
-  if (spec.faults.delay_s > 0 || spec.faults.jitter_s > 0) {
-    FaultOptions faults;
-    faults.delay_s = spec.faults.delay_s;
-    faults.delay_ops = spec.faults.delay_ops;
-    faults.serial_link = spec.faults.serial_link;
-    faults.jitter_s = spec.faults.jitter_s;
-    faults.seed = spec.faults.seed;
-    comm = MakeFaulty(std::move(comm), faults);
-  }
-  if (spec.point_to_point_only) comm = MakePointToPointOnly(std::move(comm));
-  return comm;
-}
-
 [[noreturn]] void End(OutputArea& area, RankStage stage, const std::string& message) {
   area.Set(stage, message);
   Flush();
@@ -247,16 +134,16 @@ std::shared_ptr<Communicator> WithTrouble(std::shared_ptr<Communicator> comm, co
 
 }  // namespace
 
-BodyRegistration::BodyRegistration(const char* name, BodyFunction body) {
-  if (!Bodies().emplace(name, body).second) {
+void RegisterBody(const char* name, std::unique_ptr<Body> body) {
+  if (!Bodies().emplace(name, std::move(body)).second) {
     std::fprintf(stderr, "two bodies of this host are called %s: names are unique within a module\n", name);
     std::abort();
   }
 }
 
-BodyFunction FindBody(const std::string& name) {
+Body* FindBody(const std::string& name) {
   const auto found = Bodies().find(name);
-  return found == Bodies().end() ? nullptr : found->second;
+  return found == Bodies().end() ? nullptr : found->second.get();
 }
 
 std::vector<std::string> BodyNames() {
@@ -273,10 +160,9 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output, Fd re
   exit_area = &area;
   WriteStacksTo(area.stack(), OnTerminated);
   on_exit(AtExit, nullptr);
-  at::set_num_threads(spec.threads);
 
+  Body& body = *FindBody(spec.body);
   std::shared_ptr<Announcer> announcer;
-  std::unique_ptr<Context> context;
   try {
     const std::string given = ReadAll(input);
     input.Reset();
@@ -287,13 +173,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output, Fd re
     Frames inputs = DecodeFrames(given.data() + frames, given.size() - frames);
 
     announcer = std::make_shared<Announcer>(announcements);
-    GlooOptions gloo;
-    gloo.limit = std::chrono::milliseconds(static_cast<int64_t>((spec.limit_s + 5) * 1000));
-    auto comm = replay ? MakeRelayCommunicator(std::move(relay), spec.rank, spec.size, gloo.limit)
-                       : MakeGlooCommunicator(spec.store->Store(), spec.rank, spec.size, gloo);
-    if (spec.observed) comm = MakeAnnouncing(std::move(comm), announcer);
-    comm = WithTrouble(std::move(comm), spec);
-    context = std::make_unique<Context>(std::move(comm), *announcer, std::move(params), std::move(inputs), area);
+    body.Prepare({spec, std::move(params), std::move(inputs), area, announcer, std::move(relay)});
   } catch (const CommError& error) {
     // Perhaps another rank, quicker than this one, has crashed meanwhile.
     End(area, RankStage::kThrewCommError, "before the body began: " + Words(error));
@@ -303,11 +183,10 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output, Fd re
 
   // A rank that ends at once would break the connections that a slower one is still making.
   if (!replay) AwaitOthers(*spec.connected, static_cast<uint32_t>(spec.size));
-  FillNewMemory();
   ApplyLimits(spec);
   area.Set(RankStage::kRunning);
   try {
-    FindBody(spec.body)(*context);
+    body.Run();
   } catch (const NotImplemented& error) {
     End(area, RankStage::kNotImplemented, error.what());
   } catch (const CommError& error) {

@@ -16,7 +16,6 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <torch/version.h>
 
 #include "judge.hpp"
 #include "shardlab/base/errors.hpp"
@@ -127,7 +126,8 @@ class Referee final : public ::testing::EmptyTestEventListener {
     bool replay = false;
     if (supervised_ != nullptr) {
       supervised_->Say({{"type", "start"}, {"index", index}});
-      const Message answer = supervised_->Answer(60);
+      // The turn of this referee comes when those before it are done.
+      const Message answer = supervised_->Answer(kTurnLimit);
       if (answer.header.at("type") != "go") {
         GTEST_SKIP() << answer.header.value("reason", "");
         return;
@@ -184,7 +184,7 @@ class Referee final : public ::testing::EmptyTestEventListener {
     }
     if (supervised_ != nullptr) {
       supervised_->Say({{"type", "plan"},
-                        {"libtorch", TORCH_VERSION},
+                        {"libtorch", LibTorchOfCases()},
                         {"cases", planned_},
                         {"parts", parts},
                         {"rank_counts", rank_counts}});
@@ -203,6 +203,8 @@ class Referee final : public ::testing::EmptyTestEventListener {
                               [this, index]() -> ::testing::Test* { return new CaseTest(*this, index); });
     }
   }
+
+  static constexpr double kTurnLimit = 4 * 3600;  // a supervisor that dies is noticed at once
 
   Options options_;
   std::unique_ptr<Arena> arena_;

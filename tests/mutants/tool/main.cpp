@@ -23,6 +23,7 @@
 #include "build.hpp"
 #include "context.hpp"
 #include "crew.hpp"
+#include "graders.hpp"
 #include "report.hpp"
 #include "sets.hpp"
 #include "shardlab/base/errors.hpp"
@@ -213,8 +214,8 @@ int Run(int count, char** arguments) {
       const auto of_module = [&](const auto& entry) { return entry.module == rubric.id; };
       if (std::any_of(sets.mutants.begin(), sets.mutants.end(), of_module) ||
           std::any_of(sets.variants.begin(), sets.variants.end(), of_module)) {
-        targets.push_back(fmt::format("host_{}_solutions", rubric.id));
-        targets.push_back("referee_" + rubric.id);
+        const std::vector<std::string> graders = cli::GradersOf(context, rubric.id, "solutions").targets;
+        targets.insert(targets.end(), graders.begin(), graders.end());
       }
     }
     cli::Build(context, targets);

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "graders.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/session.hpp"
 #include "shardlab/launch/process.hpp"
@@ -30,29 +31,42 @@ constexpr size_t kMessageLimit = 4000;
 
 double SecondsSince(int64_t begin_ns) { return static_cast<double>(launch::MonotonicNs() - begin_ns) / 1e9; }
 
-/// Grades parts of a module with the shared object in `folder` in place of the build's own.
-grade::SessionResult Grade(const cli::Context& context, const Rubric& rubric, const std::vector<std::string>& parts,
-                           const std::string& folder, uint64_t seed, const std::string& case_filter,
-                           const std::function<bool(const CaseResult&)>& is_enough) {
-  // The host finds the module's shared object by its RUNPATH, which this variable comes before.
+/// What a trial's session is to do.
+struct Asked {
+  std::vector<std::string> parts;
+  std::string folder;  ///< with shared objects that take the place of the build's own
+  uint64_t seed = 0;
+  std::string case_filter;
+  bool quick = false;  ///< only the cases without LibTorch
+  std::function<bool(const CaseResult&)> is_enough;
+};
+
+grade::SessionResult Grade(const cli::Context& context, const Rubric& rubric, const Asked& asked) {
+  // A host finds the module's shared objects by its RUNPATH, which this variable comes before.
   static const std::string others = [] {
     const char* value = std::getenv("LD_LIBRARY_PATH");
     return value && *value ? std::string(":") + value : "";
   }();
-  setenv("LD_LIBRARY_PATH", (folder + others).c_str(), 1);
+  setenv("LD_LIBRARY_PATH", (asked.folder + others).c_str(), 1);
   std::atomic<bool> enough{false};
   grade::SessionOptions session;
   session.module = rubric.id;
-  session.host_program = context.InBuild(fmt::format("bin/host_{}_solutions", rubric.id));
-  session.referee_program = context.InBuild("bin/referee_" + rubric.id);
-  session.seed = seed;
-  for (const std::string& part : parts) session.parts.push_back(rubric.FullId(part));
-  session.case_filter = case_filter;
+  session.programs = cli::GradersOf(context, rubric.id, "solutions", asked.quick).programs;
+  session.seed = asked.seed;
+  for (const std::string& part : asked.parts) session.parts.push_back(rubric.FullId(part));
+  session.case_filter = asked.case_filter;
   session.cancel = &enough;
   session.on_result = [&](const CaseResult& result) {
-    if (is_enough(result)) enough = true;
+    if (asked.is_enough(result)) enough = true;
   };
   return grade::RunGradeSession(session);
+}
+
+/// The shared objects that a trial made take no room once it is over; its objects are kept for the next time.
+void RemoveLibraries(const std::string& folder) {
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".so") fs::remove(entry.path());
+  }
 }
 
 /// The case that gives these parts their status and their reason; none where all passed.
@@ -151,13 +165,21 @@ Outcome Try(const cli::Context& context, const Workshop& workshop, const Mutant&
       return result.status == mutant.status && SaysAll(result.message, mutant.says);
     };
     const int64_t graded_ns = launch::MonotonicNs();
-    const grade::SessionResult session =
-        Grade(context, rubric, {mutant.part}, folder, seed, mutant.case_filter, is_right);
+    Asked asked{{mutant.part}, folder, seed, mutant.case_filter, workshop.IsPlain(mutant.file), is_right};
+    grade::SessionResult session;
+    const auto found = [&] { return std::find_if(session.results.begin(), session.results.end(), is_right); };
+    if (asked.quick) {
+      try {
+        session = Grade(context, rubric, asked);
+      } catch (const UsageError&) {  // all of the part's cases, or those of the filter, have tensors
+      }
+      asked.quick = false;
+    }
+    if (found() == session.results.end()) session = Grade(context, rubric, asked);
     outcome->grade_s = SecondsSince(graded_ns);
-    fs::remove(fmt::format("{}/lib{}_solutions.so", folder, mutant.module));
+    RemoveLibraries(folder);
 
-    const auto right = std::find_if(session.results.begin(), session.results.end(), is_right);
-    if (right != session.results.end()) {
+    if (const auto right = found(); right != session.results.end()) {
       outcome->verdict = Verdict::kKilled;
       Quote(*right, outcome);
       return;
@@ -185,9 +207,9 @@ Outcome Try(const cli::Context& context, const Workshop& workshop, const Variant
 
     const int64_t graded_ns = launch::MonotonicNs();
     const auto fails = [](const CaseResult& result) { return result.status != Status::kPassed; };
-    const grade::SessionResult session = Grade(context, rubric, variant.parts, folder, seed, "", fails);
+    const grade::SessionResult session = Grade(context, rubric, {variant.parts, folder, seed, "", false, fails});
     outcome->grade_s = SecondsSince(graded_ns);
-    fs::remove(fmt::format("{}/lib{}_solutions.so", folder, variant.module));
+    RemoveLibraries(folder);
 
     // A case without a word of its own is one that was not run after the first that failed.
     const auto failed = std::find_if(session.results.begin(), session.results.end(), [&](const CaseResult& result) {

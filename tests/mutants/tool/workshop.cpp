@@ -58,6 +58,14 @@ std::string WordAfter(const std::string& command, const std::string& option) {
   return "";
 }
 
+/// "libpipeline_solutions.so" for ".../CMakeFiles/pipeline_solutions.dir/...".
+std::string LibraryOf(const std::string& object) {
+  const std::string before = "CMakeFiles/";
+  const size_t start = object.find(before), end = object.find(".dir/");
+  if (start == std::string::npos || end == std::string::npos) return "";
+  return fmt::format("lib{}.so", object.substr(start + before.size(), end - start - before.size()));
+}
+
 /// The files that a compiler wrote down in a rule for make.
 std::vector<std::string> Dependencies(const std::string& path) {
   std::vector<std::string> files;
@@ -106,6 +114,7 @@ Workshop::Workshop(const cli::Context& context, const std::string& module) : con
     command.text = entry.value("command", "");
     command.object = WordAfter(command.text, "-o");
     command.included = WordAfter(command.text, "-include");
+    command.library = LibraryOf(command.object);
     const size_t end = command.text.rfind(" -o ");
     if (end == std::string::npos || command.object.empty()) continue;
     command.text.resize(end);
@@ -113,15 +122,17 @@ Workshop::Workshop(const cli::Context& context, const std::string& module) : con
     command.text += " -iquote '" + folder + "'";
     compile_[file.substr(folder.size())] = command;
   }
-  const std::string library = fmt::format("lib/lib{}_solutions.so", module);
-  const Said said = Shell(context.build, "ninja -t commands -s " + library);
-  if (said.status != 0 || said.lines.empty() || compile_.empty()) {
-    throw EnvironmentError(
-        fmt::format("the build in {} does not say how it makes {}: run ./lab test mutants, which "
-                    "configures and builds it",
-                    context.build, library));
+  for (const auto& [file, command] : compile_) {
+    if (link_.count(command.library)) continue;
+    const Said said = Shell(context.build, "ninja -t commands -s lib/" + command.library);
+    if (said.status == 0 && !said.lines.empty()) link_[command.library] = said.lines.back();
   }
-  link_ = said.lines.back();
+  if (link_.empty()) {
+    throw EnvironmentError(
+        fmt::format("the build in {} does not say how it makes lib/lib{}_solutions.so: run ./lab test mutants, which "
+                    "configures and builds it",
+                    context.build, module));
+  }
 }
 
 std::string Workshop::Folder(const std::string& name) const {
@@ -141,26 +152,41 @@ void Workshop::Compile(const std::string& source, const std::string& object, con
   WriteFileSafely(object + ".command", text);
 }
 
+const Workshop::Command& Workshop::CommandOf(const std::string& file) const {
+  const auto command = compile_.find(file);
+  if (command == compile_.end() || !link_.count(command->second.library)) {
+    throw EnvironmentError(
+        fmt::format("this build does not compile solutions/{}/{}: is it among the files of "
+                    "graders/{}/CMakeLists.txt?",
+                    module_, file, module_));
+  }
+  return command->second;
+}
+
+bool Workshop::IsPlain(const std::string& file) const {
+  return CommandOf(file).library == fmt::format("lib{}_plain_solutions.so", module_);
+}
+
 std::string Workshop::Build(const std::string& name, const std::map<std::string, std::string>& files) const {
   const std::string folder = Folder(name);
   fs::create_directories(folder);
-  const std::string library = fmt::format("lib{}_solutions.so", module_);
-  std::string link = link_;
-  Replace(&link, " -o lib/" + library + " ", fmt::format(" -o '{}/{}' ", folder, library));
+  std::map<std::string, std::string> links;  // those of link_ that hold one of the files
   for (const auto& [file, source] : files) {
-    const auto command = compile_.find(file);
-    if (command == compile_.end()) {
-      throw EnvironmentError(
-          fmt::format("this build does not compile solutions/{}/{}: is it in the SOURCES of "
-                      "graders/{}/CMakeLists.txt?",
-                      module_, file, module_));
+    const Command& command = CommandOf(file);
+    auto link = links.find(command.library);
+    if (link == links.end()) {
+      link = links.emplace(command.library, link_.at(command.library)).first;
+      Replace(&link->second, fmt::format(" -o lib/{} ", command.library),
+              fmt::format(" -o '{}/{}' ", folder, command.library));
     }
     const std::string object = fmt::format("{}/{}.o", folder, file);
-    Compile(source, object, command->second);
-    Replace(&link, " " + command->second.object + " ", fmt::format(" '{}' ", object));
+    Compile(source, object, command);
+    Replace(&link->second, " " + command.object + " ", fmt::format(" '{}' ", object));
   }
-  const Said said = Shell(context_.build, link);
-  if (said.status != 0) throw UsageError("does not link: " + FirstError(said));
+  for (const auto& [library, link] : links) {
+    const Said said = Shell(context_.build, link);
+    if (said.status != 0) throw UsageError("does not link: " + FirstError(said));
+  }
   return folder;
 }
 

@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "shardlab/grade/case.hpp"
+#include "shardlab/grade/plain_referee.hpp"
 
 /// \file
 /// The referee's side of a case: draw inputs, have the ranks run, compute what one process gets, compare, explain.
@@ -68,12 +69,6 @@ struct Factor {
   int64_t value = 1;  ///< how many there are; 1 says nothing
 };
 
-/// A mistake in a cost, and the figure that it gives: {"the root sends to every rank itself", 7}.
-struct FigureHypothesis {
-  std::string meaning;  ///< continues "this is what you get when ..."
-  double value = 0;     ///< the figure with this mistake; said only if exactly this was measured
-};
-
 /// What a tensor is, for a person: where it stands in the model and how a rank's part lies in the whole. The more of
 /// it is given, the more mistakes are recognised; only `what` is needed.
 struct Label {
@@ -90,15 +85,14 @@ struct Label {
   std::vector<at::Tensor> of_ranks = {};
 };
 
-/// One case under way.
-class CaseContext {
+/// One case with tensors under way. Beside what is here it has everything of a plain case: Integer, Ask, ExpectCost,
+/// ExpectAtMost, Expect, Fail.
+class CaseContext : public PlainCase {
  public:
   virtual ~CaseContext() = default;
 
   /// On how many ranks this case runs.
   int ranks() const { return ranks_; }
-  /// This case's seed, drawn from the run's seed and the case's name.
-  uint64_t seed() const { return seed_; }
 
   /// \name Inputs, drawn from the case's seed
   ///@{
@@ -106,8 +100,7 @@ class CaseContext {
   virtual at::Tensor Integers(const std::vector<int64_t>& shape, at::ScalarType dtype) = 0;
   /// Standard normal, float64 unless told otherwise.
   virtual at::Tensor Normal(const std::vector<int64_t>& shape, at::ScalarType dtype = at::kDouble) = 0;
-  /// A whole number in [low, high].
-  virtual int64_t Integer(int64_t low, int64_t high) = 0;
+  /// One a rank: make(0), make(1), ...
   template <typename Make>
   std::vector<at::Tensor> PerRank(Make make) const {
     std::vector<at::Tensor> all;
@@ -121,7 +114,7 @@ class CaseContext {
   /// As Launch, for cases that expect trouble: any outcome comes back.
   virtual Run Try(const RunSpec& spec) = 0;
 
-  /// \name Checks. The first that fails is the case's message.
+  /// \name Checks of tensors. The first that fails is the case's message.
   ///@{
   /// Same shape, same dtype, same values (zeros of either sign are equal, and so are NaNs).
   virtual void ExpectEqual(const Run& run, int rank, const std::string& output, const at::Tensor& expected,
@@ -130,22 +123,11 @@ class CaseContext {
   /// |all reference gradients| / sqrt(number of tensors), 0 if there is only this one.
   virtual void ExpectClose(const Run& run, int rank, const std::string& output, const at::Tensor& expected,
                            const Label& label = {}, double scale = 0, double steps = 1) = 0;
-  /// A figure that must be met exactly; it is shown beside its target on success too. `what` carries the formula:
-  /// "bytes in all: 2(T - 1) * S". The first hypothesis whose value was measured is said.
-  virtual void ExpectCost(const std::string& what, double measured, double target, const std::string& unit,
-                          const std::vector<FigureHypothesis>& hypotheses = {}) = 0;
-  /// A figure that must not exceed its target.
-  virtual void ExpectAtMost(const std::string& what, double measured, double target, const std::string& unit,
-                            const std::vector<FigureHypothesis>& hypotheses = {}) = 0;
   /// A learning curve: every step's loss within its tolerance of the reference's. It is drawn (see Curve) either way. A
   /// hypothesis' value is the curve with that mistake, float64 [steps].
   virtual void ExpectCurve(const std::string& name, const std::vector<double>& run,
                            const std::vector<double>& reference, const std::vector<double>& tolerance,
                            const std::vector<Hypothesis>& hypotheses = {}) = 0;
-  /// Anything else: `message` says what is wrong and what would be right.
-  virtual void Expect(bool holds, const std::string& message) = 0;
-  /// Ends the case as failed.
-  [[noreturn]] virtual void Fail(const std::string& message) = 0;
   /// A learning curve for the report: the run's losses over the reference's, with the tolerance at every step.
   virtual void Curve(const std::string& name, const std::vector<double>& run, const std::vector<double>& reference,
                      const std::vector<double>& tolerance) = 0;
@@ -153,11 +135,10 @@ class CaseContext {
 
  protected:
   /// For the referee's own implementation.
-  CaseContext(int ranks, uint64_t seed) : ranks_(ranks), seed_(seed) {}
+  CaseContext(CaseState& state, int ranks) : PlainCase(state), ranks_(ranks) {}
 
  private:
   int ranks_;
-  uint64_t seed_;
 };
 
 /// What SHARDLAB_CASE defines.

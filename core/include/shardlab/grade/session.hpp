@@ -27,11 +27,18 @@ enum class Replay {
   kAll      ///< all that run on more than one rank
 };
 
+/// The two programs that grade cases of a module.
+struct GraderPrograms {
+  std::string host;     ///< path of host_<module>_<flavour>
+  std::string referee;  ///< path of referee_<module>
+};
+
 /// What to grade and whom to tell.
 struct SessionOptions {
-  std::string module;                              ///< "communication"
-  std::string host_program;                        ///< path of host_<module>_<flavour>
-  std::string referee_program;                     ///< path of referee_<module>
+  std::string module;  ///< "communication"
+  /// One pair, or several that share the module's cases among them: the plan begins with the first one's, and ends with
+  /// the last one's. A module has a second pair for cases without LibTorch, which are over in a second and come first.
+  std::vector<GraderPrograms> programs;
   uint64_t seed = 0;                               ///< all inputs of all cases follow from it
   std::vector<std::string> parts;                  ///< only these ("communication.ring"), in this order; empty: all
   std::string case_filter;                         ///< only cases whose id contains this; empty: all
@@ -69,7 +76,7 @@ struct SessionResult {
   /// One for each planned case, in the order of the plan. What the referee did not explicitly judge is kSkipped.
   std::vector<CaseResult> results;
   std::vector<LearningCurve> curves;  ///< in the order of their cases
-  std::string libtorch;               ///< the referee's, "1.13.1"
+  std::string libtorch;               ///< the referee's, "1.13.1"; empty where none computes with tensors
   bool cancelled = false;             ///< whether SessionOptions::cancel ended it
   double seconds = 0;                 ///< from the first program's start to the last one's end
 };

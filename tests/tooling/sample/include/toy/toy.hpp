@@ -7,4 +7,5 @@ namespace toy {
 SHARDLAB_CONTRACT int Left(int rank, int size);
 SHARDLAB_CONTRACT int Right(int rank, int size);
 SHARDLAB_CONTRACT std::vector<int> Neighbours(int rank, int size);
+SHARDLAB_CONTRACT int Half(int size);
 }  // namespace toy

@@ -1,6 +1,7 @@
 #pragma once
 
-#include "plan.hpp"
+#include <string>
+
 #include "shardlab/pipeline/schedule.hpp"
 
 namespace shardlab::grade {
@@ -9,8 +10,5 @@ namespace shardlab::grade {
 /// \param microbatches of an update.
 /// \param updates of a run; 1 where there is a flush.
 Schedule ComputationOf(const std::string& name, int ranks, int chunks, int microbatches, int updates);
-
-/// The same, complete: with steps, recomputation and messages.
-Schedule ScheduleOf(const Plan& plan, int microbatches, int updates);
 
 }  // namespace shardlab::grade

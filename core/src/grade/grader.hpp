@@ -1,0 +1,91 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "replay_runner.hpp"
+#include "shardlab/grade/case_runner.hpp"
+#include "shardlab/grade/session.hpp"
+#include "shardlab/grade/wire.hpp"
+#include "shardlab/launch/process.hpp"
+
+namespace shardlab::grade {
+
+/// The referee program, killed with its owner.
+class Referee {
+ public:
+  Referee(const SessionOptions& options, const std::string& program);
+  ~Referee() { launch::KillTree(pid_); }
+  Referee(const Referee&) = delete;
+  Referee& operator=(const Referee&) = delete;
+
+  Channel& channel() { return *channel_; }
+  pid_t pid() const { return pid_; }
+
+  /// \throws EnvironmentError that says `what` the referee did, and the last that it printed.
+  [[noreturn]] void Blame(const std::string& what) const;
+
+ private:
+  std::string program_;
+  std::unique_ptr<Channel> channel_;
+  launch::Fd printed_;
+  pid_t pid_ = -1;
+};
+
+/// What a referee means to judge, and what it could.
+struct RefereePlan {
+  std::vector<PlannedCase> cases;
+  std::vector<std::string> parts;  // that it has cases of
+  std::vector<int> rank_counts;    // on which it has cases
+  std::string libtorch;
+};
+
+/// One of a session's pairs of programs, with its share of the cases.
+class Grader {
+ public:
+  /// Begins to start both programs.
+  Grader(const SessionOptions& options, const GraderPrograms& programs, SessionResult* session)
+      : options_(options),
+        session_(*session),
+        runner_(programs.host, options.startup_limit_s, options.sandbox),
+        replayer_(programs.host, options.startup_limit_s, options.sandbox, [this](pid_t host) { runner_.Keep(host); }),
+        referee_(options, programs.referee) {
+    runner_.Keep(referee_.pid());
+  }
+
+  /// The referee's plan; nothing when the session was cancelled.
+  std::optional<RefereePlan> AwaitPlan();
+  /// Has its cases judged, which are those of the session from the `first`th on. `replayed`: which of the session's
+  /// cases are to be run again.
+  void Run(size_t first, const std::vector<bool>& replayed);
+
+ private:
+  bool Cancelled() const { return options_.cancel != nullptr && options_.cancel->load(); }
+  /// The referee's next message; nothing when the session was cancelled.
+  std::optional<Message> Next(double limit_s);
+  void Answer(const Message& message);
+  void Start(int index);
+  Message RunBody(const Message& message);
+  void Handle(const Message& message);
+  void Finish(CaseResult result);
+  [[noreturn]] void BlameFor(const nlohmann::json::exception& error);
+
+  const SessionOptions& options_;
+  SessionResult& session_;
+  CaseRunner runner_;
+  ReplayRunner replayer_;
+  Referee referee_;  // ends before the runner, which then kills what both left behind
+  size_t first_ = 0;
+  std::vector<bool> judged_;  // of its own cases
+  std::vector<bool> replayed_;
+  int current_ = -1;                                    // of its own cases
+  nlohmann::json evidence_ = nlohmann::json::object();  // what the runner saw of the current case
+};
+
+}  // namespace shardlab::grade
