@@ -27,7 +27,7 @@ Plan TwoHalves(CaseContext& t, const std::vector<int64_t>& batches) {
 
 void ExpectLosses(CaseContext& t, const Run& run, const Plan& plan, const PipelineData& data) {
   const Trained reference = TrainReference(plan, data);
-  Label label{fmt::format("the losses of {} steps", reference.losses.size())};
+  Label label{fmt::format("the curve (the losses of {} steps)", reference.losses.size())};
   Plan wrong = plan;
   Definition keeps;
   keeps.keeps_gradients = true;

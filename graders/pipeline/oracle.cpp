@@ -354,7 +354,7 @@ Run ExpectTraining(CaseContext& t, Plan plan, const PipelineData& data, const Fa
                         plan.ranks == 1 ? "" : "s", data.source),
             curve, reference.losses, tolerance);
   }
-  Label label{fmt::format("the losses of {} update{}", steps, steps == 1 ? "" : "s")};
+  Label label{fmt::format("the curve (the losses of {} update{})", steps, steps == 1 ? "" : "s")};
   label.hypotheses = For("losses", mistakes);
   label.factors = {{"micro-batches", plan.microbatches}};
   t.ExpectClose(run, last, "losses", at::tensor(reference.losses, at::kDouble), label, 0, static_cast<double>(steps));

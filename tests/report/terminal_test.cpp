@@ -197,6 +197,17 @@ TEST_F(CardText, ShowsTheFiguresOfFailedCasesTooAndTheFormula) {
   EXPECT_THAT(Text(), Not(HasSubstr("bytes/ranks=3")));
 }
 
+TEST_F(CardText, DoesNotBlameAFigureForAnotherMistake) {
+  PartScore& ring = Part("ring", 0, Status::kFailed, "wrong");
+  Case(ring, "values", Kind::kValue, Status::kFailed, "wrong");
+  grade::CaseResult& bytes = Case(ring, "bytes/ranks=2", Kind::kCost, Status::kFailed, "the values are wrong too");
+  bytes.has_figure = true;
+  bytes.measured = bytes.target = 24;
+  bytes.unit = "messages";
+  EXPECT_THAT(Text(), HasSubstr("    bytes/ranks=2: 24 messages, target 24\n"));
+  EXPECT_THAT(Text(), Not(HasSubstr("x bytes")));
+}
+
 TEST_F(CardText, ShowsCostsBesideTheirTargetsOnSuccess) {
   PartScore& ring = Part("ring", 1, Status::kPassed, "");
   for (const char* id : {"bytes/ranks=2", "bytes/ranks=3"}) {

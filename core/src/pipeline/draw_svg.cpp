@@ -33,6 +33,7 @@ constexpr double kBar = 26;
 constexpr double kLive = 18;
 constexpr double kRow = kBar + kLive + 12;
 constexpr double kNarrowest = 900;
+constexpr double kLetter = 6.6;  // width of one
 constexpr double kWidest = 20000;
 constexpr double kShortestAction = 22;  // wide enough for two digits
 
@@ -93,7 +94,7 @@ class SvgPicture {
     Grid();
     for (size_t rank = 0; rank < simulation_.ranks.size(); ++rank) Row(rank);
     Messages();
-    return out_ + "</svg>\n";
+    return Open() + out_ + "</svg>\n";
   }
 
  private:
@@ -105,13 +106,23 @@ class SvgPicture {
     out_ += fmt::format(fmt::runtime(format), values...);
   }
 
+  // Last, when everything is placed and the width is known.
+  std::string Open() const {
+    return fmt::format(
+               R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:g} {1:g}" width="{0:g}" height="{1:g}" role="img">)"
+               "\n",
+               width_, height_) +
+           kStyle +
+           R"(<rect class="page" width="100%" height="100%"/>)"
+           "\n";
+  }
+
+  // The picture is at least as wide as this text.
+  void MakeRoom(double x, const std::string& text) {
+    width_ = std::max(width_, std::ceil(x + kLetter * static_cast<double>(text.size()) + 16));
+  }
+
   void Head() {
-    Add(R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0:g} {1:g}" width="{0:g}" height="{1:g}" role="img">)"
-        "\n",
-        width_, height_);
-    out_ += kStyle;
-    out_ += R"(<rect class="page" width="100%" height="100%"/>)"
-            "\n";
     Add(R"(<text class="t title" x="{:g}" y="30">{}</text>)"
         "\n",
         16.0, EscapeXml(schedule_.name));
@@ -129,7 +140,11 @@ class SvgPicture {
     Add(R"(<text class="q" x="16" y="50">{}</text>)"
         "\n",
         EscapeXml(figures));
+    MakeRoom(16, figures);
+    Legend();
+  }
 
+  void Legend() {
     struct Entry {
       ActionKind kind;
       const char* word;
@@ -143,7 +158,7 @@ class SvgPicture {
       Add(R"(<rect class="{}" x="{:g}" y="62" width="14" height="14" rx="2"/><text class="q" x="{:g}" y="73">{}</text>)"
           "\n",
           ClassOf(entry.kind), x, x + 20, entry.word);
-      x += 32 + 6.6 * static_cast<double>(std::string(entry.word).size());
+      x += 32 + kLetter * static_cast<double>(std::string(entry.word).size());
     }
     if (Occurs(ActionKind::kStep)) {
       Diamond(x + 6, 69);
@@ -171,6 +186,7 @@ class SvgPicture {
     Add(R"(<text class="q" x="{:g}" y="73">{}</text>)"
         "\n",
         x, words);
+    MakeRoom(x, words);
   }
 
   static bool TakesTime(const MessageSpan& message) { return message.end > message.begin; }

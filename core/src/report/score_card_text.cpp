@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace shardlab {
 
@@ -122,19 +123,23 @@ class CardWriter {
     }
   }
 
-  /// A case's figure beside its target, of the same case on several numbers of ranks the last one; what failed is shown
-  /// rather than what passed, but for the case whose own words stand above.
+  /// A case's figure beside its target, of the same case on several numbers of ranks the last one; one that misses its
+  /// target is shown rather than one that meets it, but for the case whose own words stand above. A case that failed for
+  /// another reason may have met its target.
   void Costs(const PartScore& part) {
+    const auto missed = [](const CaseResult& result) { return result.status == Status::kFailed && !Met(result); };
     for (size_t i = 0; i < part.cases.size(); ++i) {
       const CaseResult& result = part.cases[i];
-      const bool failed = result.status == Status::kFailed;
-      if (!result.has_figure || (!failed && result.status != Status::kPassed)) continue;
+      const bool failed = missed(result);
+      const bool judged = result.status == Status::kPassed || result.status == Status::kFailed;
+      if (!result.has_figure || !judged) continue;
       if (failed && result.message == part.reason) continue;
       const bool better = std::any_of(part.cases.begin(), part.cases.end(), [&](const CaseResult& other) {
         if (!other.has_figure || BaseName(other.id) != BaseName(result.id)) return false;
-        const bool other_failed = other.status == Status::kFailed;
+        const bool other_failed = missed(other);
         if (other_failed != failed) return other_failed;
-        return (failed || other.status == Status::kPassed) && &other > &result;
+        const bool other_judged = other.status == Status::kPassed || other.status == Status::kFailed;
+        return other_judged && &other > &result;
       });
       if (better) continue;
       const bool exact = result.measured == result.target;
@@ -145,20 +150,30 @@ class CardWriter {
     }
   }
 
+  /// What the evidence says of the figure that the result has; null if nothing.
+  static const nlohmann::json* FigureOf(const CaseResult& result) {
+    const auto figures = result.evidence.find("figures");
+    if (figures == result.evidence.end() || !figures->is_array()) return nullptr;
+    for (const auto& figure : *figures) {
+      if (figure.value("measured", 0.0) == result.measured && figure.value("target", 0.0) == result.target &&
+          figure.value("unit", "") == result.unit) {
+        return &figure;
+      }
+    }
+    return nullptr;
+  }
+
+  static bool Met(const CaseResult& result) {
+    const nlohmann::json* figure = FigureOf(result);
+    return figure ? figure->value("met", false) : result.measured == result.target;
+  }
+
   /// " = 2(T - 1) * S", where the figure's name has one: "bytes in all: 2(T - 1) * S".
   static std::string Formula(const CaseResult& result) {
-    const auto figures = result.evidence.find("figures");
-    if (figures == result.evidence.end() || !figures->is_array()) return "";
-    for (const auto& figure : *figures) {
-      if (figure.value("measured", 0.0) != result.measured || figure.value("target", 0.0) != result.target ||
-          figure.value("unit", "") != result.unit) {
-        continue;
-      }
-      const std::string what = figure.value("what", "");
-      const size_t colon = what.find(": ");
-      return colon == std::string::npos ? "" : " = " + what.substr(colon + 2);
-    }
-    return "";
+    const nlohmann::json* figure = FigureOf(result);
+    const std::string what = figure ? figure->value("what", "") : "";
+    const size_t colon = what.find(": ");
+    return colon == std::string::npos ? "" : " = " + what.substr(colon + 2);
   }
 
   std::string Next(const ScoreCard& card) const {
