@@ -263,6 +263,12 @@ int Show(const Arguments& arguments) {
   if (!arguments.trace.empty()) WriteFileSafely(arguments.trace, ToChromeTrace(schedule, run));
   if (!arguments.csv.empty()) WriteFileSafely(arguments.csv, csv);
   if (!arguments.text.empty()) WriteFileSafely(arguments.text, FormatSchedule(written));
+  std::vector<std::string> files;
+  if (!arguments.svg.empty()) files.push_back(arguments.svg);
+  if (!arguments.trace.empty()) files.push_back(arguments.trace + " (for ui.perfetto.dev or chrome://tracing)");
+  if (!arguments.csv.empty()) files.push_back(arguments.csv);
+  if (!arguments.text.empty()) files.push_back(arguments.text);
+  if (!files.empty()) fmt::print("\nWritten: {}\n", fmt::join(files, ", "));
   return 0;
 }
 

@@ -85,7 +85,11 @@ TEST_F(Program, SaysWhatTheFormulasSay) {
 }
 
 TEST_F(Program, WritesWhatItCanReadAgain) {
-  ASSERT_EQ(Run("zb-h1 --stages 3 --micro-batches 4 --csv s.csv --text s.txt --svg s.svg --trace s.json").status, 0);
+  const Result written = Run("zb-h1 --stages 3 --micro-batches 4 --csv s.csv --text s.txt --svg s.svg --trace s.json");
+  ASSERT_EQ(written.status, 0);
+  EXPECT_NE(written.out.find("\nWritten: s.svg, s.json (for ui.perfetto.dev or chrome://tracing), s.csv, s.txt\n"),
+            std::string::npos)
+      << written.out;
   EXPECT_EQ(ToPyTorchCsv(ReadSchedule(Read(folder_ / "s.txt"))), Read(folder_ / "s.csv"));
   EXPECT_NE(Read(folder_ / "s.svg").find("</svg>"), std::string::npos);
   EXPECT_NE(Read(folder_ / "s.json").find("traceEvents"), std::string::npos);
