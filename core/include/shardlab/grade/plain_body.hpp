@@ -27,8 +27,11 @@ class PlainContext {
 
   /// \name Handing back to the referee, under a name that is used once
   ///@{
+  /// A text.
   virtual void Text(const std::string& name, const std::string& text) = 0;
+  /// A number.
   virtual void Number(const std::string& name, double value) = 0;
+  /// A list of whole numbers.
   virtual void Integers(const std::string& name, const std::vector<int64_t>& values) = 0;
   ///@}
 };

@@ -26,8 +26,11 @@ struct PlainRun {
   /// Everything that the supervisor said of it.
   CaseOutcome outcome;
 
+  /// A text.
   std::string Text(const std::string& name) const;
+  /// A number.
   double Number(const std::string& name) const;
+  /// A list of whole numbers.
   std::vector<int64_t> Integers(const std::string& name) const;
 };
 
@@ -71,6 +74,7 @@ class PlainCase {
   ///@}
 
  protected:
+  /// What the referee keeps of this case.
   CaseState& state() const { return state_; }
 
  private:
