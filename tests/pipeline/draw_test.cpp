@@ -109,6 +109,9 @@ TEST(Draw, ColourNamesMicrobatchesOnly) {
   const std::string text = DrawText(schedule, Simulate(schedule), {100, true, true});
   EXPECT_NE(text.find("\033[38;5;231;48;5;25m0"), std::string::npos) << text;
   EXPECT_NE(text.find("numbers are micro-batches"), std::string::npos) << text;
+  // A backward is as wide as two forwards, down to its last column.
+  EXPECT_NE(text.find("\033[38;5;231;48;5;25m0  1  2  \033[0m"), std::string::npos) << text;
+  EXPECT_NE(text.find("m2     1     0     \033[0m\n"), std::string::npos) << text;
   EXPECT_EQ(text.find("F0"), std::string::npos) << text;
   // Every colour is ended before its line is.
   for (size_t begin = 0; begin < text.size();) {

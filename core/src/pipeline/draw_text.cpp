@@ -142,7 +142,7 @@ class TextPicture {
     }
     const double actions = simulation_.makespan / shortest_;  // as if all were as short as the shortest
     for (const size_t form : forms) {
-      for (const size_t separator : {1, 0}) {
+      for (const size_t separator : options_.colour ? std::vector<size_t>{2, 1, 0} : std::vector<size_t>{1, 0}) {
         if (form == kWithChunk && separator == 0) continue;  // 0F00F12F0 cannot be read
         const double columns = static_cast<double>(longest_label_[form] + separator);
         if (actions * columns > static_cast<double>(room)) continue;
@@ -182,8 +182,8 @@ class TextPicture {
       const Colour colour = ColourOf(span.action.kind, IsSecond(span.action));
       std::string label = dense_ ? ShortLabel(span.action, end - begin) : Label(span.action, form_);
       if (IsCut(begin, end, cells.size(), room)) label.resize(dense_ ? 1 : 0);
-      // The last column separates, where there is room for one.
-      const bool separated = end - begin > label.size();
+      // The last column separates, where there is room for one. In colour labels do: a column without would look idle.
+      const bool separated = !options_.colour && end - begin > label.size();
       const size_t body = end - begin - (separated ? 1 : 0);
       for (size_t column = 0; column < end - begin; ++column) {
         Cell& cell = cells[begin + column];
@@ -295,7 +295,7 @@ class TextPicture {
     }
     add(Idle(), 1, "idle");
     if (options_.colour)
-      add("", 0, dense_ && options_.whole <= 0 ? "digits are the micro-batches' last" : "numbers are micro-batches");
+      add("", 0, dense_ && options_.whole <= 0 ? "last digits of micro-batches" : "numbers are micro-batches");
     if (Columns() > room) {
       add(Gap().substr(1, Gap().size() - 2), 1, fmt::format("cut: needs {} columns", Columns() + margin_));
     }
