@@ -26,7 +26,9 @@
 #include <iostream>
 #include <iterator>
 #include <map>
+#include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -89,10 +91,19 @@ std::vector<int> OpenDescriptors() {
   return open;
 }
 
+/// The first pipe that is only written here: of one that Gloo made to wake its own threads, both ends are here.
 int AnnouncementPipe() {
+  std::vector<std::pair<int, ino_t>> written;
+  std::set<ino_t> read;
   for (const int fd : OpenDescriptors()) {
     struct stat about {};
-    if (fstat(fd, &about) == 0 && S_ISFIFO(about.st_mode) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY) return fd;
+    if (fstat(fd, &about) != 0 || !S_ISFIFO(about.st_mode)) continue;
+    const bool writes = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
+    if (writes) written.emplace_back(fd, about.st_ino);
+    if (!writes) read.insert(about.st_ino);
+  }
+  for (const auto& [fd, pipe] : written) {
+    if (read.count(pipe) == 0) return fd;
   }
   return -1;
 }
