@@ -104,6 +104,15 @@ TEST(Draw, TextOfMeasuredTimesIsDrawnWhole) {
       << "what takes next to no time has a column, nothing is cut, and the scale is the one that was asked for";
 }
 
+TEST(Draw, TextNamesAnActionThatIsCut) {
+  const Schedule schedule = GPipe(1, 1);
+  EXPECT_EQ(DrawText(schedule, Simulate(schedule, CostModel::Uniform(1, 200)), {40, false, false}),
+            "time     0              5   ~        200\n"
+            "rank 0   F0 B0------------- ~ ---------\n"
+            "         F forward   B backward   . idle\n"
+            "         ~ cut: needs 612 columns\n");
+}
+
 TEST(Draw, ColourNamesMicrobatchesOnly) {
   const Schedule schedule = GPipe(2, 3);
   const std::string text = DrawText(schedule, Simulate(schedule), {100, true, true});

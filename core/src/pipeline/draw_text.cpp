@@ -181,7 +181,7 @@ class TextPicture {
       free_from = end;
       const Colour colour = ColourOf(span.action.kind, IsSecond(span.action));
       std::string label = dense_ ? ShortLabel(span.action, end - begin) : Label(span.action, form_);
-      if (IsCut(begin, end, cells.size(), room)) label.resize(dense_ ? 1 : 0);
+      if (IsCut(begin, begin + label.size(), cells.size(), room)) label.resize(dense_ ? 1 : 0);
       // The last column separates, where there is room for one. In colour labels do: a column without would look idle.
       const bool separated = !options_.colour && end - begin > label.size();
       const size_t body = end - begin - (separated ? 1 : 0);
