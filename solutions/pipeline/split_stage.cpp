@@ -1,5 +1,6 @@
+#include <algorithm>
+#include <iterator>
 #include <map>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -24,7 +25,7 @@ namespace {
 
 using torch::autograd::grad;
 
-// Tensors with a gradient each, every tensor once.
+// Tensors with a gradient each.
 struct Cut {
   Tensors tensors;
   Tensors gradients;
@@ -69,16 +70,14 @@ class SplitStage final : public Stage {
       from.gradients.push_back(gradient);
     }
 
-    // (1) Every place once, though a layer may hand on what it got, and a skip goes out twice.
+    // (1)
     Tensors places;
-    std::set<const void*> seen;
-    const auto add = [&](const at::Tensor& tensor) {
-      if (tensor.requires_grad() && seen.insert(tensor.unsafeGetTensorImpl()).second) places.push_back(tensor);
+    const auto add = [&](const Tensors& tensors) {
+      std::copy_if(tensors.begin(), tensors.end(), std::back_inserter(places),
+                   [](const at::Tensor& tensor) { return tensor.requires_grad(); });
     };
-    for (const at::Tensor& leaf : flight.leaves) add(leaf);
-    for (const Tensors& returned : flight.trace.returned) {
-      for (const at::Tensor& tensor : returned) add(tensor);
-    }
+    add(flight.leaves);
+    for (const Tensors& returned : flight.trace.returned) add(returned);
     std::map<const void*, at::Tensor> gradient_of;
     if (!from.tensors.empty() && !places.empty()) {
       const Tensors found = grad(from.tensors, places, from.gradients, /*retain_graph=*/true, /*create_graph=*/false,
@@ -88,10 +87,9 @@ class SplitStage final : public Stage {
 
     for (const Tensors& returned : flight.trace.returned) {
       Cut cut;
-      std::set<const void*> taken;
       for (const at::Tensor& tensor : returned) {
         const at::Tensor gradient = gradient_of[tensor.unsafeGetTensorImpl()];
-        if (!gradient.defined() || !taken.insert(tensor.unsafeGetTensorImpl()).second) continue;
+        if (!gradient.defined()) continue;
         cut.tensors.push_back(tensor);
         cut.gradients.push_back(gradient);
       }

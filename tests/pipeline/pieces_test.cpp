@@ -209,6 +209,45 @@ TEST(Stage, TheHalvesAddUpToTheWhole) {
   }
 }
 
+// Returns a tensor, once more itself, and one that is made of it.
+class Threefold final : public Layer {
+ public:
+  Threefold() { weight_ = register_parameter("weight", at::arange(4, at::kDouble).view({2, 2})); }
+  Tensors Forward(const Tensors& x, const MicroBatch&) override {
+    const at::Tensor h = x.at(0).mm(weight_);
+    return {h, h, at::tanh(h)};
+  }
+
+ private:
+  at::Tensor weight_;
+};
+
+TEST(Stage, TheHalvesCountOnceWhatALayerReturnsInSeveralPlaces) {
+  const LayerSequence model(2, {"layer", [] { return std::make_shared<Threefold>(); }, {}, {}});
+  std::vector<at::Tensor> gradients;
+  for (const bool halves : {false, true}) {
+    StageModule module(model, 0, 2);
+    const auto stage = halves ? MakeSplitStage() : MakeStage();
+    stage->Forward(0, Piece(3), {at::ones({3, 2}, at::kDouble).requires_grad_()}, module);
+    const at::Tensor one = at::full({3, 2}, 0.5, at::kDouble);
+    Tensors all = stage->Backward(0, {one, one * 2, one * 3});
+    for (const at::Tensor& parameter : module.parameters()) all.push_back(parameter.grad());
+    if (!halves) gradients = all;
+    for (size_t i = 0; i < all.size(); ++i) EXPECT_TRUE(at::allclose(all[i], gradients[i], 1e-12, 1e-14)) << i;
+  }
+}
+
+TEST(Stage, AModuleInTheWrongModeIsNamed) {
+  StageModule module(test::ToyModel(), 0, 9, ShareOf(test::CrossEntropy()));
+  const MiniBatch batch = test::ToyBatch(3, 6);
+  MicroBatch evaluation = Piece(6);
+  evaluation.training = false;
+  EXPECT_THROW(module.Forward(batch.inputs, evaluation), ContractError);
+  module.eval();
+  EXPECT_THROW(module.Forward(batch.inputs, Piece(6)), ContractError);
+  EXPECT_NO_THROW(module.Forward(batch.inputs, evaluation));
+}
+
 TEST(Stage, MisuseIsNamed) {
   StageModule module(test::ToyModel(), 0, 9);
   const auto stage = MakeStage();

@@ -38,10 +38,17 @@ Tensors StageModule::Forward(const Tensors& inputs, const MicroBatch& at, StageT
   const bool computes_loss = loss_ && is_training();
   const size_t extra = skips_in_.size() + (computes_loss ? 1 : 0);
   if (inputs.size() <= extra) {
+    throw ContractError(fmt::format(
+        "the stage of '{}' needs a tensor from the stage before{}{}, and was given {} tensor(s){}", specs_.front().name,
+        skips_in_.empty() ? "" : fmt::format(", {} skip(s)", skips_in_.size()), computes_loss ? ", the targets" : "",
+        inputs.size(),
+        computes_loss && !at.training ? ": in an evaluation call eval() first, then it needs no targets" : ""));
+  }
+  if (loss_ && !is_training() && at.training) {
     throw ContractError(
-        fmt::format("the stage of '{}' needs a tensor from the stage before{}{}, and was given {} tensors",
-                    specs_.front().name, skips_in_.empty() ? "" : fmt::format(", {} skip(s)", skips_in_.size()),
-                    computes_loss ? ", the targets" : "", inputs.size()));
+        fmt::format("the stage of '{}' was given a micro-batch to train on in evaluation mode: call train() after an "
+                    "evaluation",
+                    specs_.front().name));
   }
   const auto first_skip = inputs.begin() + static_cast<std::ptrdiff_t>(inputs.size() - extra);
   Tensors x(inputs.begin(), first_skip);
@@ -55,7 +62,12 @@ Tensors StageModule::Forward(const Tensors& inputs, const MicroBatch& at, StageT
       skips.erase(name);  // this was its last use
     }
     x = layers_[i]->Forward(x, at);
-    if (trace != nullptr) trace->returned.push_back(x);
+    if (trace != nullptr) {
+      for (at::Tensor& tensor : x) {
+        if (tensor.requires_grad()) tensor = tensor.view_as(tensor);
+      }
+      trace->returned.push_back(x);
+    }
     if (x.size() <= spec.stashes.size()) {
       throw ContractError(
           fmt::format("layer '{}' returned {} tensor(s); it needs one for the next layer and {} skip(s)", spec.name,

@@ -15,9 +15,8 @@
 // weights belong to which layer.
 //
 //  * I leaves the graph alive: W needs the same activations.
-//  * The same tensor may stand in two places: a layer hands on what it got, a skip goes out twice. Its gradient is
-//  there
-//    once.
+//  * What a trace holds are views, one for each place: the gradient there is what comes from behind the layer, even
+//    where a layer hands on what it got or returns a tensor twice.
 //  * Nothing may be computed twice: the two halves together take as long as one backward.
 //  * Backward is I, then W.
 //

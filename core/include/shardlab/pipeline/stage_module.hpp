@@ -20,14 +20,17 @@ using LossFunction = std::function<at::Tensor(const Tensors& outputs, const at::
 using LossShare = std::function<at::Tensor(const Tensors& outputs, const at::Tensor& targets, const MicroBatch& at)>;
 
 /// What each layer of a stage returned, in the graph of one forward: the places where a backward can be cut.
+///
+/// Each tensor that wants a gradient is a view made for this place: its gradient is what comes from behind the layer,
+/// even where the layer hands on what it got, returns a tensor twice, or one besides another that is made of it.
 struct StageTrace {
   std::vector<Tensors> returned;  ///< of each layer, and at the end the loss where the stage has one
 };
 
 /// The layers of one stage, made: one set of its weights.
 ///
-///     inputs    what the stage before returned, then the skips that are popped here and were stashed in an earlier
-///     stage outputs   what the next stage gets, then the skips that are stashed here and popped in a later stage
+///     inputs    what the stage before returned, then the skips popped here that an earlier stage stashed
+///     outputs   what the next stage gets, then the skips stashed here that a later stage pops
 ///
 /// Skips are in the order of the layers, and as their layer lists them. A skip within the stage does not show.
 ///
