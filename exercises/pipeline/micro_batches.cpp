@@ -8,9 +8,8 @@
 //
 //  * No piece is empty: with B < m there are B pieces.
 //  * SamplesOf gives views (narrow), not copies.
-//  * The loss of the mini-batch is a mean over its samples. What must the mean loss of a piece be multiplied with, so
-//  that
-//    the pieces add up to it? (Not with 1/m: try B = 3, m = 2.)
+//  * The loss of the mini-batch is a mean over its samples. By what must the mean loss of a piece be multiplied, so
+//    that the pieces add up to it? (Not by 1/m: try B = 3, m = 2.)
 //
 // The contract: shardlab/pipeline/micro_batches.hpp.
 

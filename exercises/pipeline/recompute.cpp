@@ -12,8 +12,8 @@
 //
 //  * The second forward must draw the same dropout masks, and afterwards the third micro-batch must draw what it would
 //    have drawn without you: save and restore on both sides.
-//  * The CPU's generator: at::detail::getDefaultCPUGenerator() (lock its mutex()), get_state, set_state. GPUs:
-//    torch::cuda::device_count().
+//  * A device's generator: at::globalContext().defaultGenerator(device); lock its mutex(), get_state, set_state. There
+//    are torch::cuda::device_count() GPUs.
 //  * Whether an output wants a gradient is known only if autograd was on.
 //  * MicroBatch::recomputed tells the layers that they have seen this micro-batch before.
 //

@@ -28,14 +28,15 @@ at::Tensor Bytes(const std::string& text) {
   return at::from_blob(const_cast<char*>(text.data()), {static_cast<int64_t>(text.size())}, at::kByte).clone();
 }
 
-// A layer of a tuple: [x, index, weight] to [tanh(x W') picked by index, index, x itself]. The integers and the last
-// tensor, which wants no gradient, go through.
+// A layer of a tuple: [x, index, plain, a, b, ...] to [tanh(h) * index, index, plain + 1, h, h] of h = x W' + a / 2 + b
+// / 4, a and b summed over their columns. The integers and `plain`, which wants no gradient, go through; h is there
+// twice, and beside something that is made of it; what comes behind b is used for nothing.
 class TupleLayer final : public Layer {
  public:
   explicit TupleLayer(const at::Tensor& weight) { weight_ = register_parameter("weight", weight); }
   Tensors Forward(const Tensors& x, const MicroBatch&) override {
-    const at::Tensor y = at::tanh(x.at(0).mm(weight_.t()));
-    return {y * x.at(1).to(at::kDouble).unsqueeze(1), x.at(1), x.at(2) + 1};
+    const at::Tensor h = x.at(0).mm(weight_.t()) + x.at(3).sum(1, true) / 2 + x.at(4).sum(1, true) / 4;
+    return {at::tanh(h) * x.at(1).to(at::kDouble).unsqueeze(1), x.at(1), x.at(2) + 1, h, h};
   }
 
  private:
@@ -86,6 +87,10 @@ SHARDLAB_BODY(two_stages_of_three) {
     TwoStageStep([](const at::Tensor& in) { return in; }, optimizer, x, ctx.comm());
   } catch (const ContractError&) {
     refused = 1;
+  } catch (const std::exception& error) {
+    throw std::logic_error(
+        "with three ranks TwoStageStep throws ContractError before its first message; here it went on: " +
+        Brief(error));
   }
   ctx.Number("refused", refused);
 }
@@ -122,20 +127,31 @@ SHARDLAB_BODY(stage) {
   StageModule module(model, 0, 2);
   module.train();
   const auto pieces = MicroBatches(6, 2);
+  std::vector<Tensors> given;
   for (int i = 0; i < 2; ++i) {
-    at::Tensor x = SamplesOf({ctx.Input("x")}, pieces[static_cast<size_t>(i)])[0];
-    const Tensors inputs = {x.detach().requires_grad_(),
-                            SamplesOf({ctx.Input("index")}, pieces[static_cast<size_t>(i)])[0], x.detach() * 2};
+    const auto piece = [&](const char* name) {
+      return SamplesOf({ctx.Input(name)}, pieces[static_cast<size_t>(i)])[0].clone();
+    };
+    const at::Tensor x = piece("x").requires_grad_();
+    const Tensors inputs = {x,
+                            piece("index"),
+                            x.detach() * 2,
+                            piece("a").requires_grad_(),
+                            piece("b").requires_grad_(),
+                            piece("a").requires_grad_()};
     const Tensors outputs = stage->Forward(i, pieces[static_cast<size_t>(i)], inputs, module);
+    given.push_back({x, inputs.back()});
     ctx.Output("y" + std::to_string(i), outputs.at(0));
     ctx.Output("index" + std::to_string(i), outputs.at(1));
-    ctx.Number("wants" + std::to_string(i),
-               (outputs.at(0).requires_grad() ? 1 : 0) + (outputs.at(1).requires_grad() ? 2 : 0) +
-                   (outputs.at(2).requires_grad() ? 4 : 0) + (outputs.at(0).grad_fn() ? 8 : 0));
+    ctx.Number("wants" + std::to_string(i), (outputs.at(0).requires_grad() && outputs.at(3).requires_grad() ? 1 : 0) +
+                                                (outputs.at(1).requires_grad() ? 2 : 0) +
+                                                (outputs.at(2).requires_grad() ? 4 : 0) +
+                                                (outputs.at(0).grad_fn() ? 8 : 0));
   }
   ctx.Number("live", stage->Live());
   for (int i = 1; i >= 0; --i) {
     const Tensors gradients = {SamplesOf({ctx.Input("dy")}, pieces[static_cast<size_t>(i)])[0], at::Tensor(),
+                               at::Tensor(), SamplesOf({ctx.Input("dh")}, pieces[static_cast<size_t>(i)])[0],
                                at::Tensor()};
     Tensors dx;
     if (halves) {
@@ -146,7 +162,12 @@ SHARDLAB_BODY(stage) {
       dx = stage->Backward(i, gradients);
     }
     ctx.Output("dx" + std::to_string(i), dx.at(0));
+    ctx.Output("da" + std::to_string(i), dx.at(3));
+    ctx.Output("db" + std::to_string(i), dx.at(4));
+    ctx.Number("touched" + std::to_string(i), given[static_cast<size_t>(i)][0].grad().defined() ? 1 : 0);
     ctx.Number("others" + std::to_string(i), (dx.at(1).defined() ? 1 : 0) + (dx.at(2).defined() ? 2 : 0));
+    ctx.Number("unused" + std::to_string(i),
+               dx.at(5).defined() && at::equal(dx.at(5), at::zeros_like(given[static_cast<size_t>(i)][1])) ? 1 : 0);
   }
   ctx.Number("left", stage->Live());
   for (const auto& [name, value] : module.NamedParameters()) ctx.Output("grad." + name, value.grad());
@@ -171,6 +192,8 @@ SHARDLAB_BODY(recompute_dropout) {
                            : stage->Forward(i, at, inputs, module)[0]);
       if (again && stage->Live() != 0)
         throw ContractError("after ForwardAndForget the micro-batch must not be under way");
+      if (again && !seen.back().requires_grad())
+        throw ContractError("what ForwardAndForget returns must say that it wants a gradient: run it with autograd on");
     }
     for (int i = 2; i >= 0; --i) {
       if (again) RunAgain(*stage, kept.at(i));
@@ -216,7 +239,7 @@ SHARDLAB_BODY(deferred) {
   ctx.Output("other", other.running_mean);
 }
 
-// Weight versions by themselves: which are held, what they are, and that those in use do not change.
+// Gradients of several ranks, clipped.
 SHARDLAB_BODY(clip) {
   std::vector<at::Tensor> gradients;
   while (ctx.HasInput("gradient " + std::to_string(gradients.size()))) {
@@ -226,6 +249,7 @@ SHARDLAB_BODY(clip) {
   for (size_t i = 0; i < gradients.size(); ++i) ctx.Output("clipped " + std::to_string(i), gradients[i]);
 }
 
+// Weight versions by themselves: which are held, what they are, and that those in use do not change.
 SHARDLAB_BODY(versions) {
   const LayerSequence model = {SimpleLayer(
       "w",
@@ -241,7 +265,6 @@ SHARDLAB_BODY(versions) {
                                             return std::make_unique<torch::optim::SGD>(
                                                 parameters, torch::optim::SGDOptions(1.0).momentum(0.5));
                                           });
-  std::vector<double> values;
   const auto value = [&](int version) { return weights->At(version).parameters()[0].item<double>(); };
   const auto add = [&](int version, double gradient) {
     at::Tensor parameter = weights->At(version).parameters()[0];
@@ -249,27 +272,32 @@ SHARDLAB_BODY(versions) {
   };
   add(0, 0.25);
   weights->Update(1.0);  // version 0 in use: 1 is a copy
-  values.insert(values.end(), {value(0), value(1), static_cast<double>(weights->Held())});
+  ctx.Number("w0 in use", value(0));
+  ctx.Number("w1", value(1));
+  ctx.Number("held of 0 1", weights->Held());
   add(0, 0.25);
   add(1, 0.5);
   weights->Release(0);
   weights->Update(1.0);  // of gradients on 0 and on 1
-  values.insert(values.end(), {value(1), value(2), static_cast<double>(weights->Held())});
+  ctx.Number("w1 in use", value(1));
+  ctx.Number("w2", value(2));
+  ctx.Number("held of 1 2", weights->Held());
   weights->Release(1);
   weights->Release(2);
   add(2, 1.0);
   weights->Update(0.5);  // version 2 was released: in place
-  values.insert(values.end(), {value(3), static_cast<double>(weights->Held())});
+  ctx.Number("w3", value(3));
+  ctx.Number("held of 3", weights->Held());
   double refused = 0;
   try {
     weights->At(2);
   } catch (const ContractError&) {
     refused = 1;
   }
-  values.push_back(refused);
+  ctx.Number("refused", refused);
   weights->Restart();
-  values.insert(values.end(), {value(0), static_cast<double>(weights->Newest())});
-  ctx.Output("values", at::tensor(values, at::kDouble));
+  ctx.Number("restarted", value(0));
+  ctx.Number("newest", weights->Newest());
 }
 
 // Routes of models of layers with skips; "error: ..." where they are refused.

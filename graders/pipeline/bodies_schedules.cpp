@@ -33,6 +33,22 @@ SHARDLAB_PLAIN_BODY(schedules) {
   }
 }
 
+// An update at the end of lists whose ranks have two chunks each; and whether a second one is refused.
+SHARDLAB_PLAIN_BODY(flush) {
+  Schedule schedule("all forwards, all backwards", Layout::Looped(2, 2), 1);
+  for (int chunk = 0; chunk < 4; ++chunk) schedule.ranks[chunk % 2].push_back(Action::Forward(chunk, 0));
+  for (int chunk = 3; chunk >= 0; --chunk) schedule.ranks[chunk % 2].push_back(Action::Backward(chunk, 0));
+  schedule = Flush(std::move(schedule));
+  ctx.Text("schedule", FormatSchedule(schedule));
+  bool refused = false;
+  try {
+    Flush(schedule);
+  } catch (const ScheduleError&) {
+    refused = true;
+  }
+  ctx.Text("again", refused ? "refused" : "taken");
+}
+
 SHARDLAB_PLAIN_BODY(balance) {
   const auto& asked = ctx.params().at("asked");
   for (size_t i = 0; i < asked.size(); ++i) {

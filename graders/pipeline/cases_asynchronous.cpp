@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <map>
 
 #include <fmt/format.h>
 #include <torch/torch.h>
@@ -45,11 +47,43 @@ SHARDLAB_CASE(pipedream, versions_by_themselves, kValue, {1}) {
   spec.body = "versions";
   const Run run = t.Launch(spec);
   // SGD with momentum 0.5: v1 = .25, w1 = .75; v2 = .125 + .75 = .875, w2 = -.125; v3 = .4375 + 1, w3 = w2 - v3 / 2.
-  t.ExpectClose(run, 0, "values",
-                at::tensor({1.0, 0.75, 2.0, 0.75, -0.125, 2.0, -0.84375, 1.0, 1.0, -0.84375, 0.0}, at::kDouble),
-                {"MakeWeightVersions: w0 and w1 after the first update, how many are held; w1 and w2 after the second "
-                 "(of gradients on both), how many; w3 after a third in place at half the rate, how many; whether a "
-                 "released version is refused; the newest after Restart, and its number"});
+  struct Step {
+    const char* name;
+    double expected;
+    const char* what;
+    std::map<double, const char*> means;  // what another number means
+  };
+  const std::vector<Step> steps = {
+      {"w0 in use", 1, "w0, still in use, after the update that made w1", {{0.75, "it is changed in place"}}},
+      {"w1", 0.75, "w1 = w0 - 0.25", {{1, "the optimizer did not step on the copy"}, {0, "it is a fresh module"}}},
+      {"held of 0 1", 2, "how many versions are held, 0 and 1", {}},
+      {"w1 in use", 0.75, "w1, still in use, after the update that made w2", {{-0.125, "it is changed in place"}}},
+      {"w2",
+       -0.125,
+       "w2 = w1 - (0.5 * 0.25 + 0.25 + 0.5): momentum, the gradient on version 0, the gradient on version 1",
+       {{0.125, "the gradient on the released version 0 is missing"},
+        {0.375, "the gradient on version 1 is missing"},
+        {0, "the optimizer's momentum is missing"},
+        {0.25, "the optimizer's momentum and the gradient on the released version 0 are missing"}}},
+      {"held of 1 2", 2, "how many versions are held, 1 and 2: version 0 was released", {}},
+      {"w3",
+       -0.84375,
+       "w3 = w2 - 0.5 * (0.5 * 0.875 + 1): half the rate, momentum, and the gradient on version 2",
+       {{-1.5625, "the learning rate's factor is missing"},
+        {-0.625, "the optimizer's momentum is missing"},
+        {-0.34375, "the gradient is missing"}}},
+      {"held of 3", 1, "how many versions are held when all but the newest are released", {}},
+      {"refused", 1, "whether At throws ContractError for a released version", {}},
+      {"restarted", -0.84375, "the newest version, called 0 after Restart", {}},
+      {"newest", 0, "the number of the newest version after Restart", {}}};
+  for (const Step& step : steps) {
+    const double got = run.Number(0, step.name);
+    const auto meaning = step.means.find(got);
+    t.Expect(std::abs(got - step.expected) < 1e-9,
+             fmt::format("MakeWeightVersions on one weight, momentum 0.5: {} is {:g}, and must be {:g}{}{}", step.what,
+                         got, step.expected, meaning == step.means.end() ? "" : ": ",
+                         meaning == step.means.end() ? "" : meaning->second));
+  }
 }
 
 SHARDLAB_CASE(pipedream, gradients_of_delayed_updates, kGradient, {3}) {

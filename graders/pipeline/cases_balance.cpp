@@ -29,6 +29,21 @@ double BestLargest(const std::vector<double>& costs, int parts) {
   return best(0, parts);
 }
 
+// All cuts into parts none of which costs more than `largest`: the smallest sum of squares.
+double BestSquares(const std::vector<double>& costs, int parts, double largest) {
+  const std::function<double(size_t, int)> best = [&](size_t begin, int left) -> double {
+    if (begin + static_cast<size_t>(left) > costs.size()) return 1e300;
+    if (left == 0) return begin == costs.size() ? 0 : 1e300;
+    double smallest = 1e300, part = 0;
+    for (size_t end = begin + 1; end <= costs.size(); ++end) {
+      part += costs[end - 1];
+      if (part <= largest) smallest = std::min(smallest, part * part + best(end, left - 1));
+    }
+    return smallest;
+  };
+  return best(0, parts);
+}
+
 struct AskedBalance {
   std::vector<double> costs;
   int parts;
@@ -74,6 +89,34 @@ SHARDLAB_PLAIN_CASE(skips, the_slowest_stage_is_minimal, kValue) {
     const double best = BestLargest(asked[i].costs, asked[i].parts);
     t.Expect(largest <= best, fmt::format("{}: the cut {} has a largest part of {:g}; there is one with {:g}", what,
                                           fmt::join(sizes, ","), largest, best));
+  }
+}
+
+SHARDLAB_PLAIN_CASE(skips, stages_that_do_not_matter_are_even, kRobustness) {
+  // A greedy start has the largest part at once; the best cut of a start alone is not the start of the best cut.
+  std::vector<AskedBalance> asked = {{{9, 1, 1, 1, 1}, 3}, {{2, 2, 2, 1, 9}, 4}, {{3, 1, 1, 1, 8}, 3}};
+  for (int k = 0; k < 20; ++k) {
+    AskedBalance one;
+    for (int64_t i = t.Integer(4, 9); i >= 0; --i) one.costs.push_back(static_cast<double>(t.Integer(1, 6)));
+    one.costs[static_cast<size_t>(t.Integer(0, static_cast<int64_t>(one.costs.size())))] = 20;
+    one.parts = static_cast<int>(t.Integer(3, 5));
+    asked.push_back(one);
+  }
+  const auto answers = AskBalances(t, asked);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    double largest = 0, squares = 0;
+    size_t layer = 0;
+    for (const int64_t size : answers[i]) {
+      double part = 0;
+      for (int64_t k = 0; k < size && layer < asked[i].costs.size(); ++k) part += asked[i].costs[layer++];
+      largest = std::max(largest, part);
+      squares += part * part;
+    }
+    const double best = BestSquares(asked[i].costs, asked[i].parts, BestLargest(asked[i].costs, asked[i].parts));
+    t.Expect(squares <= best,
+             fmt::format("costs {} in {} parts: the cut {} has the squares' sum {:g}; of the cuts with the smallest "
+                         "largest part there is one with {:g}",
+                         fmt::join(asked[i].costs, " "), asked[i].parts, fmt::join(answers[i], ","), squares, best));
   }
 }
 

@@ -14,18 +14,26 @@ namespace {
 // A stage on the tuple layers of the body: forward and backward of both pieces, in one process.
 void ExpectStage(CaseContext& t, bool halves, bool gradients) {
   const at::Tensor w0 = t.Normal({4, 3}), w1 = t.Normal({5, 4}), x = t.Normal({6, 3}), dy = t.Normal({6, 5});
+  const at::Tensor sum_a = t.Normal({6, 2}), sum_b = t.Normal({6, 2}), dh = t.Normal({6, 5});
   const at::Tensor index = t.Integers({6}, at::kLong);
   RunSpec spec;
   spec.body = "stage";
   spec.params["halves"] = halves;
-  spec.inputs = {{"w0", {w0}}, {"w1", {w1}}, {"x", {x}}, {"dy", {dy}}, {"index", {index}}};
+  spec.inputs = {{"w0", {w0}}, {"w1", {w1}},   {"x", {x}},     {"dy", {dy}},
+                 {"dh", {dh}}, {"a", {sum_a}}, {"b", {sum_b}}, {"index", {index}}};
   const Run run = t.Launch(spec);
 
   const at::Tensor a = w0.clone().requires_grad_(), b = w1.clone().requires_grad_(), in = x.clone().requires_grad_();
   const at::Tensor scale = index.to(at::kDouble).unsqueeze(1);
-  const at::Tensor h = at::tanh(in.mm(a.t())) * scale;
-  const at::Tensor y = at::tanh(h.mm(b.t())) * scale;
-  y.backward(dy);
+  const at::Tensor in_a = sum_a.clone().requires_grad_(), in_b = sum_b.clone().requires_grad_();
+  const auto layer = [&](const at::Tensor& of, const at::Tensor& weight, const at::Tensor& first,
+                         const at::Tensor& second) {
+    return of.mm(weight.t()) + first.sum(1, true) / 2 + second.sum(1, true) / 4;
+  };
+  const at::Tensor h0 = layer(in, a, in_a, in_b);
+  const at::Tensor h1 = layer(at::tanh(h0) * scale, b, h0, h0);
+  const at::Tensor y = at::tanh(h1) * scale;
+  ((y * dy).sum() + (h1 * dh).sum()).backward();
   for (int i = 0; i < 2; ++i) {
     const auto part = [&](const at::Tensor& whole) { return whole.detach().narrow(0, 3 * i, 3); };
     if (!gradients) {
@@ -34,20 +42,31 @@ void ExpectStage(CaseContext& t, bool halves, bool gradients) {
       const double wants = run.Number(0, "wants" + std::to_string(i));
       t.Expect(wants < 8, "an output of Forward has a graph: hand out y.detach()");
       t.Expect(wants == 1,
-               "of the outputs only the first wants a gradient: the others are integers, and a tensor made of "
-               "one that wants none; requires_grad() of what Forward returns must say so");
+               "of the outputs the first and the last two want a gradient: the others are integers, and a tensor made "
+               "of one that wants none; requires_grad() of what Forward returns must say so");
       continue;
     }
     t.ExpectClose(run, 0, "dx" + std::to_string(i), part(in.grad()),
                   {fmt::format("the gradient of the input of micro-batch {}", i)});
+    for (const auto& [name, of] : {std::pair{"da", in_a}, std::pair{"db", in_b}}) {
+      t.ExpectClose(run, 0, name + std::to_string(i), part(of.grad()),
+                    {fmt::format("the gradient of another input of micro-batch {}, `{}`", i, name + 1)});
+    }
+    t.Expect(
+        run.Number(0, "touched" + std::to_string(i)) == 0,
+        "the inputs are left as they are: the graph begins at x.detach(), and the gradient is in that leaf's grad()");
     t.Expect(run.Number(0, "others" + std::to_string(i)) == 0,
              "an input that wants no gradient gets an undefined tensor from Backward");
+    t.Expect(run.Number(0, "unused" + std::to_string(i)) == 1,
+             "an input that wants a gradient, and on which no output depends, gets zeros of its shape from Backward");
   }
   if (gradients) {
-    t.ExpectClose(run, 0, "grad.a.weight", a.grad(),
-                  {"the gradient of the first layer's weight, of both micro-batches"});
-    t.ExpectClose(run, 0, "grad.b.weight", b.grad(),
-                  {"the gradient of the second layer's weight, of both micro-batches"});
+    for (const auto& [name, of, which] : {std::tuple{"a", a, "first"}, std::tuple{"b", b, "second"}}) {
+      t.ExpectClose(run, 0, fmt::format("grad.{}.weight", name), of.grad(),
+                    {fmt::format("the gradient of the {} layer's weight, of both micro-batches (the layer returns a "
+                                 "tensor twice, and one that is made of it)",
+                                 which)});
+    }
   } else {
     t.Expect(run.Number(0, "live") == 2, "two micro-batches are under way after two forwards: Live() must say so");
     t.Expect(run.Number(0, "left") == 0, "no micro-batch is under way after both backwards: Live() must be 0");
@@ -162,7 +181,7 @@ SHARDLAB_CASE(gpipe, messages_travel_while_ranks_compute, kCost, {2}) {
                   "takes longer by ({:.0f} ms in place of {:.0f} ms; post a receive where the list has RECV, wait "
                   "where it is used)",
                   kLate * 1e3, kDelay * 1e3, with * 1e3, without * 1e3),
-      100 * (with - without) / kLate, 60, "%");
+      100 * std::max(0.0, with - without) / kLate, 60, "%");
 }
 
 SHARDLAB_CASE(gpipe, messages_of_a_step, kCost, {2, 4}) {

@@ -1,7 +1,12 @@
+#include <algorithm>
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "schedule_checks.hpp"
+#include "shardlab/pipeline/text.hpp"
+#include "shardlab/pipeline/validate.hpp"
 
 // The lists of all schedules: valid, as quick and as small as their formulas promise.
 
@@ -30,6 +35,47 @@ SHARDLAB_PLAIN_CASE(gpipe, lists_of_gpipe, kValue) { ExpectMakespans(t, Linear("
 SHARDLAB_PLAIN_CASE(gpipe, lists_with_an_update, kValue) {
   ExpectMakespans(t, Linear("gpipe", {1, 2, 4, 7}, true), OfGPipe);
 }
+SHARDLAB_PLAIN_CASE(gpipe, an_update_of_every_chunk, kValue) {
+  const PlainRun run = t.Ask("flush");
+  std::string fault;
+  try {
+    const Schedule schedule = ParseSchedule(run.Text("schedule"));
+    Validate(schedule);
+    for (const int rank : {0, 1}) {
+      const std::vector<Action> expected = {Action::Step(rank, 1), Action::Step(rank + 2, 1)};
+      const auto& list = schedule.ranks[static_cast<size_t>(rank)];
+      if (list.size() != 6 || !std::equal(expected.begin(), expected.end(), list.end() - 2)) {
+        fault = fmt::format("rank {} must end with {} {}:\n{}", rank, ToString(expected[0]), ToString(expected[1]),
+                            run.Text("schedule"));
+        break;
+      }
+    }
+  } catch (const ScheduleError& error) {
+    fault = fmt::format("{}\n{}", error.what(), error.table());
+  }
+  t.Expect(fault.empty(), fmt::format("Flush of lists with two chunks a rank: {}", fault));
+  t.Expect(run.Text("again") == "refused", "Flush of a schedule that has steps already must throw ScheduleError");
+}
+
+SHARDLAB_PLAIN_CASE(gpipe, backwards_begin_with_the_last_micro_batch, kRobustness) {
+  const std::vector<AskedSchedule> asked = {{"gpipe", 1, 3}, {"gpipe", 3, 4}};
+  const std::vector<std::string> texts = AskSchedules(t, asked);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const Schedule schedule = ExpectValid(t, asked[i], texts[i]);
+    for (const auto& list : schedule.ranks) {
+      for (size_t k = 0; k < list.size(); ++k) {
+        const int m = asked[i].microbatches;
+        const int number = static_cast<int>(k);
+        const Action expected =
+            number < m ? Action::Forward(list[k].chunk, number) : Action::Backward(list[k].chunk, 2 * m - 1 - number);
+        t.Expect(list[k] == expected, fmt::format("{}: entry {} of a list is {}, and must be {}: all forwards, then "
+                                                  "the backwards, the last micro-batch's first",
+                                                  Describe(asked[i]), k, ToString(list[k]), ToString(expected)));
+      }
+    }
+  }
+}
+
 SHARDLAB_PLAIN_CASE(gpipe, what_the_lists_keep, kCost) {
   ExpectFootprints(t, Linear("gpipe", {1, 2, 4, 7}), OfGPipe);
   ExpectFootprints(t, Linear("naive", {1, 2, 4, 7}), OfNaive);

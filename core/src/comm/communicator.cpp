@@ -45,7 +45,10 @@ constexpr char kIfRead[] = "pass x.contiguous()";
 constexpr char kIfWritten[] = "make it so, or use another tensor and copy from that afterwards";
 
 void CheckTensor(const Call& call, const char* role, const at::Tensor& tensor, const char* instead) {
-  if (!tensor.defined()) throw ContractError(fmt::format("{}: {} is an undefined tensor", Text(call), role));
+  if (!tensor.defined())
+    throw ContractError(
+        fmt::format("{}: {} is an undefined tensor, as grad() is before a backward and of what requires no gradient",
+                    Text(call), role));
   if (tensor.layout() != at::kStrided) {
     throw ContractError(fmt::format("{}: {} is sparse; only dense tensors travel", Text(call), role));
   }

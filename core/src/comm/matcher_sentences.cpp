@@ -142,8 +142,9 @@ std::string Matcher::Impl::CycleSentence(const std::vector<Edge>& cycle) const {
   }
   if (recvs) {
     return fmt::format(
-        "{}: {} for a message that would be sent after the receive; start the sends before the receives "
-        "(ISend), or order the calls by parity",
+        "{}: {} for a message that would be sent after the receive, or that nobody sends at all; start the sends "
+        "before "
+        "the receives (ISend), or order the calls by parity",
         chain, each);
   }
   if (collectives) {

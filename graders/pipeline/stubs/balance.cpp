@@ -9,7 +9,7 @@
 //
 // Look at where the last part begins. What lies before it must be cut as well as possible, too: the same question with
 // fewer layers and one part less. Of the cuts with the same largest part, take the one with the smallest sum of
-// squares.
+// squares: a second table, in which no part may be larger than the first one found.
 
 namespace shardlab {
 

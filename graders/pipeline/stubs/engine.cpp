@@ -20,12 +20,12 @@
 //   B        gradients: Link::TakeGradients, nothing in the last chunk
 //   STEP     WeightStore::Update
 //
+//  * The micro-batch of an action is its number for stages and links; PipelineSetup says what null stands for.
 //  * Two neighbouring chunks on the same rank have no SEND and RECV (Port::in_schedule says so): fill their link right
 //    behind F and B.
 //  * A loss that you keep must be a number. As a tensor it holds its graph, and with it all activations.
 //  * Links keep a window of sends: SetWindow(SendWindow(schedule)).
-//  * What goes wrong is thrown on as FailureAt(schedule, rank, step, Brief(error)); NotImplemented goes through as it
-//  is.
+//  * What goes wrong is thrown on as FailureAt(schedule, rank, step, Brief(error)); NotImplemented goes through as is.
 //
 // Later parts add: evaluation, clipping and the learning rate (train); R (recompute); Release of weight versions
 // (pipedream); I and W (zero_bubble); the skips, whose ports stand behind the boundary's (skips).

@@ -36,12 +36,13 @@ struct PipelineSetup {
   Layout layout;                         ///< who holds which stage; not bidirectional
   LossFunction loss = nullptr;           ///< the mean loss of some samples
   OptimizerFactory optimizer = nullptr;  ///< for each chunk
-  StageMaker stage = nullptr;            ///< MakeStage, or MakeSplitStage where schedules have the halves of a backward
-  WeightStoreFactory weights = nullptr;  ///< MakeWeights, or MakeWeightVersions where updates do not wait for a flush
+  StageMaker stage = nullptr;            ///< null: MakeStage; MakeSplitStage where schedules have halves of a backward
+  WeightStoreFactory weights = nullptr;  ///< null: MakeWeights; MakeWeightVersions where updates wait for no flush
   /// What the learning rate is multiplied with at an update (0, 1, ... over all runs); none: 1.
   std::function<double(int64_t update)> learning_rate = nullptr;
   /// The largest norm of all gradients of all ranks together; 0: they are not clipped. As torch::nn::utils's
-  /// clip_grad_norm_ does it: gradients are multiplied by min(1, clip_norm / (norm + 1e-6)).
+  /// clip_grad_norm_ does it: gradients are multiplied by min(1, clip_norm / (norm + 1e-6)). Needs a flush: without one
+  /// there is no time at which all gradients of an update are there.
   double clip_norm = 0;
   /// How many updates were made before, in a run that is resumed: what MicroBatch::step and `learning_rate` count from.
   int64_t first_update = 0;
@@ -62,7 +63,8 @@ class Engine {
 
   /// Works off this rank's list of the schedule.
   ///
-  ///  - Micro-batch i belongs to update i / m of this run, in which it is piece i % m.
+  ///  - Micro-batch i belongs to update i / m of this run, in which it is piece i % m; i is its number for links and
+  ///    stages.
   ///  - Versions in the schedule count from the weights that the run begins with: these are its version 0.
   ///
   /// \param schedule complete, with sends and receives, for `PipelineSetup::layout`. The same on every rank.
@@ -103,7 +105,7 @@ class Engine {
 /// communicator has another number of ranks than the layout.
 SHARDLAB_CONTRACT std::unique_ptr<Engine> MakeEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm);
 
-/// All micro-batches forward through all chunks and no backward, with communication: an evaluation.
+/// All micro-batches forward through all chunks and no backward: an evaluation, once AddCommunication has been over it.
 Schedule ForwardOnly(const Layout& layout, int microbatches);
 
 /// The error that a rank's failure becomes: "rank 2 failed at 2F5 (entry 17 of its list): ...", with the table around

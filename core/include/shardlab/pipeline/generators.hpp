@@ -43,16 +43,16 @@ SHARDLAB_CONTRACT Schedule OneFOneB(int stages, int microbatches);
 SHARDLAB_CONTRACT Schedule InterleavedOneFOneB(int ranks, int chunks_per_rank, int microbatches);
 
 /// 1F1B with the backward in halves: I as early as 1F1B has B, so that nobody waits longer, and W later, where 1F1B
-/// would idle. W follows the I of s micro-batches later; those left over come at the end.
+/// would idle: behind the I of micro-batch k stands the W of micro-batch k-s; what is left over comes at the end.
 ///
 /// Layout linear. For m >= P and TW <= TB: makespan m(TF+TB+TW) + (P-1)(TB + max(TF-TW, 0)), which for TW <= TF is the
 /// m(TF+TB+TW) + (P-1)(TF+TB-TW) of the source; live P-s until the input gradient, min(m, P) until the weight gradient.
 /// Source: arXiv 2401.10241.
 SHARDLAB_CONTRACT Schedule ZeroBubbleH1(int stages, int microbatches);
 
-/// Twice the warm-up and no bubble: min(m, 2(P-s)-1) forwards, then I, W and F in turn, where W follows the I of 2s
-/// micro-batches later; what is left over comes at the end. Ranks begin and end one after the other: a step must not
-/// wait for all of them.
+/// Twice the warm-up and no bubble: min(m, 2(P-s)-1) forwards, then I, W and F in turn, where behind the I of
+/// micro-batch k stands the W of micro-batch k-2s; what is left over comes at the end. Ranks begin and end one after
+/// the other: a step must not wait for all of them.
 ///
 /// Layout linear. For m >= 2P-1 and TF = TB = TW no rank is idle between its first and its last action; live 2P-1 until
 /// the weight gradient. Source: arXiv 2401.10241.

@@ -15,7 +15,7 @@
 ///       TakeGradients(at)
 ///
 /// Nothing waits but the two Takes: Post and PostGradients only prepare them, so that a message travels while its
-/// receiver computes.
+/// receiver computes. A Take that nobody prepared posts for itself.
 ///
 ///  - *Shapes.* What travels is described by a message ahead of the first micro-batch of each size, in training and in
 ///    evaluation; later ones of that size are like it. So the first Take of a size cannot be prepared.

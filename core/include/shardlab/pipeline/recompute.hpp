@@ -38,7 +38,7 @@ struct Checkpoint {
 };
 
 /// Runs a forward and keeps no activation of it.
-/// \param checkpoint filled with what Recompute needs.
+/// \param checkpoint filled with what RunAgain needs.
 /// \returns what `stage.Forward` returns, also as to which outputs want a gradient; the micro-batch is not under way.
 SHARDLAB_CONTRACT Tensors ForwardAndForget(Stage& stage, int number, const MicroBatch& at, const Tensors& inputs,
                                            StageModule& module, Checkpoint& checkpoint);

@@ -61,8 +61,8 @@ std::unique_ptr<WeightStore> MakeWeights(StageFactory make, OptimizerFactory opt
 /// optimizer then changes. A version that has been released before the update is changed in place: with a flush there
 /// is never a second one.
 ///
-///     Update           version 1 in use: a copy of it becomes version 2         version 1 released: it becomes version
-///     2
+///     Update    version 1 in use:      a copy of it becomes version 2
+///               version 1 released:    it becomes version 2 itself
 ///
 /// The optimizer has one state (momentum, Adam's moments), which goes from version to version. Buffers (running
 /// statistics) are shared by all versions.
