@@ -295,9 +295,11 @@ SHARDLAB_BODY(versions) {
     refused = 1;
   }
   ctx.Number("refused", refused);
+  weights->Update(1.0);  // version 3 is still held
   weights->Restart();
   ctx.Number("restarted", value(0));
   ctx.Number("newest", weights->Newest());
+  ctx.Number("held after", weights->Held());
 }
 
 // Routes of models of layers with skips; "error: ..." where they are refused.

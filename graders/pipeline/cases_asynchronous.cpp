@@ -74,8 +74,12 @@ SHARDLAB_CASE(pipedream, versions_by_themselves, kValue, {1}) {
         {-0.34375, "the gradient is missing"}}},
       {"held of 3", 1, "how many versions are held when all but the newest are released", {}},
       {"refused", 1, "whether At throws ContractError for a released version", {}},
-      {"restarted", -0.84375, "the newest version, called 0 after Restart", {}},
-      {"newest", 0, "the number of the newest version after Restart", {}}};
+      {"restarted",
+       -1.5625,
+       "w4 = w3 - 0.5 * 1.4375, of no gradient and the momentum, called 0 after Restart",
+       {{-0.84375, "it is w3, which is not the newest"}}},
+      {"newest", 0, "the number of the newest version after Restart", {}},
+      {"held after", 1, "how many versions are held after Restart, which drops all but the newest", {}}};
   for (const Step& step : steps) {
     const double got = run.Number(0, step.name);
     const auto meaning = step.means.find(got);

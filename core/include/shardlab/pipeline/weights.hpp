@@ -42,7 +42,7 @@ class WeightStore {
   /// Nobody will run forward or backward on `version` any more. Its gradients still count, and the newest version
   /// stays.
   virtual void Release(int version) = 0;
-  /// The newest version is called 0 from now on. No other may be in use.
+  /// The newest version is called 0 from now on; others, of which none may be in use, are dropped.
   virtual void Restart() = 0;
 };
 
