@@ -19,6 +19,7 @@
 
 #include "pipeline_plan.hpp"
 #include "shardlab/base/errors.hpp"
+#include "shardlab/base/split.hpp"
 #include "shardlab/models/profile.hpp"
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/pipeline/balance.hpp"
@@ -239,14 +240,15 @@ const Schedule& PipelineTraining::ScheduleFor(int microbatches) {
 MiniBatch PipelineTraining::BatchOf(int64_t step) {
   MiniBatch batch;
   batch.samples = SamplesOf(step);
+  const auto whole = static_cast<int64_t>(loader_.Samples(step).size());
+  batch.first = SplitRange(whole, replicas_, replica_).begin;
   const bool last = pipe_->rank() == pipe_->size() - 1;
   if (pipe_->rank() != 0 && !last) return batch;
   const Batch mine = task_.BatchOf(loader_, step, replica_, replicas_);
   batch.inputs = {mine.images};
   batch.targets = mine.labels;
   if (replicas_ > 1) {
-    const auto whole = static_cast<double>(loader_.Samples(step).size());
-    const double weight = static_cast<double>(batch.samples) * replicas_ / whole;
+    const double weight = static_cast<double>(batch.samples * replicas_) / static_cast<double>(whole);
     batch.targets = at::stack({mine.labels.to(at::kDouble), at::full({batch.samples}, weight, at::kDouble)}, 1);
   }
   return batch;

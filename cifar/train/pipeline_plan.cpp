@@ -112,18 +112,13 @@ void PipelineOptions::Check(Plan* plan) const {
                     "begin anew: leave one of them out",
                     plan->schedule));
   }
-  const bool drops = plan->model.compare(0, 4, "unet") == 0 || plan->model.compare(0, 11, "transformer") == 0;
-  if (plan->compare && replicas > 1 && drops) {
-    throw UsageError(
-        fmt::format("--compare: {} has dropout, which each replica of a pipeline draws for its own part of "
-                    "the batch: use --mesh pipe={}",
-                    plan->model, plan->Along("pipe")));
-  }
   try {
     const int microbatches = MicroBatchesOf(*plan, plan->batch / replicas);
     Validate(ScheduleOf(*plan, microbatches, static_cast<int>(std::min<int64_t>(plan->steps, 1 << 20))));
   } catch (const ScheduleError& error) {
-    throw UsageError(fmt::format("--schedule {}: {}", plan->schedule, error.what()));
+    std::string why = error.what();  // which often begins with the schedule's name
+    if (why.rfind(plan->schedule + ": ", 0) == 0) why.erase(0, plan->schedule.size() + 2);
+    throw UsageError(fmt::format("--schedule {}: {}", plan->schedule, why));
   }
   ModelOptions options;
   options.side = plan->image;

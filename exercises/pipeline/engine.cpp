@@ -23,6 +23,8 @@
 //  * The micro-batch of an action is its number for stages and links; PipelineSetup says what null stands for.
 //  * Two neighbouring chunks on the same rank have no SEND and RECV (Port::in_schedule says so): fill their link right
 //    behind F and B.
+//  * MicroBatches fills in what it knows. `training`, `statistics` (of the setup) and `first` (of the mini-batch; in data
+//    parallelism it keeps the replicas' dropout apart) are left to you.
 //  * A loss that you keep must be a number. As a tensor it holds its graph, and with it all activations.
 //  * Links keep a window of sends: SetWindow(SendWindow(schedule)).
 //  * What goes wrong is thrown on as FailureAt(schedule, rank, step, Brief(error)); NotImplemented goes through as is.

@@ -281,6 +281,7 @@ const MicroBatch& ScheduleEngine::PieceOf(int microbatch) {
                       update.data.samples, per_update_, update.data.samples));
     }
     for (MicroBatch& piece : update.pieces) {
+      piece.first = update.data.first;
       piece.training = training_;
       piece.statistics = setup_.statistics.get();
     }

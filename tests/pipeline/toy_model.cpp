@@ -104,6 +104,29 @@ OptimizerFactory MakeAdam(double rate) {
   };
 }
 
+namespace {
+
+// How many of n things part i of p has, and where it begins.
+std::pair<int64_t, int64_t> PartOf(int64_t n, int64_t p, int64_t i) {
+  return {i * (n / p) + std::min(i, n % p), n / p + (i < n % p ? 1 : 0)};
+}
+
+// The slices of an update as [begin, end): those of the first replica, those of the second, ...
+std::vector<std::pair<int64_t, int64_t>> SlicesOf(const Reference& reference) {
+  std::vector<std::pair<int64_t, int64_t>> slices;
+  for (int r = 0; r < reference.replicas; ++r) {
+    const auto [first, samples] = PartOf(reference.samples, reference.replicas, r);
+    const int64_t count = std::min<int64_t>(reference.microbatches, samples);
+    for (int64_t i = 0; i < count; ++i) {
+      const auto [begin, size] = PartOf(samples, count, i);
+      slices.emplace_back(first + begin, first + begin + size);
+    }
+  }
+  return slices;
+}
+
+}  // namespace
+
 Trained TrainReference(const Reference& reference) {
   // `newest` is what the optimizer works on, `worker` what gradients are computed with; history[v] are all parameters
   // of version v.
@@ -165,18 +188,16 @@ Trained TrainReference(const Reference& reference) {
       }
     }
     double loss_of_update = 0;
-    int64_t begin = 0;
-    const int m = reference.microbatches;
-    for (int i = 0; i < m; ++i) {
+    const auto slices = SlicesOf(reference);
+    for (size_t i = 0; i < slices.size(); ++i) {
       MicroBatch at;
       at.step = reference.first_update + t;
-      at.index = i;
-      at.count = m;
+      at.index = static_cast<int>(i);
+      at.count = static_cast<int>(slices.size());
       at.batch = reference.samples;
-      at.samples.begin = begin;
-      at.samples.end = begin + reference.samples / m + (i < reference.samples % m ? 1 : 0);
+      at.samples.begin = slices[i].first;
+      at.samples.end = slices[i].second;
       if (reference.deferred) at.statistics = &whole;
-      begin = at.samples.end;
       const Tensors outputs = worker.Forward({batch.inputs[0].slice(0, at.samples.begin, at.samples.end)}, at);
       const at::Tensor loss = at::cross_entropy_loss(
           outputs[0], batch.targets.slice(0, at.samples.begin, at.samples.end), {}, at::Reduction::Sum);

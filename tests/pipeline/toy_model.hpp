@@ -45,6 +45,7 @@ struct Reference {
   int updates = 1;           ///< how many
   int microbatches = 1;      ///< slices of an update
   int64_t samples = 10;      ///< of an update
+  int replicas = 1;          ///< parts of an update's samples that are cut into slices each by itself
   OptimizerFactory optimizer = MakeSgd(0.1);
   double clip_norm = 0;
   std::function<double(int64_t)> learning_rate;

@@ -17,6 +17,13 @@ says 0 'largest difference' --data synthetic --mesh pipe=3 --model unet-1-4 --mi
 says 0 'largest difference' --data synthetic --mesh data=2,pipe=2 --model mlp-ln --schedule zb-h1 --micro-batches 3 \
   --steps 2 --batch 11 --compare --balance 3,2
 
+says 0 'largest difference' --data synthetic --mesh data=2,pipe=2 --model unet-1-4 --micro-batches 2 --steps 2 \
+  --batch 7 --compare --recompute always
+says 0 'largest difference' --data synthetic --mesh data=3,pipe=2 --model transformer-1-16 --schedule interleaved \
+  --micro-batches 2 --steps 2 --batch 8 --compare
+says 0 'as delayed' --data synthetic --mesh data=2,pipe=2 --model transformer-1-16 --schedule 2bw --micro-batches 2 \
+  --steps 3 --batch 9 --compare
+
 title 'an asynchronous one and its definition have one curve'
 says 0 'as delayed' --data synthetic --mesh pipe=3 --model cnn --schedule pipedream --steps 5 --batch 6 --compare
 says 0 'as delayed' --data synthetic --mesh pipe=2 --model mlp-ln --schedule wpipe --micro-batches 2 --steps 4 --batch 5 \

@@ -16,9 +16,9 @@ at::Tensor MicroBatchDropout(const at::Tensor& x, double p, uint64_t seed, uint6
   }
   DropoutSlice slice;
   slice.full_shape = x.sizes().vec();
-  slice.full_shape[0] = at.batch;
+  slice.full_shape[0] = at.first + at.batch;  // or more: which samples follow makes no difference
   slice.offset.assign(slice.full_shape.size(), 0);
-  slice.offset[0] = at.samples.begin;
+  slice.offset[0] = at.first + at.samples.begin;
   return Dropout(x, p, {seed, static_cast<uint64_t>(at.step), layer}, slice);
 }
 

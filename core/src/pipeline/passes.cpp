@@ -105,11 +105,14 @@ Schedule AddGradientReduction(const Schedule& schedule) {
   Schedule result = schedule;
   for (auto& list : result.ranks) {
     std::vector<Action> out;
-    for (const Action& action : list) {
-      if (action.kind == ActionKind::kStep) {
-        out.push_back({ActionKind::kReduceGradients, action.chunk, -1, action.version});
+    for (size_t step = 0; step < list.size(); ++step) {
+      const auto is_step = [&](size_t at) { return at < list.size() && list[at].kind == ActionKind::kStep; };
+      // Steps that stand together come behind all their sums: the first of them clips the gradients of all chunks.
+      const bool opens = is_step(step) && (step == 0 || !is_step(step - 1));
+      for (size_t at = step; opens && is_step(at); ++at) {
+        out.push_back({ActionKind::kReduceGradients, list[at].chunk, -1, list[at].version});
       }
-      out.push_back(action);
+      out.push_back(list[step]);
     }
     list = std::move(out);
   }

@@ -24,6 +24,9 @@ struct MiniBatch {
   int64_t samples = 0;  ///< B, known on every rank
   Tensors inputs;       ///< [B, ...] each; only the rank with the first chunk needs them
   at::Tensor targets;   ///< [B, ...]; only the rank with the last chunk needs them
+  /// Which sample of the update it begins with: 0, but in data parallelism, where each replica has a part of the
+  /// update's samples. It becomes MicroBatch::first, so that no two replicas draw the same random numbers.
+  int64_t first = 0;
 };
 
 /// Gives the mini-batch of an update of the run (0, 1, ...). Called once for each, on every rank.
@@ -50,8 +53,9 @@ struct PipelineSetup {
   at::Device device = at::Device(at::kCPU);
   /// Who keeps running statistics; null: each layer, at every micro-batch.
   std::shared_ptr<BatchStatistics> statistics = nullptr;
-  /// The ranks that hold the same stage in data parallelism, each with mini-batches of its own of equal size:
-  /// REDUCE_GRAD takes the mean of their gradients. Null: this one alone.
+  /// The ranks that hold the same stage in data parallelism, each with mini-batches of its own: REDUCE_GRAD takes the
+  /// mean of their gradients, in which each replica counts alike, whatever the size of its mini-batch. Null: this one
+  /// alone.
   std::shared_ptr<Communicator> replicas = nullptr;
 };
 

@@ -36,6 +36,7 @@ struct MicroBatch {
   int count = 1;            ///< How many the mini-batch has.
   Range samples{0, 1};      ///< Which samples of the mini-batch.
   int64_t batch = 1;        ///< How many samples the mini-batch has.
+  int64_t first = 0;        ///< Which sample the mini-batch begins with; see MiniBatch::first.
   bool training = true;     ///< Whether a backward will follow; evaluation has none.
   bool recomputed = false;  ///< Whether this forward runs for the second time, so that nothing may be counted again.
   /// Who keeps the running statistics of normalisations; null: each layer, at every micro-batch.
@@ -102,7 +103,8 @@ LayerSpec SimpleLayer(std::string name, Make make, ForwardFunction forward) {
 }
 
 /// Dropout (shardlab/autograd/dropout.hpp) of a micro-batch: its slice of the mask that one process draws for the whole
-/// mini-batch, so that it does not depend on how the mini-batch is cut, nor on how often a forward runs.
+/// mini-batch, of all replicas together, so that it does not depend on how the mini-batch is cut, nor on how often a
+/// forward runs.
 /// \param layer a number of its own for each dropout of the model.
 /// \throws ContractError unless x has as many samples, in its first dimension, as the micro-batch.
 at::Tensor MicroBatchDropout(const at::Tensor& x, double p, uint64_t seed, uint64_t layer, const MicroBatch& at);
