@@ -11,6 +11,7 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/launch/run_ranks.hpp"
 #include "shardlab/launch/world.hpp"
+#include "shardlab/pipeline/schedule_error.hpp"
 
 namespace shardlab::train {
 namespace {
@@ -23,10 +24,24 @@ namespace {
   throw std::runtime_error(fmt::format("rank {} {}", failure.rank, failure.message));
 }
 
+// An error of a schedule comes with the lists of all ranks around it.
+void Train(const Plan& plan, const std::shared_ptr<Communicator>& world) {
+  try {
+    TrainRank(plan, world);
+  } catch (const ScheduleError& error) {
+    std::string message = Brief(error);
+    const int replicas = plan.Along("data");  // each numbers its ranks by itself
+    if (replicas > 1) message = fmt::format("in replica {}, {}", world->rank() * replicas / world->size(), message);
+    if (!error.table().empty()) message += "\n" + error.table();
+    while (!message.empty() && message.back() == '\n') message.pop_back();
+    throw std::runtime_error(message);
+  }
+}
+
 int Main(int argc, char** argv) {
   Plan plan;
   if (!ReadPlan(argc, argv, &plan)) return 0;
-  const auto body = [&](std::shared_ptr<Communicator> world) { TrainRank(plan, std::move(world)); };
+  const auto body = [&](const std::shared_ptr<Communicator>& world) { Train(plan, world); };
   if (const auto launched = FindLauncher()) {
     try {
       CheckMesh(plan.axes, launched->ranks);
@@ -34,7 +49,7 @@ int Main(int argc, char** argv) {
       throw UsageError(fmt::format("--mesh under {}: {}", launched->launcher, error.what()));
     }
     at::set_num_threads(1);
-    body(JoinWorld(*launched, plan.limit_s));
+    RunInWorld(*launched, plan.limit_s, body);
   } else {
     RunRanksOptions options;
     options.limit_s = 0;  // training takes as long as it takes; an operation does not

@@ -264,6 +264,8 @@ void ScheduleEngine::WorkOff(const Schedule& schedule) {
     throw;
   } catch (const std::exception& error) {
     throw FailureAt(schedule, comm_->rank(), step, Brief(error));
+  } catch (...) {
+    throw FailureAt(schedule, comm_->rank(), step, "something was thrown that is no std::exception");
   }
 }
 

@@ -1,8 +1,8 @@
-// Pipelines of processes over Gloo: every schedule against the sequential definition, and what a failure leaves behind.
+// Pipelines of processes over Gloo: every schedule against the sequential definition. What a failure leaves behind is
+// in failures_test.cpp, data parallelism in replicas_test.cpp.
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -106,30 +106,6 @@ TEST(Processes, EveryScheduleIsItsDefinition) {
       ADD_FAILURE() << recipe.name << ", rank " << failure.rank << ": " << failure.message;
     }
   }
-}
-
-TEST(Processes, AFailureIsToldByEveryRankWithinASecond) {
-  const auto begin = std::chrono::steady_clock::now();
-  const auto failures = RunRanks(4, [](const std::shared_ptr<Communicator>& comm) {
-    const Schedule schedule = AddCommunication(Flush(OneFOneB(4, 6)));
-    PipelineSetup setup = SetupFor(schedule.layout);
-    int calls = 0;
-    setup.loss = [&calls](const Tensors& y, const at::Tensor& labels) {
-      if (++calls == 3) throw ContractError("the loss is on strike");
-      return at::cross_entropy_loss(y.at(0), labels);
-    };
-    MakeEngine(setup, comm)->Run(schedule, [](int64_t) { return test::ToyBatch(0, 12); });
-  });
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  ASSERT_EQ(failures.size(), 4u);
-  EXPECT_EQ(failures[0].rank, 3);
-  EXPECT_NE(failures[0].message.find("rank 3 failed at 3F2"), std::string::npos) << failures[0].message;
-  EXPECT_NE(failures[0].message.find("the loss is on strike"), std::string::npos) << failures[0].message;
-  for (const RankFailure& failure : failures) {
-    EXPECT_NE(failure.message.find("rank " + std::to_string(failure.rank) + " failed at"), std::string::npos)
-        << failure.message;
-  }
-  EXPECT_LT(seconds, 10) << "30 s is the limit of an operation: the ranks must not have waited for it";
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "shardlab/comm/gloo.hpp"
 
-#include <cctype>
+#include <signal.h>
+
 #include <mutex>
 #include <numeric>
 #include <utility>
@@ -11,6 +12,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/comm/failure_news.hpp"
 #include "shardlab/comm/operation.hpp"
 
 // The one file that knows c10d. ProcessGroupGloo is a ProcessGroup in LibTorch 1.13 and a Backend in 2.x; the functions
@@ -32,12 +34,37 @@ std::string Reason(const std::exception& error) {
   return text;
 }
 
-[[noreturn]] void Fail(const Operation& operation, const Group& group, const std::exception& error) {
-  throw CommError(fmt::format("{} in group '{}' failed: {}", Describe(operation), group.name, Reason(error)));
+// How long a rank whose connection has closed waits for what its peer, or who buries it, has to say.
+constexpr double kLastWords_s = 0.2;
+// A collective that is under way looks for news as often.
+constexpr auto kLooks = std::chrono::milliseconds(250);
+
+bool IsClosedConnection(const std::string& reason) {
+  for (const char* sign : {"closed by peer", "reset by peer", "Broken pipe", "Socket closed"}) {
+    if (reason.find(sign) != std::string::npos) return true;
+  }
+  return false;
+}
+
+[[noreturn]] void Fail(const Operation& operation, const Group& group, FailureNews* news, const std::string& reason) {
+  const std::string what = fmt::format("{} in group '{}'", Describe(operation), group.name);
+  const bool closed = IsClosedConnection(reason);
+  if (news != nullptr) {
+    const std::string heard = closed ? news->Await(kLastWords_s) : news->Heard();
+    if (closed || !heard.empty()) news->MarkConsequence();
+    if (!heard.empty()) throw CommError(fmt::format("{} was given up: {}", what, heard));
+  }
+  if (!closed) throw CommError(fmt::format("{} failed: {}", what, reason));
+  const bool one = operation.kind == OpKind::kSend || operation.kind == OpKind::kRecv;
+  throw CommError(fmt::format("{} failed: {} has ended ({})", what,
+                              one ? fmt::format("rank {}", operation.peer) : "a rank of the group", reason));
 }
 
 // What lives as long as any communicator of this rank's world.
 struct Connections {
+  explicit Connections(std::shared_ptr<FailureNews> its_news) : news(std::move(its_news)) {}
+
+  const std::shared_ptr<FailureNews> news;  // or null
   std::mutex mutex;
   // Of sub-groups too: when a rank closes a connection because it has no more use for a group, ranks that still wait in
   // that group get "connection reset" instead of a chance to be explained.
@@ -70,16 +97,37 @@ class PendingWork final : public Work {
 
   void Wait() override {
     if (!work_) return;
+    FailureNews* const news = connections_->news.get();
+    bool complete = true;
     try {
-      work_->wait();
+      if (news == nullptr) {
+        work_->wait();
+      } else if (IsCollective(operation_.kind)) {
+        complete = WaitForCollective(*news);
+      } else {
+        news->Wait([&] { complete = work_->wait(); }, [this] { work_->abort(); });
+      }
     } catch (const std::exception& error) {
-      Fail(operation_, group_, error);
+      Fail(operation_, group_, news, Reason(error));
     }
+    if (!complete) Fail(operation_, group_, news, "another rank has failed");
     work_.reset();
     if (finish_) finish_();
   }
 
  private:
+  // A collective of Gloo's cannot be aborted, but left.
+  bool WaitForCollective(FailureNews& news) {
+    for (;;) {
+      try {
+        return work_->wait(kLooks);
+      } catch (const std::exception&) {
+        if (work_->isCompleted()) throw;
+        if (!news.Heard().empty()) return false;
+      }
+    }
+  }
+
   GlooWork work_;
   Operation operation_;
   Group group_;
@@ -124,6 +172,13 @@ at::Tensor AsBytes(const at::Tensor& tensor) {
       tensor.data_ptr(), {Bytes(tensor)}, [tensor](void*) {}, at::kByte);
 }
 
+// Gloo writes to the sockets of ranks that may have died. Unless somebody handles the signal that this brings, it ends
+// this rank as well, without a word.
+void IgnoreBrokenPipes() {
+  struct sigaction now {};
+  if (sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) signal(SIGPIPE, SIG_IGN);
+}
+
 class GlooCommunicator final : public Communicator {
  public:
   GlooCommunicator(c10::intrusive_ptr<c10d::Store> store, int rank, Group group, GlooOptions options,
@@ -154,6 +209,8 @@ class GlooCommunicator final : public Communicator {
       ExecuteCollective({&operation});
       return CompletedWork();
     }
+    FailureNews* const news = connections_->news.get();
+    if (news != nullptr && news->known()) Fail(operation, group(), news, "another rank has failed");
     try {
       return HasDeviceTensors(operation) ? StartStaged(operation) : StartOnHost(operation);
     } catch (const CommError&) {
@@ -161,7 +218,7 @@ class GlooCommunicator final : public Communicator {
     } catch (const ContractError&) {
       throw;
     } catch (const std::exception& error) {
-      Fail(operation, group(), error);
+      Fail(operation, group(), news, Reason(error));
     }
   }
 
@@ -364,10 +421,12 @@ std::shared_ptr<Communicator> MakeGlooCommunicator(const c10::intrusive_ptr<c10d
   if (size < 1 || rank < 0 || rank >= size) {
     throw ContractError(fmt::format("MakeGlooCommunicator: rank {} of {} ranks does not exist", rank, size));
   }
+  IgnoreBrokenPipes();
   Group world;
   world.world_ranks.resize(static_cast<size_t>(size));
   std::iota(world.world_ranks.begin(), world.world_ranks.end(), 0);
-  return std::make_shared<GlooCommunicator>(store, rank, std::move(world), options, std::make_shared<Connections>());
+  return std::make_shared<GlooCommunicator>(store, rank, std::move(world), options,
+                                            std::make_shared<Connections>(options.news));
 }
 
 }  // namespace shardlab

@@ -25,6 +25,7 @@
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/comm/failure_news.hpp"
 #include "shardlab/comm/gloo.hpp"
 #include "shardlab/comm/memory_store.hpp"
 #include "shardlab/launch/process.hpp"
@@ -45,7 +46,7 @@ namespace {
 using launch::Deadline;
 using launch::Fd;
 
-constexpr double kGraceSeconds = 1;  // for the others, after the first failure
+constexpr double kReapSeconds = 1;  // until a process whose pipe has closed has ended
 
 enum Letter : char { kReturned = 'r', kThrew = 't', kComm = 'c', kStub = 's', kUsage = 'u', kEnvironment = 'e' };
 
@@ -54,7 +55,7 @@ enum Letter : char { kReturned = 'r', kThrew = 't', kComm = 'c', kStub = 's', kU
 struct Told {
   char letter = 0;  // 0: nothing was thrown
   int64_t ns = 0;
-  std::string message;
+  std::string message;  // of the exception, where there is one
 };
 
 Told Catch(const std::function<void()>& body) {
@@ -73,11 +74,11 @@ Told Catch(const std::function<void()>& body) {
   } catch (const EnvironmentError& error) {
     return tell(kEnvironment, Brief(error));
   } catch (const CommError& error) {
-    return tell(kComm, "threw " + Brief(error));
+    return tell(kComm, Brief(error));
   } catch (const std::exception& error) {
-    return tell(kThrew, "threw " + Brief(error));
+    return tell(kThrew, Brief(error));
   } catch (...) {
-    return tell(kThrew, "threw something that is not a std::exception");
+    return tell(kThrew, "something that is not a std::exception");
   }
 }
 
@@ -124,13 +125,17 @@ void WriteAll(const Fd& pipe, const char* bytes, size_t size) {
   if (getppid() != parent) _exit(1);  // it ended before the line above
   // It outlives the body, so that the connections are there until this rank has told.
   std::shared_ptr<Communicator> world;
-  const Told told = Catch([&] {
+  const auto news = std::make_shared<FailureNews>(store.Store(), rank);
+  Told told = Catch([&] {
     at::set_num_threads(options.threads);
     GlooOptions gloo;
     gloo.limit = std::chrono::milliseconds(static_cast<int64_t>(options.operation_limit_s * 1000));
+    gloo.news = news;
     world = MakeGlooCommunicator(store.Store(), rank, ranks, gloo);
     body(world);
   });
+  if (told.letter != 0) news->Tell(told.message);
+  if (told.letter == kThrew && news->consequence()) told.letter = kComm;
   std::fflush(nullptr);
   if (told.letter == 0) {
     const char returned = kReturned;
@@ -172,6 +177,7 @@ Failure Describe(int rank, const Rank& one, int wait_status) {
   std::memcpy(&failure.ns, one.told.data() + 1, sizeof failure.ns);
   failure.what.message = one.told.substr(kHead);
   failure.echo = one.told[0] == kComm;
+  if (one.told[0] == kComm || one.told[0] == kThrew) failure.what.message.insert(0, "threw ");
   failure.what.not_implemented = one.told[0] == kStub;
   failure.what.usage = one.told[0] == kUsage;
   failure.what.environment = one.told[0] == kEnvironment;
@@ -243,14 +249,16 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
       if (got > 0 || (got < 0 && errno == EINTR)) continue;
       one.pipe.Reset();
       int wait_status = 0;
-      launch::Reap(one.pid, kGraceSeconds, &wait_status);
+      launch::Reap(one.pid, kReapSeconds, &wait_status);
       if (one.Returned() && (wait_status == 0 || ending)) continue;
       Failure failure = Describe(who[i], one, wait_status);
       if (ending && one.told.empty()) {
         failure.what.message = "was ended because another rank had failed";
         failure.echo = true;
+      } else if (one.told.empty()) {
+        FailureNews::Tell(*store.Store(), who[i], failure.what.message);  // it could not do so itself
       }
-      if (found.empty()) grace = Deadline(kGraceSeconds);
+      if (found.empty()) grace = Deadline(options.grace_s);
       found.push_back(std::move(failure));
     }
     if (ending) continue;
@@ -266,7 +274,7 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
       for (Rank& one : all) {
         if (!one.Alive()) continue;
         kill(one.pid, SIGKILL);
-        launch::Reap(one.pid, kGraceSeconds);
+        launch::Reap(one.pid, kReapSeconds);
         one.pipe.Reset();
       }
     } else if (grace.Passed()) {

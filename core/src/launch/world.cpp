@@ -15,6 +15,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/comm/failure_news.hpp"
 #include "shardlab/comm/gloo.hpp"
 
 namespace shardlab {
@@ -75,7 +76,10 @@ std::optional<LaunchedRank> FindLauncher() {
   return std::nullopt;
 }
 
-std::shared_ptr<Communicator> JoinWorld(const LaunchedRank& launched, double limit_s) {
+namespace {
+
+// \param news filled in, and used by the communicator, unless null.
+std::shared_ptr<Communicator> Join(const LaunchedRank& launched, double limit_s, std::shared_ptr<FailureNews>* news) {
   GlooOptions options;
   options.limit = std::chrono::milliseconds(static_cast<int64_t>(limit_s * 1000));
   const std::string host = Environment("MASTER_ADDR");
@@ -114,7 +118,26 @@ std::shared_ptr<Communicator> JoinWorld(const LaunchedRank& launched, double lim
     const auto file = std::filesystem::temp_directory_path() / fmt::format("shardlab-{}-{}", getuid(), job);
     store = c10::make_intrusive<c10d::FileStore>(file.string(), launched.ranks);
   }
+  if (news != nullptr) options.news = *news = std::make_shared<FailureNews>(store, launched.rank);
   return MakeGlooCommunicator(store, launched.rank, launched.ranks, options);
+}
+
+}  // namespace
+
+std::shared_ptr<Communicator> JoinWorld(const LaunchedRank& launched, double limit_s) {
+  return Join(launched, limit_s, nullptr);
+}
+
+void RunInWorld(const LaunchedRank& launched, double limit_s,
+                const std::function<void(const std::shared_ptr<Communicator>&)>& body) {
+  std::shared_ptr<FailureNews> news;
+  const std::shared_ptr<Communicator> world = Join(launched, limit_s, &news);
+  try {
+    body(world);
+  } catch (const std::exception& error) {
+    news->Tell(Brief(error));  // before the connections close
+    throw;
+  }
 }
 
 }  // namespace shardlab

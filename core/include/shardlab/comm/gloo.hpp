@@ -14,12 +14,17 @@ class Store;
 
 namespace shardlab {
 
+class FailureNews;
+
 /// How MakeGlooCommunicator connects the ranks.
 struct GlooOptions {
   /// How long one operation may take before its Wait throws, and how long ranks look for each other at the start.
   std::chrono::milliseconds limit{30000};
   /// The address or host name of this machine under which the other ranks reach it; ranks of one machine use loopback.
   std::string address = "127.0.0.1";
+  /// Where ranks learn of others' failures: an operation is then given up as soon as any rank of the world has failed,
+  /// and says why. Null: it waits until its own connections close, or its limit.
+  std::shared_ptr<FailureNews> news = nullptr;
 };
 
 /// The world of `size` ranks, processes that talk through Gloo (over TCP) and find each other in `store`. Every rank
@@ -33,6 +38,8 @@ struct GlooOptions {
 ///  - Broadcast: a tree. AllToAll: T-1 messages a rank.
 ///
 /// The connections of sub-groups stay open as long as any communicator of the world lives.
+///
+/// From then on the process ignores SIGPIPE, unless it handles it: a write to a rank that has died throws CommError.
 ///
 /// CUDA tensors travel through copies on the host. Empty tensors are waited for like any others.
 ///

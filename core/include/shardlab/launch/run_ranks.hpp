@@ -27,6 +27,7 @@ struct RunRanksOptions {
   double limit_s = 60;            ///< for all of it; 0: none, the communicator's limits remain
   double operation_limit_s = 30;  ///< for one operation between ranks
   int threads = 1;                ///< OpenMP threads a rank
+  double grace_s = 1;             ///< for the others to end by themselves, after the first failure
 };
 
 /// Forks `ranks` processes from this one and runs `body` in each, with a communicator of all of them over Gloo on this
@@ -36,7 +37,9 @@ struct RunRanksOptions {
 /// a parent that has run OpenMP regions or has other threads would leave its children waiting for threads that do not
 /// exist. So this process must have one thread and have run no tensor operation.
 ///
-/// When a rank fails the others have a second to notice, then they are ended. When RunRanks returns no process is left.
+/// When a rank fails the others are told (FailureNews): what they wait for, or begin, fails with the first rank's
+/// message in its own. They have a second, then they are ended: one that computes hears nothing. When RunRanks returns
+/// no process is left.
 ///
 /// \returns what failed, the earliest first, and after those the errors of communication, which may be echoes; empty when
 ///          every body returned.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,5 +29,10 @@ std::optional<LaunchedRank> FindLauncher();
 /// \param limit_s for meeting and for every operation later.
 /// \throws EnvironmentError when there is no place to meet, or nobody there; CommError when the others do not come.
 std::shared_ptr<Communicator> JoinWorld(const LaunchedRank& launched, double limit_s);
+
+/// Runs `body` on the world that JoinWorld connects to. What it throws goes on, and the other ranks are told
+/// (FailureNews): whatever they wait for then fails with this rank's message in theirs.
+void RunInWorld(const LaunchedRank& launched, double limit_s,
+                const std::function<void(const std::shared_ptr<Communicator>&)>& body);
 
 }  // namespace shardlab
