@@ -41,7 +41,7 @@ Tensors Leaves(const Tensors& inputs, bool first) {
 }
 
 // Measures one layer. \returns what it returned the last time.
-Tensors Measure(Layer& layer, const Tensors& inputs, const MicroBatch& at, bool first, int repeats,
+Tensors Measure(Layer& layer, size_t stashes, const Tensors& inputs, const MicroBatch& at, bool first, int repeats,
                 LayerProfile* profile) {
   std::vector<double> forwards, backwards;
   Tensors outputs;
@@ -53,6 +53,7 @@ Tensors Measure(Layer& layer, const Tensors& inputs, const MicroBatch& at, bool 
     outputs = layer.Forward(leaves, at);
     const double forward_s = SecondsSince(start);
     profile->activation_bytes = LiveBytes() - before;
+    RequireBoundary(profile->name, outputs, stashes);
 
     Tensors roots, gradients;
     for (const at::Tensor& output : outputs) {
@@ -102,12 +103,7 @@ std::vector<LayerProfile> ProfileLayers(const LayerSequence& sequence, const Ten
       profile.parameters += parameter.numel();
       profile.parameter_bytes += static_cast<int64_t>(parameter.nbytes());
     }
-    x = Measure(*layer, x, at, profiles.empty(), options.repeats, &profile);
-    if (x.size() <= spec.stashes.size()) {
-      throw ContractError(
-          fmt::format("layer '{}' returned {} tensor(s); it needs one for the next layer and {} skip(s)", spec.name,
-                      x.size(), spec.stashes.size()));
-    }
+    x = Measure(*layer, spec.stashes.size(), x, at, profiles.empty(), options.repeats, &profile);
     const Tensors stashed(x.end() - static_cast<std::ptrdiff_t>(spec.stashes.size()), x.end());
     x.resize(x.size() - stashed.size());
     for (size_t k = 0; k < stashed.size(); ++k) skips[spec.stashes[k]] = stashed[k];

@@ -192,6 +192,7 @@ Tensors SequenceClassifier::Run(size_t begin, size_t end, Tensors x, Skips& skip
       skips.erase(name);
     }
     x = layers_[i]->Forward(x, at_);
+    RequireBoundary(spec.name, x, spec.stashes.size());
     for (size_t k = spec.stashes.size(); k-- > 0; x.pop_back()) skips[spec.stashes[k]] = x.back();
   }
   return x;

@@ -19,7 +19,7 @@ namespace shardlab {
 
 namespace {
 
-constexpr int kMostTensors = 16;
+constexpr int kMostTensors = kMostBoundaryTensors;
 constexpr int kMostDims = 12;
 constexpr int kTagWindow = 1024;
 

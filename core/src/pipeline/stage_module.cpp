@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/comm/operation.hpp"
 
 namespace shardlab {
 
@@ -62,16 +63,12 @@ Tensors StageModule::Forward(const Tensors& inputs, const MicroBatch& at, StageT
       skips.erase(name);  // this was its last use
     }
     x = layers_[i]->Forward(x, at);
+    RequireBoundary(spec.name, x, spec.stashes.size());
     if (trace != nullptr) {
       for (at::Tensor& tensor : x) {
         if (tensor.requires_grad()) tensor = tensor.view_as(tensor);
       }
       trace->returned.push_back(x);
-    }
-    if (x.size() <= spec.stashes.size()) {
-      throw ContractError(
-          fmt::format("layer '{}' returned {} tensor(s); it needs one for the next layer and {} skip(s)", spec.name,
-                      x.size(), spec.stashes.size()));
     }
     const size_t first = x.size() - spec.stashes.size();
     for (size_t k = 0; k < spec.stashes.size(); ++k) skips[spec.stashes[k]] = x[first + k];
@@ -80,6 +77,11 @@ Tensors StageModule::Forward(const Tensors& inputs, const MicroBatch& at, StageT
 
   if (computes_loss) {
     x = {loss_(x, inputs.back(), at)};
+    if (!x[0].defined() || x[0].numel() != 1) {
+      throw ContractError(fmt::format(
+          "the loss function returned {}: it returns one number, the mean over the samples that it was given",
+          Describe(x[0])));
+    }
     if (trace != nullptr) trace->returned.push_back(x);
   }
   for (const std::string& name : skips_out_) x.push_back(skips.at(name));

@@ -36,8 +36,10 @@ struct ProfileOptions {
 /// Holds one layer, its activations and what is on its way to later ones at a time, never the whole model. From now on
 /// tensor memory is counted (shardlab/measure/memory.hpp).
 /// \param inputs one micro-batch of the model's inputs.
-/// \throws ContractError for repeats below 1, a layer that does not return its stashes, or a sequence that
-/// RequireRunnable refuses.
+/// It is a dry run too: what a layer returns that could not travel to another stage is refused here (RequireBoundary).
+///
+/// \throws ContractError for repeats below 1, a layer that returns no boundary, or a sequence that RequireRunnable
+/// refuses.
 std::vector<LayerProfile> ProfileLayers(const LayerSequence& sequence, const Tensors& inputs,
                                         const ProfileOptions& options = {});
 

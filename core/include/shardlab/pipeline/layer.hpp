@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -72,6 +73,16 @@ struct LayerSpec {
 /// A model, layer by layer.
 using LayerSequence = std::vector<LayerSpec>;
 
+/// The most tensors that travel between two stages.
+constexpr int kMostBoundaryTensors = 16;
+
+/// Checks what a layer has returned: between any two layers the model may be cut, so this has to be able to travel.
+/// \param layer its name.
+/// \param stashes how many of them, at the end, are skips.
+/// \throws ContractError that names the layer, unless there is one tensor or more for the next layer and one a skip, all
+///         of them defined and dense, and at least one of those for the next layer has elements.
+void RequireBoundary(const std::string& layer, const Tensors& returned, size_t stashes = 0);
+
 /// The spec of a layer that needs no class of its own: `forward` on the one tensor between two layers, through
 /// `module`, which it has made. For example
 ///
@@ -80,6 +91,8 @@ using LayerSequence = std::vector<LayerSpec>;
 template <typename Make, typename ForwardFunction>
 LayerSpec SimpleLayer(std::string name, Make make, ForwardFunction forward) {
   using Holder = decltype(make());
+  static_assert(std::is_convertible_v<std::invoke_result_t<ForwardFunction&, Holder&, const at::Tensor&>, at::Tensor>,
+                "a SimpleLayer's forward returns one tensor: for several, or for anything else, derive from Layer");
   class Simple final : public Layer {
    public:
     Simple(Holder module, ForwardFunction forward) : module_(std::move(module)), forward_(std::move(forward)) {

@@ -45,7 +45,8 @@ class StageModule : public torch::nn::Module {
 
   /// Runs one layer after the other.
   /// \param trace filled with what each returned, when not null.
-  /// \throws ContractError when there are too few inputs, or a layer does not return its stashes.
+  /// \throws ContractError when there are too few inputs, a layer returns what is no boundary (RequireBoundary), or the
+  ///         loss is not one number.
   Tensors Forward(const Tensors& inputs, const MicroBatch& at, StageTrace* trace = nullptr);
 
   /// The parameters of each layer: entry l belongs to entry l of a trace. (The loss has none.)
