@@ -1,6 +1,7 @@
 #include "catalogue.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 
 #include <fmt/format.h>
@@ -52,7 +53,16 @@ const std::vector<Entry>& Catalogue() {
        [](const Request& r) { return StashWeightsVerticalSync(OneFOneB(r.stages, r.microbatches)); }},
       {"2bw", false, true,
        [](const Request& r) { return DoubleBufferWeights(OneFOneB(r.stages, Total(r)), r.microbatches); }},
-      {"wpipe", false, true, [](const Request& r) { return GroupWeights(WPipe(r.stages, Total(r)), r.microbatches); }},
+      {"wpipe", false, true,
+       [](const Request& r) {
+         // Said of an update, not of the run, whose micro-batches the generator is asked for.
+         if (r.microbatches % r.stages != 0) {
+           throw UsageError(fmt::format(
+               "wpipe: {} micro-batches an update on {} ranks: they must be a multiple of the ranks, such as {}",
+               r.microbatches, r.stages, (int64_t{r.microbatches} / r.stages + 1) * r.stages));
+         }
+         return GroupWeights(WPipe(r.stages, Total(r)), r.microbatches);
+       }},
   };
   return entries;
 }

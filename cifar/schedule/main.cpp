@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -14,6 +17,7 @@
 #include <CLI/CLI.hpp>
 
 #include "catalogue.hpp"
+#include "command_line.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/split.hpp"
 #include "shardlab/base/suggest.hpp"
@@ -75,6 +79,18 @@ Schedule Generate(const Arguments& arguments) {
   throw UsageError(UnknownName("mode of recomputation", arguments.recompute, {"always", "except_last", "never"}));
 }
 
+// A device gives as much as is read of it, and a file of gigabytes is no schedule.
+void RequireReadable(const std::string& path) {
+  constexpr std::uintmax_t kMostBytes = std::uintmax_t{256} << 20;
+  std::error_code error;  // what cannot be asked cannot be read either, and is told there
+  if (std::filesystem::is_character_file(path, error)) {
+    throw UsageError(fmt::format("--check {}: this is a device: name a file", path));
+  }
+  if (std::filesystem::is_regular_file(path, error) && std::filesystem::file_size(path, error) > kMostBytes) {
+    throw UsageError(fmt::format("--check {}: a file of more than {} MiB is no schedule", path, kMostBytes >> 20));
+  }
+}
+
 Schedule Read(const Arguments& arguments) {
   if (!arguments.name.empty()) {
     throw UsageError(
@@ -86,6 +102,7 @@ Schedule Read(const Arguments& arguments) {
         "--check takes stages, micro-batches, chunks, updates and recomputation from the file: leave them out");
   }
   const std::string text = [&] {
+    RequireReadable(arguments.check);
     try {
       return ReadFile(arguments.check);
     } catch (const EnvironmentError& error) {
@@ -98,7 +115,9 @@ Schedule Read(const Arguments& arguments) {
     if (arguments.layers) RequireLayers(schedule.layout, *arguments.layers);
     return schedule;
   } catch (const ScheduleError& error) {
-    throw UsageError(fmt::format("{}: {}", arguments.check, error.what()));
+    const std::string why = error.what();
+    if (why.rfind(file + ": ", 0) == 0) throw UsageError(why);
+    throw UsageError(fmt::format("{}: {}", arguments.check, why));
   }
 }
 
@@ -233,9 +252,16 @@ std::string PaintMarks(const std::string& table, const Terminal& terminal) {
 }
 
 int Show(const Arguments& arguments) {
+  std::map<std::string, std::string> written_by;
   for (const auto& [path, option] : {std::pair{arguments.svg, "--svg"}, std::pair{arguments.trace, "--trace"},
                                      std::pair{arguments.csv, "--csv"}, std::pair{arguments.text, "--text"}}) {
-    if (!path.empty()) RequireWritable(path, option);
+    if (path.empty()) continue;
+    RequireWritable(path, option);
+    const auto [other, is_new] = written_by.emplace(path, option);
+    if (!is_new) throw UsageError(fmt::format("{} and {} both name {}: give two files", other->second, option, path));
+    if (path == arguments.check) {
+      throw UsageError(fmt::format("{} would overwrite the file that is checked, {}: name another", option, path));
+    }
   }
   const Schedule bare = arguments.check.empty() ? Generate(arguments) : Read(arguments);
   const CostModel costs = Costs(arguments, bare.layout);
@@ -313,12 +339,8 @@ int Run(int argc, char** argv) {
   } catch (const CLI::CallForHelp&) {
     fmt::print("{}", app.help());
     return 0;
-  } catch (const CLI::ConversionError& error) {
-    throw UsageError(fmt::format("{}: not a number that this option takes", error.what()));
   } catch (const CLI::ParseError& error) {
-    std::string line = error.what();
-    std::replace(line.begin(), line.end(), '\n', ' ');
-    throw UsageError(line);
+    throw UsageError(WhatIsWrong(error) + " (lab schedule --help)");
   }
   return Show(arguments);
 }

@@ -101,10 +101,19 @@ void PipelineOptions::Check(Plan* plan) const {
     throw UsageError(fmt::format("--batch {}: {} replicas need an image each", plan->batch, replicas));
   }
   if (IsAsynchronous(*plan) && plan->batch / replicas < plan->micro_batches) {
-    throw UsageError(
-        fmt::format("--batch {}: each of {} replicas needs an image for each of {} micro-batches, that is "
-                    "--batch {}",
-                    plan->batch, replicas, plan->micro_batches, replicas * plan->micro_batches));
+    const std::string who = replicas == 1 ? "" : fmt::format(" of each of {} replicas", replicas);
+    throw UsageError(fmt::format("--batch {}: each of the {} micro-batches{} needs an image: use --batch {} or more",
+                                 plan->batch, plan->micro_batches, who, int64_t{replicas} * plan->micro_batches));
+  }
+  if (IsAsynchronous(*plan)) {
+    // What a Schedule takes, in micro-batches and in forwards.
+    const int64_t most = std::min(int64_t{1'000'000}, int64_t{4'000'000} / std::max(StagesOf(*plan), 1));
+    if (plan->steps > most / plan->micro_batches) {
+      throw UsageError(fmt::format(
+          "--steps {}: {} does not stop between updates, and its run may have at most {} micro-batches: use "
+          "--steps {} and --save, and go on with --resume",
+          plan->steps, plan->schedule, most, most / plan->micro_batches));
+    }
   }
   if (plan->compare && !plan->resume.empty() && IsAsynchronous(*plan)) {
     throw UsageError(

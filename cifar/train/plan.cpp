@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
+#include "../schedule/command_line.hpp"
 #include "checkpoint.hpp"
 #include "pipeline_plan.hpp"
 #include "shardlab/base/errors.hpp"
@@ -102,16 +103,17 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
   const auto* optimizer = app.add_option("--optimizer", plan->optimizer, "sgd (momentum 0.9) or adam")
                               ->check(CLI::IsMember({"sgd", "adam"}))
                               ->capture_default_str();
-  const auto* rate = app.add_option("--lr", plan->learning_rate, "learning rate (0.02 with sgd, 0.001 with adam)")
-                         ->check(CLI::PositiveNumber);
+  const auto* rate =
+      app.add_option("--lr", plan->learning_rate, "learning rate (0.02 with sgd, 0.001 with adam)")->check(AboveZero());
   const auto* batch = app.add_option("--batch", plan->batch, "images a step, on all ranks together")
-                          ->check(CLI::PositiveNumber)
+                          ->check(AboveZero())
                           ->capture_default_str();
   app.add_option("--steps", plan->steps, "updates; with --resume: further ones")
-      ->check(CLI::PositiveNumber)
+      ->check(AboveZero())
       ->capture_default_str();
-  const auto* seed =
-      app.add_option("--seed", plan->seed, "of the weights and of the order of the images")->capture_default_str();
+  const auto* seed = app.add_option("--seed", plan->seed, "of the weights and of the order of the images")
+                         ->check(ZeroOrMore())
+                         ->capture_default_str();
   const auto* augment = app.add_flag("--augment", plan->augment, "random crops and flips");
   app.add_flag("--compare", plan->compare, "train one process too, and draw both curves");
   const auto* dtype =
@@ -122,7 +124,7 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
   app.add_option("--resume", plan->resume,
                  "the folder of a checkpoint to go on from; its model, data, batch, ... hold unless they are given");
   app.add_option("--limit", plan->limit_s, "seconds that one operation between ranks may take")
-      ->check(CLI::PositiveNumber)
+      ->check(AboveZero())
       ->capture_default_str();
   bool mine = false;
   app.add_flag("--mine", mine, "with the layers in exercises/ instead of the solutions");
@@ -137,7 +139,7 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
     std::fputs(app.help().c_str(), stdout);
     return false;
   } catch (const CLI::ParseError& error) {
-    throw UsageError(std::string(error.what()) + " (lab train --help)");
+    throw UsageError(WhatIsWrong(error) + " (lab train --help)");
   }
 
   std::optional<RunRecord> saved;
@@ -168,6 +170,8 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
   CheckModel(*plan);
   pipeline.Check(plan);
   if (saved) RequireFits(plan->resume, *saved, *plan);
+  // The last check, since it makes the folder.
+  if (!plan->save.empty()) RequireWritableFolder(plan->save, "--save");
   return true;
 }
 

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -122,7 +123,12 @@ TEST_F(Program, SaysNoInOneLine) {
   ExpectRefused("gpipe", "give --stages and --micro-batches");
   ExpectRefused("gpipe --stages 4 --micro-batches 0", "at least 1 micro-batch, not 0");
   ExpectRefused("gpipe --stages 0 --micro-batches 4", "at least 1 stage, not 0");
-  ExpectRefused("gpipe --stages x --micro-batches 4", "--stages = x: not a number");
+  ExpectRefused("gpipe --stages x --micro-batches 4", "--stages x: not a number that this option takes");
+  ExpectRefused("gpipe --stages 4 --micro-batches 2.5", "--micro-batches 2.5: not a number that this option takes");
+  ExpectRefused("gpipe --stages 4 --micro-batches -1", "at least 1 micro-batch, not -1");
+  ExpectRefused("gpipe --stages 4 --stages 3 --micro-batches 1", "--stages: give it once, with one value");
+  ExpectRefused("gpipe --micro-batches 4 --stages", "--stages: give it once, with one value");
+  ExpectRefused("gpipe 1f1b --stages 2 --micro-batches 2", "1f1b (lab schedule --help)");
   ExpectRefused("gpipe --stages 99999999999 --micro-batches 4", "not a number that this option takes");
   ExpectRefused("gpipe --stages 70000 --micro-batches 4", "more than 65536 chunks");
   ExpectRefused("gpipe --stages 4 --micro-batches 2000000", "1 to 1000000 micro-batches");
@@ -130,6 +136,10 @@ TEST_F(Program, SaysNoInOneLine) {
   ExpectRefused("gpipe --stages 8 --micro-batches 4 --layers 5", "a model of 5 layers cannot be cut into 8 stages");
   ExpectRefused("interleaved --stages 4 --micro-batches 6", "a multiple of the ranks, such as 8");
   ExpectRefused("interleaved --stages 4 --micro-batches 8 --chunks 0", "at least 1 chunk, not 0");
+  ExpectRefused("interleaved --stages 4 --micro-batches 8 --chunks 1",
+                "a rank needs 2 chunks or more; with 1 use 1f1b");
+  ExpectRefused("wpipe --stages 4 --micro-batches 6",
+                "6 micro-batches an update on 4 ranks: they must be a multiple of the ranks, such as 8");
   ExpectRefused("gpipe --stages 4 --micro-batches 8 --chunks 2", "only interleaved takes --chunks");
   ExpectRefused("gpipe --stages 4 --micro-batches 8 --updates 2", "only 2bw and wpipe take --updates");
   ExpectRefused("wpipe --stages 4 --micro-batches 4 --updates 0", "at least 1 update, not 0");
@@ -149,6 +159,84 @@ TEST_F(Program, SaysNoInOneLine) {
   std::ofstream(folder_ / "bad.csv") << "0F0,0B0\n1F0,what\n";
   ExpectRefused("--check bad.csv", "bad.csv: line 2, cell 2: 'what' is not an action");
   ExpectRefused("--check bad.csv --stages 2", "from the file: leave them out");
+  ExpectRefused("gpipe --stages 2 --micro-batches 2 --svg x --csv x", "--svg and --csv both name x: give two files");
+  ExpectRefused("--check bad.csv --text bad.csv", "--text would overwrite the file that is checked");
+}
+
+TEST_F(Program, AFileThatIsNoScheduleIsRefusedInOneLine) {
+  const std::string own = "layout linear 2\nmicro-batches 1\n";
+  struct {
+    std::string text, words;
+  } const files[] = {
+      {"", "there is no action in this file: write a line for each rank, such as 0F0,0F1,0B0,0B1"},
+      {"\n  \n\n", "there is no action in this file"},
+      {"# nothing\n", "there is no action in this file"},
+      {"once upon a time\n", "line 1, cell 1: there is a space or a semicolon between actions"},
+      {"0F0 0B0\n1F0 1B0\n", "separate them by commas, or begin the file with the lines 'layout linear 2'"},
+      {"0F0;0B0\n", "a space or a semicolon between actions"},
+      {"stage,0\n0F0,0B0\n", "line 1, cell 1: 'stage' is not an action"},
+      {std::string("0F0,0B0\n\0\n", 10), "this is no text"},
+      {std::string(1000000, 'x'), "'xxxxxxxxxxxxxxxxxxxxxxxx...' is not an action"},
+      {"0F0,\x1b[31m\n", "line 1, cell 2: '?[31m' is not an action"},
+      {"0F0,99999999999F0\n", "line 1, cell 2: '99999999999F0' is not an action"},
+      {"0F99999999,0B0\n", "a mini-batch is cut into 1 to 1000000 micro-batches, not 100000000"},
+      {"70000000F0\n", "more than 65536 chunks"},
+      {"0F0,0B0\n0F1,0B1\n", "line 2, cell 1: stage 0 runs here and on line 1"},
+      {"(0F0;0B0\n", "is no pair such as (0F7;7B3)OVERLAP_F_B"},
+      {"layout linear 2\nrank 0: 0F0\n", "there is no line 'micro-batches'"},
+      {"micro-batches 1\nrank 0: 0F0\n", "there is no line 'layout', such as 'layout linear 4'"},
+      {"layout linear 0\nmicro-batches 1\n", "line 1: a pipeline needs at least 1 stage, not 0"},
+      {"layout ring 4\nmicro-batches 1\n", "line 1: 'ring 4' is not a layout"},
+      {"layout linear 2\nmicro-batches 0\n", "a mini-batch is cut into 1 to 1000000 micro-batches, not 0"},
+      {"layout linear 2\nmicro-batches many\n", "line 2: 'many' is not a number of micro-batches"},
+      {own + "rank 5: 0F0\n", "there is a list for rank 5, but the layout 'linear 2' has the ranks 0 to 1"},
+      {own + "rank 0 0F0\n", "line 3: a rank's list begins like 'rank 0:'"},
+      {own + "rank 0: 0F0\nrank 0: 0B0\n", "line 4: a second list of rank 0"},
+      {own + "ranks 0: 0F0\n", "line 3: 'ranks' begins no line"},
+      {own + "  0F0\n", "line 3: an indented line continues a 'rank' line"},
+  };
+  for (const auto& [text, words] : files) {
+    std::ofstream(folder_ / "file") << text;
+    ExpectRefused("--check file", words);
+    EXPECT_LT(Run("--check file").err.size(), 500u) << words;
+  }
+  fs::create_directory(folder_ / "folder");
+  ExpectRefused("--check folder", "cannot read folder: it is a folder");
+  ExpectRefused("--check /dev/zero", "this is a device: name a file");
+  std::ofstream(folder_ / "large").close();
+  fs::resize_file(folder_ / "large", std::uintmax_t{1} << 34);  // takes no room on the disk
+  ExpectRefused("--check large", "a file of more than 256 MiB is no schedule");
+}
+
+TEST_F(Program, WhateverEndsALineOrQuotesACellIsRead) {
+  for (const std::string text : {"0F0,0B0\r\n1F0,1B0\r\n",
+                                 "\xef\xbb\xbf"
+                                 "0F0,0B0\n1F0,1B0",
+                                 "\"0F0\",\"0B0\"\n\"1F0\", \"1B0\"\n", "0F0,,0B0\n,1F0,,1B0,\n",
+                                 "layout linear 2\r\nmicro-batches 1\r\nrank 0: 0F0 0B0\r\nrank 1: 1F0 1B0\r\n"}) {
+    std::ofstream(folder_ / "file") << text;
+    const Result result = Run("--check file");
+    EXPECT_EQ(result.status, 0) << text << result.err;
+    EXPECT_NE(result.out.find("2 ranks, 1 micro-batch\n"), std::string::npos) << text << result.out;
+  }
+}
+
+// A schedule that can be read and not run: what is missing is marked.
+TEST_F(Program, AnIncompleteScheduleIsShown) {
+  const std::pair<std::string, std::string> files[] = {
+      {"0F0,0B0\n1F0\n", "rank 1, step 0: the backward 1B0 (or 1I0 and 1W0) is missing"},
+      {"0F0,0B0,0B0\n1F0,1B0\n", "rank 0, step 2: 0B0 is already at step 1"},
+      {"0F0,0F1,0B0\n1F0,1B0,1F1,1B1\n", "the backward 0B1"},
+      {"layout linear 2\nmicro-batches 1\nrank 0: 0F0 0B0\n", "rank 1, step 0: the forward 1F0 is missing"},
+      {"layout linear 2\nmicro-batches 1\nrank 0: 0F0 0B0 1F0\nrank 1: 1B0\n", "chunk 1 is on rank 1"}};
+  for (const auto& [text, words] : files) {
+    std::ofstream(folder_ / "file") << text;
+    const Result result = Run("--check file");
+    EXPECT_EQ(result.status, 1) << text;
+    EXPECT_EQ(result.out, "") << text;
+    EXPECT_NE(result.err.find(words), std::string::npos) << text << result.err;
+    EXPECT_NE(result.err.find(']'), std::string::npos) << text << result.err;
+  }
 }
 
 #ifdef SHARDLAB_SCHEDULE_STUBS

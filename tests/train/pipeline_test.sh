@@ -29,15 +29,78 @@ says 0 'as delayed' --data synthetic --mesh pipe=3 --model cnn --schedule pipedr
 says 0 'as delayed' --data synthetic --mesh pipe=2 --model mlp-ln --schedule wpipe --micro-batches 2 --steps 4 --batch 5 \
   --compare --balance memory
 
-title 'what does not fit'
-refuses 'cannot be cut into 9 stages' --mesh pipe=9 --model mlp
-refuses 'gives stage 1 0 layers.*use for example 2,1' --mesh pipe=2 --model mlp --balance 3,0
-refuses 'at least 1' --mesh pipe=2 --micro-batches 0
-refuses 'a multiple of the ranks, such as 4' --mesh pipe=2 --model cnn-bn --schedule interleaved --micro-batches 3
-refuses "did you mean '1f1b'" --mesh pipe=2 --schedule 1f2b
-refuses 'a multiple of 3, not 4' --mesh pipe=2 --model amoebanet-4-16
-refuses 'a side of 32 to 1024' --mesh pipe=2 --image 16
+title 'what does not fit: meshes and models'
+refuses 'mlp has 3 layers, which cannot be cut into 9 stages' --mesh pipe=9 --model mlp
+refuses 'cannot be cut into 99 stages' --mesh pipe=99 --model resnet101
+refuses "'0' is no size for pipe: 1, 2, 3" --mesh pipe=0
+refuses "'-1' is no size for pipe" --mesh pipe=-1
+refuses "'99999999999' is no size for pipe" --mesh pipe=99999999999
+refuses "'pipe' has no size" --mesh pipe
+refuses "'pipe' is given twice" --mesh pipe=2,pipe=2
+refuses "there is no axis 'pipes'" --mesh pipes=2
+refuses 'name data and pipe, or data and tensor' --mesh pipe=2,tensor=2
+refuses 'so spatial must be 1' --mesh pipe=2,spatial=2x2
 refuses 'name the axis' --schedule gpipe
 refuses 'resnet18 is trained along data and pipe' --mesh tensor=2 --model resnet18
+refuses "did you mean 'resnet18'" --mesh pipe=2 --model resnet19
+refuses 'a multiple of 3, not 4' --mesh pipe=2 --model amoebanet-4-16
+refuses 'a side of 32 to 1024' --mesh pipe=2 --image 16
+
+title 'what does not fit: balances'
+refuses 'gives stage 1 0 layers.*use for example 2,1' --mesh pipe=2 --model mlp --balance 3,0
+refuses 'gives stage 0 0 layers.*use for example 2,1' --mesh pipe=2 --model mlp --balance 0,3
+refuses 'gives stage 0 -1 layers' --mesh pipe=2 --model mlp --balance -1,4
+refuses 'adds up to 2 layers, and the model has 3' --mesh pipe=2 --model mlp --balance 1,1
+refuses 'has 3 numbers for 2 stages' --mesh pipe=2 --model mlp --balance 1,1,1
+refuses "unknown balance '2,x'" --mesh pipe=2 --model mlp --balance 2,x
+refuses "did you mean 'time'" --mesh pipe=2 --balance tim
+
+title 'what does not fit: schedules and micro-batches'
+refuses "did you mean '1f1b'" --mesh pipe=2 --schedule 1f2b
+refuses '--micro-batches 0: a batch is cut into at least 1' --mesh pipe=2 --micro-batches 0
+refuses '--micro-batches -3: a batch is cut into at least 1' --mesh pipe=2 --micro-batches -3
+refuses '--micro-batches 2.5: not a number' --mesh pipe=2 --micro-batches 2.5
+interleaved='--mesh pipe=2 --model cnn-bn --schedule interleaved'
+refuses 'interleaved: 3 micro-batches.*a multiple of the ranks, such as 4' $interleaved --micro-batches 3
+refuses 'with 1 use 1f1b' $interleaved --chunks 1
+refuses 'at least 1 chunk, not -2' $interleaved --chunks -2
+refuses 'cannot be cut into 100 stages' $interleaved --chunks 50
+refuses '--chunks: gpipe decides by itself' --mesh pipe=2 --schedule gpipe --chunks 2
+refuses 'as many micro-batches as there are stages, 3, not 2' --mesh pipe=3 --model cnn --schedule 2bw --micro-batches 2
+refuses 'a multiple of the ranks, such as 6' --mesh pipe=3 --model cnn --schedule wpipe --micro-batches 4
+refuses '--batch 4: each of the 8 micro-batches needs an image: use --batch 8' --mesh pipe=2 --schedule 2bw --batch 4
+refuses 'use --batch 16' --mesh data=2,pipe=2 --schedule 2bw --batch 12
+refuses '3 replicas need an image each' --mesh data=3,pipe=2 --batch 2
+refuses 'updates after each micro-batch' --mesh pipe=2 --schedule pipedream --micro-batches 4
+refuses 'use --steps 1000000 and --save' --mesh pipe=2 --schedule pipedream --steps 3000000
+refuses "unknown mode 'sometimes'" --mesh pipe=2 --recompute sometimes
+says 0 '1 steps of 10' --data synthetic --mesh pipe=2 --micro-batches 100 --batch 10 --steps 1
+
+title 'what does not fit: numbers and files'
+refuses "--batch: '0' is no number above 0" --mesh pipe=2 --batch 0
+refuses "--steps: '-1' is no number above 0" --mesh pipe=2 --steps -1
+refuses "--lr: 'nan' is no number above 0" --mesh pipe=2 --lr nan
+refuses "--seed: '-1' is no whole number" --mesh pipe=2 --seed -1
+refuses '--steps: give it once' --mesh pipe=2 --steps 1 --steps 2
+refuses 'sgdd not in' --mesh pipe=2 --optimizer sgdd
+refuses 'there is no folder /nowhere' --mesh pipe=2 --trace /nowhere/t.json
+refuses '--trace: . is a folder' --mesh pipe=2 --trace .
+echo kept >notes
+refuses 'notes is a file; name a folder' --mesh pipe=2 --save notes
+expect grep -q kept notes
+refuses 'there is no checkpoint' --mesh pipe=2 --resume notes
+
+title 'a rank that is killed ends the run, and is named'
+"$program" --data synthetic --mesh pipe=2 --model mlp --steps 1000000 >built 2>&1 &
+run=$!
+tries=0
+until grep -q 'times and activations' built || [ $tries -eq 600 ]; do
+  sleep 0.1
+  tries=$((tries + 1))
+done
+kill -9 "$(cut -d ' ' -f 2 "/proc/$run/task/$run/children")"
+wait "$run"
+[ $? -eq 1 ] || failed 'a rank that is killed: the exit status is not 1'
+expect grep -q '^lab train: rank 1 was killed by SIGKILL' built
 
 [ "$failures" -eq 0 ]

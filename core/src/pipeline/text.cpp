@@ -191,6 +191,11 @@ Schedule FromPyTorchCsv(std::string_view text, const std::string& name) {
     for (const std::string_view skipped : {"UNSHARD", "RESHARD"}) {
       if (word.find(skipped) != std::string_view::npos) return;
     }
+    if (word.find_first_of(" \t;") != std::string_view::npos) {
+      throw ScheduleError(
+          "there is a space or a semicolon between actions: separate them by commas, or begin the file with the lines "
+          "'layout linear 2' and 'micro-batches 8'");
+    }
     Action action = ParseAction(word);
     if (action.kind == ActionKind::kReduceGradients) action.version = 1;
     const int line = static_cast<int>(lists.size()) - 1;
@@ -217,7 +222,8 @@ Schedule FromPyTorchCsv(std::string_view text, const std::string& name) {
     if (Trim(line).empty() && Trim(text).empty()) break;  // the end of the file, not a rank
     lists.emplace_back();
     for (int cell = 1; !line.empty(); ++cell) {
-      const std::string_view word = Trim(TakeUpTo(line, ','));
+      std::string_view word = Trim(TakeUpTo(line, ','));
+      if (word.size() >= 2 && word.front() == '"' && word.back() == '"') word = Trim(word.substr(1, word.size() - 2));
       if (word.empty()) continue;
       try {
         add_cell(word);
@@ -226,7 +232,9 @@ Schedule FromPyTorchCsv(std::string_view text, const std::string& name) {
       }
     }
   }
-  if (rank_of_stage.empty()) throw ScheduleError("there is no action in this file");
+  if (rank_of_stage.empty()) {
+    throw ScheduleError("there is no action in this file: write a line for each rank, such as 0F0,0F1,0B0,0B1");
+  }
 
   Schedule schedule(name, FindLayout(rank_of_stage, static_cast<int>(lists.size())), microbatches);
   // Old files write B for the input half of a split backward.
@@ -242,6 +250,14 @@ Schedule FromPyTorchCsv(std::string_view text, const std::string& name) {
 }
 
 Schedule ReadSchedule(std::string_view text, const std::string& name) {
+  if (text.find('\0') != std::string_view::npos) {
+    throw ScheduleError(
+        "this is no text: a schedule is in the own text form (lab schedule gpipe ... --text FILE shows it) or in the "
+        "CSV "
+        "of PyTorch's pipelining");
+  }
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors begin a file with it
+  if (StartsWith(text, kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::string_view rest = text;
   while (!rest.empty()) {
     const std::string_view line = Trim(TakeUpTo(rest, '\n'));
@@ -251,7 +267,7 @@ Schedule ReadSchedule(std::string_view text, const std::string& name) {
     }
     return FromPyTorchCsv(text, name);
   }
-  return FromPyTorchCsv(text, name);
+  return FromPyTorchCsv({}, name);
 }
 
 }  // namespace shardlab
