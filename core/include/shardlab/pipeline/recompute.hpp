@@ -30,11 +30,11 @@ SHARDLAB_CONTRACT void RestoreRandomState(const RandomState& state);
 
 /// What is kept of a micro-batch between its forward and its recomputation.
 struct Checkpoint {
-  int number = 0;                 ///< the micro-batch's number
-  MicroBatch at;                  ///< where in training it is
-  Tensors inputs;                 ///< the inputs of the stage
-  StageModule* module = nullptr;  ///< the weights
-  RandomState random;             ///< before the forward
+  int number = 0;         ///< the micro-batch's number
+  MicroBatch at;          ///< where in training it is
+  Tensors inputs;         ///< the inputs of the stage
+  StageModule* module{};  ///< the weights
+  RandomState random;     ///< before the forward
 };
 
 /// Runs a forward and keeps no activation of it.
