@@ -35,6 +35,7 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
   at::Tensor per_piece = at::zeros({3}, at::kDouble), of_variances = at::ones({3}, at::kDouble);
   at::Tensor unused = at::ones({3}, at::kDouble);
   at::Tensor of_means = at::zeros({3}, at::kDouble), biased = at::ones({3}, at::kDouble);
+  at::Tensor of_halves = at::zeros({3}, at::kDouble);
   at::Tensor last_mean = at::zeros({3}, at::kDouble), last_var = at::ones({3}, at::kDouble);
   int64_t begin = 0;
   for (const int64_t samples : batches) {
@@ -42,6 +43,7 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
     at::batch_norm(batch, {}, {}, mean, var, true, 0.1, 1e-5, false);
     at::batch_norm(batch, {}, {}, other, unused, true, 0.3, 1e-5, false);
     at::Tensor mean_of_vars = at::zeros({3}, at::kDouble), mean_of_means = at::zeros({3}, at::kDouble);
+    at::Tensor halves;
     const int64_t m = std::min<int64_t>(4, samples);
     for (int64_t i = 0, at = 0; i < m; ++i) {
       const int64_t n = samples / m + (i < samples % m ? 1 : 0);
@@ -50,6 +52,7 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
       const at::Tensor flat = piece.transpose(0, 1).flatten(1);
       if (flat.size(1) > 1) mean_of_vars += flat.var(1, true) / static_cast<double>(m);
       mean_of_means += flat.mean(1) / static_cast<double>(m);
+      halves = i == 0 ? flat.mean(1) : (halves + flat.mean(1)) / 2;
       if (i + 1 == m) {
         last_mean = last_mean * 0.9 + flat.mean(1) * 0.1;
         last_var = last_var * 0.9 + flat.var(1, flat.size(1) > 1) * 0.1;
@@ -58,6 +61,7 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
     }
     of_variances = of_variances * 0.9 + mean_of_vars * 0.1;
     of_means = of_means * 0.9 + mean_of_means * 0.1;
+    of_halves = of_halves * 0.9 + halves * 0.1;
     biased = biased * 0.9 + batch.transpose(0, 1).flatten(1).var(1, false) * 0.1;
     begin += samples;
   }
@@ -66,6 +70,8 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
       {"the running statistics are updated at every micro-batch, not once a mini-batch", [=] { return per_piece; }},
       {"the means of the micro-batches are averaged, as if all had the same number of samples",
        [=] { return of_means; }},
+      {"the joined mean is the middle of two means, whatever numbers of values they stand for",
+       [=] { return of_halves; }},
       {"only the last micro-batch of each mini-batch counts", [=] { return last_mean; }}};
   t.ExpectClose(run, 0, "mean", mean, label);
   label = {"the running variance after three mini-batches"};
