@@ -310,8 +310,9 @@ void BecomeSubreaper() { prctl(PR_SET_CHILD_SUBREAPER, 1); }
 
 int KillStrays(const std::set<pid_t>& keep) {
   int killed = 0;
-  // What forks while it is being killed is found in the next round: its orphans become our children.
-  for (const Deadline deadline(2.0); !deadline.Passed();) {
+  // What forks while it is being killed is found in the next round: its orphans become our children. Some thousand
+  // processes of a busy machine take seconds to end; one that cannot end (a broken disk) must not hold us up for ever.
+  for (const Deadline deadline(20.0); !deadline.Passed();) {
     std::vector<pid_t> strays;
     for (const pid_t child : ChildrenOf(getpid())) {
       if (keep.count(child) == 0) strays.push_back(child);

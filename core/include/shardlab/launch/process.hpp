@@ -117,7 +117,8 @@ void BecomeSubreaper();
 /// Kills `pid`, a child of this process, and everything that descends from it, and reaps it. Its orphans are left to
 /// KillStrays.
 void KillTree(pid_t pid);
-/// Kills and reaps all children of this process, and what descends from them, but those in `keep`. Returns how many.
+/// Kills and reaps all children of this process, and what descends from them, but those in `keep`. Gives up on what has
+/// not ended after 20 s. Returns how many ended.
 int KillStrays(const std::set<pid_t>& keep);
 
 }  // namespace shardlab::launch
