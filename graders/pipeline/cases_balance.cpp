@@ -62,7 +62,11 @@ std::vector<std::vector<int64_t>> AskBalances(PlainCase& t, const std::vector<As
 
 SHARDLAB_PLAIN_CASE(skips, the_slowest_stage_is_minimal, kValue) {
   std::vector<AskedBalance> asked = {
-      {{3, 1, 4, 1, 5}, 3}, {{1, 1, 1, 1, 10}, 3}, {{10, 1, 1, 1, 1}, 2}, {{0, 0, 0, 0}, 4}};
+      {{3, 1, 4, 1, 5}, 3},
+      {{1, 1, 1, 1, 10}, 3},
+      {{10, 1, 1, 1, 1}, 2},
+      {{0, 0, 0, 0}, 4},
+      {{1, 5, 2, 3}, 3}};  // 1+5, 2, 3 is more even than 1, 5, 2+3, and its largest part is larger
   for (int k = 0; k < 40; ++k) {
     AskedBalance one;
     const int64_t layers = t.Integer(1, 10);
