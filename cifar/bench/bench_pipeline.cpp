@@ -15,8 +15,8 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/pipeline/generators.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/passes.hpp"
 #include "shardlab/report/files.hpp"
 
 namespace {

@@ -20,8 +20,8 @@
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/pipeline/generators.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/passes.hpp"
 
 namespace shardlab::bench {
 

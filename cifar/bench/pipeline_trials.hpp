@@ -6,8 +6,8 @@
 
 #include "shardlab/models/profile.hpp"
 #include "shardlab/models/sequences.hpp"
-#include "shardlab/pipeline/schedule.hpp"
-#include "shardlab/pipeline/simulate.hpp"
+#include "shardlab/plan/schedule.hpp"
+#include "shardlab/plan/simulate.hpp"
 
 /// \file
 /// What `lab bench pipeline` measures, apart from how it prints it. All of it runs in ranks of its own, one thread

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/plan/schedule.hpp"
 
 /// \file
 /// Schedules by name, as `lab schedule` and `lab train` know them. Linked with a flavour: the generators and policies

@@ -6,7 +6,7 @@
 #include <torch/torch.h>
 
 #include "shardlab/base/errors.hpp"
-#include "shardlab/pipeline/optimizer_state.hpp"
+#include "shardlab/layers/optimizer_state.hpp"
 #include "shardlab/report/files.hpp"
 
 namespace shardlab::train {

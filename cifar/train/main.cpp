@@ -11,7 +11,7 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/launch/run_ranks.hpp"
 #include "shardlab/launch/world.hpp"
-#include "shardlab/pipeline/schedule_error.hpp"
+#include "shardlab/plan/schedule_error.hpp"
 
 namespace shardlab::train {
 namespace {

@@ -8,8 +8,8 @@
 
 #include "shardlab/base/split.hpp"
 #include "shardlab/communication/data_parallel.hpp"
+#include "shardlab/layers/layer.hpp"
 #include "shardlab/models/sequences.hpp"
-#include "shardlab/pipeline/layer.hpp"
 #include "shardlab/report/progress.hpp"
 #include "shardlab/tensor_parallel/parallel_model.hpp"
 #include "task.hpp"

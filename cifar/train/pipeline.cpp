@@ -25,7 +25,7 @@
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
-#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/plan/validate.hpp"
 #include "shardlab/report/files.hpp"
 #include "shardlab/report/progress.hpp"
 #include "shardlab/report/terminal.hpp"

@@ -13,8 +13,8 @@
 #include "shardlab/base/suggest.hpp"
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/pipeline/balance.hpp"
-#include "shardlab/pipeline/passes.hpp"
-#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/plan/passes.hpp"
+#include "shardlab/plan/validate.hpp"
 #include "shardlab/report/files.hpp"
 
 namespace shardlab::train {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "plan.hpp"
-#include "shardlab/pipeline/layer.hpp"
-#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/layers/layer.hpp"
+#include "shardlab/plan/schedule.hpp"
 
 namespace CLI {
 class App;

@@ -6,7 +6,7 @@
 
 #include <ATen/ATen.h>
 
-#include "shardlab/pipeline/draw.hpp"
+#include "shardlab/plan/draw.hpp"
 #include "shardlab/report/terminal.hpp"
 
 namespace shardlab::train {

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "shardlab/comm/communicator.hpp"
-#include "shardlab/pipeline/simulate.hpp"
 #include "shardlab/pipeline/stage.hpp"
+#include "shardlab/plan/simulate.hpp"
 
 /// \file
 /// When a pipeline computed what: the same picture as the plan's, from the clock.

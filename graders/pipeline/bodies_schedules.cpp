@@ -8,8 +8,8 @@
 #include "shardlab/grade/plain_body.hpp"
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/pipeline/policies.hpp"
-#include "shardlab/pipeline/schedule_error.hpp"
-#include "shardlab/pipeline/text.hpp"
+#include "shardlab/plan/schedule_error.hpp"
+#include "shardlab/plan/text.hpp"
 
 // What needs no tensor: schedules, and where to cut.
 

@@ -15,8 +15,8 @@
 #include "shardlab/measure/memory.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/passes.hpp"
 
 // Bodies that run an engine.
 

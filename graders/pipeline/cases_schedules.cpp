@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include "schedule_checks.hpp"
-#include "shardlab/pipeline/text.hpp"
-#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/plan/text.hpp"
+#include "shardlab/plan/validate.hpp"
 
 // The lists of all schedules: valid, as quick and as small as their formulas promise.
 

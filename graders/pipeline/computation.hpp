@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/plan/schedule.hpp"
 
 namespace shardlab::grade {
 

@@ -9,8 +9,8 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/cifar/files.hpp"
 #include "shardlab/cifar/synthetic.hpp"
-#include "shardlab/pipeline/batch_norm.hpp"
-#include "shardlab/pipeline/stage_module.hpp"
+#include "shardlab/layers/batch_norm.hpp"
+#include "shardlab/layers/stage_module.hpp"
 
 namespace shardlab::grade {
 

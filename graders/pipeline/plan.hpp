@@ -6,8 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "shardlab/pipeline/layer.hpp"
-#include "shardlab/pipeline/layout.hpp"
+#include "shardlab/layers/layer.hpp"
+#include "shardlab/plan/layout.hpp"
 
 /// \file
 /// What is trained and how, told once and read by the ranks and by the referee.

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "shardlab/pipeline/layer.hpp"
+#include "shardlab/layers/layer.hpp"
 
 /// \file
 /// A model that is watched while it runs.

@@ -8,10 +8,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "shardlab/pipeline/draw.hpp"
-#include "shardlab/pipeline/simulate.hpp"
-#include "shardlab/pipeline/text.hpp"
-#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/plan/draw.hpp"
+#include "shardlab/plan/simulate.hpp"
+#include "shardlab/plan/text.hpp"
+#include "shardlab/plan/validate.hpp"
 
 namespace shardlab::grade {
 

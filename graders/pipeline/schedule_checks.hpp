@@ -6,7 +6,7 @@
 
 #include "figures.hpp"
 #include "shardlab/grade/plain_referee.hpp"
-#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/plan/schedule.hpp"
 
 /// \file
 /// A schedule is right when it is valid and has the figures that its formulas promise: nothing is compared with lists

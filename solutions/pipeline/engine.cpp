@@ -12,11 +12,11 @@
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/pipeline/clip.hpp"
 #include "shardlab/pipeline/micro_batches.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/ports.hpp"
 #include "shardlab/pipeline/recompute.hpp"
 #include "shardlab/pipeline/skips.hpp"
-#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/plan/passes.hpp"
+#include "shardlab/plan/validate.hpp"
 
 // One method an action kind, and a loop over the list: what happens when is all in the schedule. Between two actions of
 // a micro-batch its tensors lie in one of three places:

@@ -69,12 +69,14 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"measure", {"base"}},
     {"report", {"base", "comm", "grade"}},  // of these only what a result is: see below
     {"autograd", {"base", "comm"}},
-    {"models", {"base", "autograd", "measure", "pipeline"}},  // models are sequences of a pipeline's layers
+    {"plan", {"base"}},
+    {"layers", {"base", "comm", "autograd"}},
+    {"models", {"base", "autograd", "measure", "layers"}},
     {"launch", {"base", "comm"}},
     {"grade", {"base", "comm", "measure", "launch"}},
     {"communication", {"base", "comm", "autograd"}},
     {"tensor_parallel", {"base", "comm", "autograd", "models"}},
-    {"pipeline", {"base", "comm", "autograd"}},
+    {"pipeline", {"base", "comm", "autograd", "plan", "layers"}},
 };
 
 TEST(Layering, CoreFoldersIncludeOnlyWhatLiesBelowThem) {
@@ -125,10 +127,14 @@ TEST(Layering, StudentsAndSolutionsKnowNothingOfGradingOrReports) {
   }
 }
 
-TEST(Layering, TheSupervisorKnowsNoLibTorch) {
-  for (const auto& include : IncludesBelow("core/cli")) {
-    for (const std::string forbidden : {"ATen/", "torch/", "c10/", "gtest/"}) {
-      EXPECT_FALSE(StartsWith(include.target, forbidden)) << include.file << " includes " << include.target;
+TEST(Layering, TheSupervisorAndPlansKnowNoLibTorch) {
+  for (const fs::path folder : {"core/cli", "core/include/shardlab/plan", "core/src/plan"}) {
+    const auto includes = IncludesBelow(folder);
+    EXPECT_FALSE(includes.empty()) << folder;
+    for (const auto& include : includes) {
+      for (const std::string forbidden : {"ATen/", "torch/", "c10/", "gtest/"}) {
+        EXPECT_FALSE(StartsWith(include.target, forbidden)) << include.file << " includes " << include.target;
+      }
     }
   }
 }

@@ -8,7 +8,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "shardlab/base/split.hpp"
-#include "shardlab/pipeline/stage_module.hpp"
+#include "shardlab/layers/stage_module.hpp"
 #include "small.hpp"
 
 namespace shardlab {

@@ -10,10 +10,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "shardlab/pipeline/draw.hpp"
 #include "shardlab/pipeline/generators.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/draw.hpp"
+#include "shardlab/plan/passes.hpp"
 
 namespace shardlab {
 namespace {

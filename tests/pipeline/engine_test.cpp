@@ -18,8 +18,8 @@
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/pipeline/generators.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/passes.hpp"
 #include "toy_model.hpp"
 
 namespace shardlab {

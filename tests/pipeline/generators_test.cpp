@@ -7,9 +7,9 @@
 #include <gtest/gtest.h>
 
 #include "shardlab/pipeline/generators.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
-#include "shardlab/pipeline/simulate.hpp"
+#include "shardlab/plan/passes.hpp"
+#include "shardlab/plan/simulate.hpp"
 
 namespace shardlab {
 namespace {

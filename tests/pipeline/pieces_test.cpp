@@ -14,10 +14,10 @@
 #include "shardlab/pipeline/generators.hpp"
 #include "shardlab/pipeline/link.hpp"
 #include "shardlab/pipeline/micro_batches.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
 #include "shardlab/pipeline/skips.hpp"
-#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/plan/passes.hpp"
+#include "shardlab/plan/validate.hpp"
 #include "toy_model.hpp"
 
 namespace shardlab {

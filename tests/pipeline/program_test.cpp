@@ -13,7 +13,7 @@
 
 #include <gtest/gtest.h>
 
-#include "shardlab/pipeline/text.hpp"
+#include "shardlab/plan/text.hpp"
 
 namespace shardlab {
 namespace {

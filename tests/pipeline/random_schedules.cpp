@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/passes.hpp"
 
 namespace shardlab {
 

@@ -2,7 +2,7 @@
 
 #include <random>
 
-#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/plan/schedule.hpp"
 
 namespace shardlab {
 

@@ -24,8 +24,8 @@
 #include "shardlab/launch/run_ranks.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/pipeline/generators.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/passes.hpp"
 #include "toy_model.hpp"
 
 namespace shardlab {

@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "shardlab/pipeline/schedule.hpp"
-#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/plan/schedule.hpp"
+#include "shardlab/plan/validate.hpp"
 
 namespace shardlab {
 

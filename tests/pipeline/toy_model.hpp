@@ -9,8 +9,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "shardlab/layers/layer.hpp"
 #include "shardlab/pipeline/engine.hpp"
-#include "shardlab/pipeline/layer.hpp"
 
 /// \file
 /// A model of nine small layers with everything in it that could go wrong in a pipeline, and what it must become:

@@ -6,10 +6,10 @@
 #include <gtest/gtest.h>
 
 #include "shardlab/pipeline/generators.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/policies.hpp"
-#include "shardlab/pipeline/simulate.hpp"
-#include "shardlab/pipeline/text.hpp"
+#include "shardlab/plan/passes.hpp"
+#include "shardlab/plan/simulate.hpp"
+#include "shardlab/plan/text.hpp"
 
 namespace shardlab {
 namespace {

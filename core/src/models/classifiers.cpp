@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/layers/layer.hpp"
 #include "shardlab/models/seeded.hpp"
 #include "shardlab/models/sequences.hpp"
-#include "shardlab/pipeline/layer.hpp"
 
 namespace shardlab {
 namespace {

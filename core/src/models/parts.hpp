@@ -10,9 +10,9 @@
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
 
+#include "shardlab/layers/batch_norm.hpp"
+#include "shardlab/layers/layer.hpp"
 #include "shardlab/models/classifiers.hpp"
-#include "shardlab/pipeline/batch_norm.hpp"
-#include "shardlab/pipeline/layer.hpp"
 
 /// \file
 /// What layers of the large models are put together from. LibTorch's own modules draw their weights from the global

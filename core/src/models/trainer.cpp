@@ -14,8 +14,8 @@
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/split.hpp"
+#include "shardlab/layers/layer.hpp"
 #include "shardlab/models/classifiers.hpp"
-#include "shardlab/pipeline/layer.hpp"
 
 namespace shardlab {
 namespace {

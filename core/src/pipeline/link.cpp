@@ -13,7 +13,7 @@
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/comm/operation.hpp"
-#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/plan/validate.hpp"
 
 namespace shardlab {
 

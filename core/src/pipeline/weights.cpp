@@ -7,7 +7,7 @@
 #include <torch/optim/optimizer.h>
 
 #include "shardlab/base/errors.hpp"
-#include "shardlab/pipeline/optimizer_state.hpp"
+#include "shardlab/layers/optimizer_state.hpp"
 
 namespace shardlab {
 

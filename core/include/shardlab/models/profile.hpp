@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "shardlab/pipeline/layer.hpp"
+#include "shardlab/layers/layer.hpp"
 
 /// \file
 /// What each layer of a model costs, found by running it: the numbers by which a model is cut into stages

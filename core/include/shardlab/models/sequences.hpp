@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "shardlab/layers/layer.hpp"
 #include "shardlab/models/classifiers.hpp"
-#include "shardlab/pipeline/layer.hpp"
 
 /// \file
-/// Models as sequences of layers that can be cut between any two (shardlab/pipeline/layer.hpp): the ones that pipelines
+/// Models as sequences of layers that can be cut between any two (shardlab/layers/layer.hpp): the ones that pipelines
 /// were measured with in the literature, and the small ones of classifiers.hpp.
 ///
 /// All of them map images [B, C, H, W] to logits [B, K]. Images with a side of 64 and more go through the stem that was

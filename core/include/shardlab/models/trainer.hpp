@@ -45,7 +45,7 @@ struct TrainOptions {
   int64_t slices = 1;                             ///< Parts a batch is run in, see above; at most B are used.
   /// Sizes of the parts that a batch of `size` images is run in, none 0; empty: `slices` parts as SplitRange cuts them.
   std::function<std::vector<int64_t>(int64_t size)> parts;
-  /// Who keeps the running statistics of a sequence's BatchNorms (shardlab/pipeline/batch_norm.hpp); null: each, at
+  /// Who keeps the running statistics of a sequence's BatchNorms (shardlab/layers/batch_norm.hpp); null: each, at
   /// every part.
   BatchStatistics* statistics = nullptr;
   /// The learning rate's factor at a step (0, 1, ...); empty means 1 throughout.

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "shardlab/base/contract.hpp"
-#include "shardlab/pipeline/batch_norm.hpp"
+#include "shardlab/layers/batch_norm.hpp"
 
 namespace shardlab {
 

@@ -7,12 +7,13 @@
 
 #include "shardlab/base/contract.hpp"
 #include "shardlab/comm/communicator.hpp"
-#include "shardlab/pipeline/batch_norm.hpp"
-#include "shardlab/pipeline/layer.hpp"
-#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/layers/batch_norm.hpp"
+#include "shardlab/layers/layer.hpp"
+#include "shardlab/layers/stage_module.hpp"
 #include "shardlab/pipeline/stage.hpp"
-#include "shardlab/pipeline/stage_module.hpp"
 #include "shardlab/pipeline/weights.hpp"
+#include "shardlab/plan/schedule.hpp"
+#include "shardlab/plan/schedule_error.hpp"
 
 /// \file
 /// Contract: the engine, which runs any schedule.
@@ -108,12 +109,5 @@ class Engine {
 /// \throws ContractError when the balance does not fit the model and the layout, naming one that does; or the
 /// communicator has another number of ranks than the layout.
 SHARDLAB_CONTRACT std::unique_ptr<Engine> MakeEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm);
-
-/// All micro-batches forward through all chunks and no backward: an evaluation, once AddCommunication has been over it.
-Schedule ForwardOnly(const Layout& layout, int microbatches);
-
-/// The error that a rank's failure becomes: "rank 2 failed at 2F5 (entry 17 of its list): ...", with the table around
-/// it.
-ScheduleError FailureAt(const Schedule& schedule, int rank, int step, const std::string& cause);
 
 }  // namespace shardlab

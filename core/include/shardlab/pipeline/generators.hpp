@@ -1,7 +1,7 @@
 #pragma once
 
 #include "shardlab/base/contract.hpp"
-#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/plan/schedule.hpp"
 
 /// \file
 /// Contracts: who computes what in which order. A generator emits computation only, in ~30 lines; weight versions and

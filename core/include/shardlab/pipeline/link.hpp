@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "shardlab/comm/communicator.hpp"
-#include "shardlab/pipeline/layer.hpp"
-#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/layers/layer.hpp"
+#include "shardlab/plan/schedule.hpp"
 
 /// \file
 /// The way between two chunks: a tuple of tensors goes forward, and their gradients come back.

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "shardlab/base/contract.hpp"
-#include "shardlab/pipeline/layer.hpp"
-#include "shardlab/pipeline/stage_module.hpp"
+#include "shardlab/layers/layer.hpp"
+#include "shardlab/layers/stage_module.hpp"
 
 /// \file
 /// Contracts: a mini-batch in pieces. B samples in m pieces, n_i samples in piece i.

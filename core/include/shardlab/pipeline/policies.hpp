@@ -1,7 +1,7 @@
 #pragma once
 
 #include "shardlab/base/contract.hpp"
-#include "shardlab/pipeline/schedule.hpp"
+#include "shardlab/plan/schedule.hpp"
 
 /// \file
 /// Contracts: which weight version every forward and backward uses, and when the optimizer steps. This is all that

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "shardlab/comm/communicator.hpp"
-#include "shardlab/pipeline/layer.hpp"
-#include "shardlab/pipeline/layout.hpp"
+#include "shardlab/layers/layer.hpp"
 #include "shardlab/pipeline/link.hpp"
 #include "shardlab/pipeline/skips.hpp"
+#include "shardlab/plan/layout.hpp"
 
 /// \file
 /// Which links a chunk has: to its neighbours, and to those that it shares a skip with.

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "shardlab/base/contract.hpp"
-#include "shardlab/pipeline/layer.hpp"
+#include "shardlab/layers/layer.hpp"
 
 /// \file
 /// Contracts: skip connections across stages.

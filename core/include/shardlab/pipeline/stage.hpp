@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "shardlab/base/contract.hpp"
-#include "shardlab/pipeline/layer.hpp"
-#include "shardlab/pipeline/stage_module.hpp"
+#include "shardlab/layers/layer.hpp"
+#include "shardlab/layers/stage_module.hpp"
 
 /// \file
 /// Contract: the forward and the backward of one chunk of the model. A stage knows no ranks, no schedule and no

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "shardlab/base/contract.hpp"
-#include "shardlab/pipeline/stage_module.hpp"
+#include "shardlab/layers/stage_module.hpp"
 
 namespace torch::optim {
 class Optimizer;

@@ -14,10 +14,10 @@
 #include "shardlab/pipeline/clip.hpp"
 #include "shardlab/pipeline/link.hpp"
 #include "shardlab/pipeline/micro_batches.hpp"
-#include "shardlab/pipeline/passes.hpp"
 #include "shardlab/pipeline/recompute.hpp"
 #include "shardlab/pipeline/skips.hpp"
-#include "shardlab/pipeline/validate.hpp"
+#include "shardlab/plan/passes.hpp"
+#include "shardlab/plan/validate.hpp"
 
 namespace shardlab {
 

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "shardlab/plan/schedule.hpp"
+#include "shardlab/plan/simulate.hpp"
+#include "shardlab/plan/validate.hpp"
+
+namespace shardlab {
+
+/// A rank that cannot go on.
+struct Blocked {
+  enum class Reason { kDependency, kSendWindow, kCollective };
+  int rank = 0;
+  int step = 0;
+  Reason reason = Reason::kDependency;
+  /// What has to happen first: one of these (a computation or a send; the receive to be posted; the collective).
+  std::vector<Action> any_of;
+};
+
+/// How far the lists run.
+struct Execution {
+  std::vector<std::vector<Span>> ranks;
+  std::vector<MessageSpan> messages;
+  /// The ranks that did not come to their end; empty when all did.
+  std::vector<Blocked> blocked;
+};
+
+/// Runs all lists by the rules, with a clock a rank. `schedule` has passed the static checks of Validate.
+Execution Execute(const Schedule& schedule, const CostModel& costs, const RunRules& rules);
+
+/// An entry to point at, and what to say of it.
+struct Mark {
+  int rank = 0;
+  /// May be one past the end of the list.
+  int step = 0;
+  std::string note;
+};
+
+/// The lists around the marked entries, a line a rank, the entries in brackets; ranks without a mark are shown around
+/// the step of the first mark.
+std::string ErrorTable(const Schedule& schedule, const std::vector<Mark>& marks);
+
+}  // namespace shardlab
