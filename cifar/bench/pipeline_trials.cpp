@@ -76,7 +76,9 @@ std::unique_ptr<Engine> EngineOf(const Task& task, const Schedule& schedule, con
     return at::cross_entropy_loss(outputs[0], targets);
   };
   setup.optimizer = [](const std::vector<at::Tensor>& parameters) {
-    return std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(1e-3));
+    Recipe recipe;
+    recipe.learning_rate = 1e-3;
+    return MakeOptimizer(recipe, parameters);
   };
   setup.weights = MakeWeightVersions;
   return MakeEngine(setup, world);

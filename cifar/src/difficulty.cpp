@@ -8,7 +8,7 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/optim/sgd.h>
+#include <torch/optim/optimizer.h>
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/cifar/loader.hpp"
@@ -19,8 +19,6 @@ namespace shardlab::cifar {
 namespace {
 
 constexpr int64_t kBatch = 64;
-constexpr double kLearningRate = 0.02;
-constexpr double kMomentum = 0.9;
 constexpr double kVisible = 1e-3;
 
 // A loader keeps its set; these sets outlive it.
@@ -54,7 +52,7 @@ at::Tensor Logits(LeNet& net, const at::Tensor& x_BCHW, Mistake mistake) {
 
 std::vector<double> LossesWith(Mistake mistake, const DataSplits& data, int64_t steps, uint64_t seed) {
   LeNet net(OptionsFor(data, seed, at::kDouble), /*batch_norm=*/false);
-  torch::optim::SGD optimizer(net.parameters(), torch::optim::SGDOptions(kLearningRate).momentum(kMomentum));
+  const auto optimizer = MakeOptimizer(Recipe(), net.parameters());
   LoaderOptions options;
   options.batch = kBatch;
   options.seed = seed;
@@ -64,7 +62,7 @@ std::vector<double> LossesWith(Mistake mistake, const DataSplits& data, int64_t 
   std::vector<double> losses;
   for (int64_t step = 0; step < steps; ++step) {
     const Batch batch = loader.Get(step);
-    optimizer.zero_grad();
+    optimizer->zero_grad();
     const at::Tensor loss = at::cross_entropy_loss(Logits(net, batch.images, mistake), batch.labels);
     losses.push_back(loss.item<double>());
     if (mistake == Mistake::kMissingAllReduce) {
@@ -73,7 +71,7 @@ std::vector<double> LossesWith(Mistake mistake, const DataSplits& data, int64_t 
     } else {
       (mistake == Mistake::kSumForMean ? loss * 2.0 : loss).backward();
     }
-    optimizer.step();
+    optimizer->step();
   }
   return losses;
 }
@@ -91,8 +89,6 @@ ModelFigure TrainFigure(const std::string& model_name, const DataSplits& data, i
 
   TrainOptions training;
   training.steps = steps;
-  training.learning_rate = kLearningRate;
-  training.momentum = kMomentum;
   const TrainResult result = Train(
       *model, [&](int64_t step) { return loader.Get(step); }, training);
 

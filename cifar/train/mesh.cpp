@@ -45,7 +45,7 @@ Figures TrainOnMesh(const Task& task, DeviceMesh& mesh) {
   const NamedList parameters = ListOf(model->named_parameters());
   const NamedList buffers = ListOf(model->named_buffers());
   cifar::Loader loader = task.MakeLoader();
-  const auto optimizer = task.MakeOptimizer(model->parameters());
+  const auto optimizer = MakeOptimizer(plan.MakeRecipe(), model->parameters());
   if (!plan.resume.empty()) Restore(plan.resume, task.restored, parameters, buffers, optimizer.get());
   const Trainable trainable{model->parameters(), [&](const at::Tensor& images, const at::Tensor& labels) {
                               return at::cross_entropy_loss(model->forward(images), labels);

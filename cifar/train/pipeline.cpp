@@ -192,7 +192,7 @@ void PipelineTraining::MakeTheEngine() {
     return (losses_B * targets.select(1, 1).to(losses_B.scalar_type())).mean();
   };
   setup.optimizer = [this](const std::vector<at::Tensor>& parameters) {
-    auto optimizer = task_.MakeOptimizer(parameters);
+    auto optimizer = MakeOptimizer(plan_.MakeRecipe(), parameters);
     optimizers_[static_cast<int>(optimizers_.size())] = optimizer.get();
     return optimizer;
   };

@@ -74,6 +74,14 @@ void CheckModel(const Plan& plan) {
 
 }  // namespace
 
+Recipe Plan::MakeRecipe() const {
+  Recipe recipe;
+  recipe.optimizer = optimizer == "adam" ? OptimizerKind::kAdam : OptimizerKind::kSgd;
+  recipe.learning_rate = learning_rate;
+  recipe.momentum = momentum;
+  return recipe;
+}
+
 int Plan::Along(const std::string& axis) const {
   for (const MeshAxis& one : axes) {
     if (one.name == axis) return one.size;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "shardlab/comm/device_mesh.hpp"
+#include "shardlab/layers/recipe.hpp"
 
 /// \file
 /// What `lab train` was asked for.
@@ -45,6 +46,7 @@ struct Plan {
   ///@}
 
   int ranks() const { return MeshSize(axes); }
+  Recipe MakeRecipe() const;
   int Along(const std::string& axis) const;
 };
 

@@ -38,7 +38,7 @@ class DelayedTraining {
       : task_(task),
         newest_(MakeSequence(task.plan.model, task.model_options)),
         worker_(MakeSequence(task.plan.model, task.model_options)),
-        optimizer_(task.MakeOptimizer(newest_.parameters())) {
+        optimizer_(MakeOptimizer(task.plan.MakeRecipe(), newest_.parameters())) {
     for (const auto& layer : newest_.layers()) of_newest_.push_back(layer->parameters());
     for (const auto& layer : worker_.layers()) of_worker_.push_back(layer->parameters());
     for (size_t stage = 0; stage < balance.size(); ++stage) {
@@ -152,9 +152,7 @@ Figures TrainInOneProcess(const Task& task, const std::vector<int>& balance) {
                     : MakeModel(plan.model, task.model_options);
   TrainOptions options;
   options.steps = steps;
-  options.optimizer = plan.optimizer == "adam" ? OptimizerKind::kAdam : OptimizerKind::kSgd;
-  options.learning_rate = plan.learning_rate;
-  options.momentum = plan.momentum;
+  options.recipe = plan.MakeRecipe();
   options.parts = [&](int64_t size) { return PartsOf(plan, size); };
   options.statistics = statistics.get();
   options.on_step = show;

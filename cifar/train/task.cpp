@@ -22,14 +22,6 @@ cifar::Loader Task::MakeLoader() const {
   return cifar::Loader(train, normalization, options);
 }
 
-std::unique_ptr<torch::optim::Optimizer> Task::MakeOptimizer(const std::vector<at::Tensor>& parameters) const {
-  if (plan.optimizer == "adam") {
-    return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(plan.learning_rate));
-  }
-  return std::make_unique<torch::optim::SGD>(parameters,
-                                             torch::optim::SGDOptions(plan.learning_rate).momentum(plan.momentum));
-}
-
 at::Tensor Task::Enlarged(const at::Tensor& images) const {
   if (plan.image == images.size(2)) return images;
   return at::upsample_bilinear2d(images, {plan.image, plan.image}, /*align_corners=*/false);

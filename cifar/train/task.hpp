@@ -28,7 +28,6 @@ struct Task {
   NamedTensors restored;  ///< that checkpoint's tensors, those that this rank may need
 
   cifar::Loader MakeLoader() const;
-  std::unique_ptr<torch::optim::Optimizer> MakeOptimizer(const std::vector<at::Tensor>& parameters) const;
   /// Images [B, C, 32, 32] as the model sees them, enlarged where that was asked for.
   at::Tensor Enlarged(const at::Tensor& images) const;
   /// The batch of a step, or the part of it that a replica has.

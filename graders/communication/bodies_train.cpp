@@ -5,6 +5,7 @@
 
 #include "shardlab/communication/data_parallel.hpp"
 #include "shardlab/grade/body.hpp"
+#include "shardlab/layers/recipe.hpp"
 #include "shardlab/models/classifiers.hpp"
 
 namespace shardlab::grade {
@@ -19,9 +20,10 @@ SHARDLAB_BODY(train) {
   options.dense = ctx.Param<int64_t>("dense");
   const auto model = MakeModel(ctx.Param<std::string>("model"), options);
   model->train();
-  torch::optim::SGD optimizer(
-      model->parameters(),
-      torch::optim::SGDOptions(ctx.Param<double>("learning_rate")).momentum(ctx.Param<double>("momentum")));
+  Recipe recipe;
+  recipe.learning_rate = ctx.Param<double>("learning_rate");
+  recipe.momentum = ctx.Param<double>("momentum");
+  const auto optimizer = MakeOptimizer(recipe, model->parameters());
   const Trainable trainable{model->parameters(), [&](const at::Tensor& images, const at::Tensor& labels) {
                               return torch::nn::functional::cross_entropy(model->forward(images), labels);
                             }};
@@ -32,11 +34,11 @@ SHARDLAB_BODY(train) {
   int64_t begin = 0;
   for (size_t step = 0; step < batches.size(); ++step) {
     const int64_t count = counts[step].item<int64_t>();
-    optimizer.zero_grad();
+    optimizer->zero_grad();
     shares.push_back(DataParallelStep(ctx.comm(), trainable, images.narrow(0, begin, count),
                                       labels.narrow(0, begin, count), batches[step],
                                       ctx.Param<int64_t>("micro_batches"), ctx.Param<int64_t>("bucket_bytes")));
-    optimizer.step();
+    optimizer->step();
     begin += count;
   }
   ctx.Output("shares", at::tensor(shares, at::kDouble));

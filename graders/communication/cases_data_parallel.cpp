@@ -460,7 +460,7 @@ SHARDLAB_CASE(autograd, training_gives_the_single_process_curve, kValue, {2, 3})
   const auto model = MakeModel("cnn", options);
   TrainOptions training;
   training.steps = kSteps;
-  training.learning_rate = 0.03;
+  training.recipe.learning_rate = 0.03;
   const TrainResult reference = Train(
       *model, [&](int64_t step) { return loader.Get(step); }, training);
 
@@ -487,8 +487,8 @@ SHARDLAB_CASE(autograd, training_gives_the_single_process_curve, kValue, {2, 3})
                  {"model_seed", t.seed()},
                  {"conv_channels", options.conv_channels},
                  {"dense", options.dense},
-                 {"learning_rate", training.learning_rate},
-                 {"momentum", training.momentum},
+                 {"learning_rate", training.recipe.learning_rate},
+                 {"momentum", training.recipe.momentum},
                  {"batches", batches},
                  {"micro_batches", 2},
                  {"bucket_bytes", 4096}};

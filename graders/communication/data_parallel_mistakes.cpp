@@ -80,7 +80,7 @@ namespace {
 /// One model and its optimizer; all ranks share it unless the mistake lets them drift apart.
 struct Trainee {
   std::shared_ptr<ImageClassifier> model;
-  std::unique_ptr<torch::optim::SGD> optimizer;
+  std::unique_ptr<torch::optim::Optimizer> optimizer;
 };
 
 MistakenRun::Outputs Repeat(const DataParallelTraining& training, const StepMistake& mistake) {
@@ -89,9 +89,7 @@ MistakenRun::Outputs Repeat(const DataParallelTraining& training, const StepMist
   for (int i = 0; i < (mistake.alone ? ranks : 1); ++i) {
     Trainee one{training.make_model(), nullptr};
     one.model->train();
-    one.optimizer = std::make_unique<torch::optim::SGD>(
-        one.model->parameters(),
-        torch::optim::SGDOptions(training.options.learning_rate).momentum(training.options.momentum));
+    one.optimizer = MakeOptimizer(training.options.recipe, one.model->parameters());
     trainees.push_back(std::move(one));
   }
   std::vector<double> losses, weighted;

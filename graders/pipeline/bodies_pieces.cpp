@@ -53,8 +53,7 @@ SHARDLAB_BODY(two_stages) {
   const int end = ctx.rank() == 0 ? plan.balance.at(0) : layers;
   StageModule module(plan.MakeModel(), begin, end);
   module.train();
-  torch::optim::SGD optimizer(module.parameters(),
-                              torch::optim::SGDOptions(plan.learning_rate).momentum(plan.momentum));
+  const auto optimizer = MakeOptimizer(plan.MakeRecipe(), module.parameters());
   const bool transposes = ctx.Param<bool>("transposes");
   const HalfModel half = [&](const at::Tensor& x) {
     const at::Tensor y = module.Forward({x}, MicroBatch()).at(0);
@@ -66,7 +65,7 @@ SHARDLAB_BODY(two_stages) {
   int64_t at = 0;
   for (size_t step = 0; step < plan.batches.size(); ++step) {
     ctx.Mark("step " + std::to_string(step));
-    losses.push_back(TwoStageStep(half, optimizer, all.narrow(0, at, plan.batches[step]), ctx.comm()));
+    losses.push_back(TwoStageStep(half, *optimizer, all.narrow(0, at, plan.batches[step]), ctx.comm()));
     at += plan.batches[step];
     if (step > 0) continue;
     for (const auto& [name, value] : module.NamedParameters()) {
@@ -81,10 +80,10 @@ SHARDLAB_BODY(two_stages) {
 // By three ranks: whether it is refused.
 SHARDLAB_BODY(two_stages_of_three) {
   const at::Tensor x = at::ones({1, 1}, at::kDouble);
-  torch::optim::SGD optimizer({at::ones({1}, at::kDouble).requires_grad_()}, torch::optim::SGDOptions(0.1));
+  const auto optimizer = MakeOptimizer(Recipe(), {at::ones({1}, at::kDouble).requires_grad_()});
   double refused = 0;
   try {
-    TwoStageStep([](const at::Tensor& in) { return in; }, optimizer, x, ctx.comm());
+    TwoStageStep([](const at::Tensor& in) { return in; }, *optimizer, x, ctx.comm());
   } catch (const ContractError&) {
     refused = 1;
   } catch (const NotImplemented&) {
@@ -262,11 +261,12 @@ SHARDLAB_BODY(versions) {
         return linear;
       },
       [](auto& linear, const at::Tensor& x) { return linear->forward(x); })};
-  const auto weights = MakeWeightVersions([=] { return std::make_shared<StageModule>(model, 0, 1); },
-                                          [](const std::vector<at::Tensor>& parameters) {
-                                            return std::make_unique<torch::optim::SGD>(
-                                                parameters, torch::optim::SGDOptions(1.0).momentum(0.5));
-                                          });
+  Recipe recipe;
+  recipe.learning_rate = 1.0;
+  recipe.momentum = 0.5;
+  const auto weights =
+      MakeWeightVersions([=] { return std::make_shared<StageModule>(model, 0, 1); },
+                         [=](const std::vector<at::Tensor>& parameters) { return MakeOptimizer(recipe, parameters); });
   const auto value = [&](int version) { return weights->At(version).parameters()[0].item<double>(); };
   const auto add = [&](int version, double gradient) {
     at::Tensor parameter = weights->At(version).parameters()[0];

@@ -51,12 +51,8 @@ PipelineSetup SetupFor(const Plan& plan, int* most_versions = nullptr) {
   } else {
     setup.loss = [](const Tensors& y, const at::Tensor& labels) { return at::cross_entropy_loss(y.at(0), labels); };
   }
-  setup.optimizer = [plan](const std::vector<at::Tensor>& parameters) -> std::unique_ptr<torch::optim::Optimizer> {
-    if (plan.adam)
-      return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(plan.learning_rate));
-    return std::make_unique<torch::optim::SGD>(parameters,
-                                               torch::optim::SGDOptions(plan.learning_rate).momentum(plan.momentum));
-  };
+  const Recipe recipe = plan.MakeRecipe();
+  setup.optimizer = [recipe](const std::vector<at::Tensor>& parameters) { return MakeOptimizer(recipe, parameters); };
   if (plan.halves) setup.stage = MakeSplitStage;
   if (plan.IsAsynchronous()) {
     setup.weights = [most_versions](StageFactory make, OptimizerFactory optimizer) -> std::unique_ptr<WeightStore> {
@@ -65,8 +61,8 @@ PipelineSetup SetupFor(const Plan& plan, int* most_versions = nullptr) {
       return std::make_unique<CountedWeights>(std::move(weights), most_versions);
     };
   }
-  setup.clip_norm = plan.clip_norm;
-  if (plan.decays) setup.learning_rate = [](int64_t step) { return 1.0 / static_cast<double>(1 + step); };
+  setup.clip_norm = recipe.clip_norm;
+  setup.learning_rate = recipe.rate_factor;
   if (plan.deferred) setup.statistics = MakeDeferredStatistics();
   return setup;
 }

@@ -54,12 +54,6 @@ class WholeStatistics final : public BatchStatistics {
   std::map<const void*, Tensors> seen_;
 };
 
-std::unique_ptr<torch::optim::Optimizer> MakeOptimizer(const Plan& plan, const std::vector<at::Tensor>& parameters) {
-  if (plan.adam) return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(plan.learning_rate));
-  return std::make_unique<torch::optim::SGD>(parameters,
-                                             torch::optim::SGDOptions(plan.learning_rate).momentum(plan.momentum));
-}
-
 double ScaleOf(const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
   double squares = 0;
   for (const auto& [name, value] : tensors) squares += value.square().sum().item().toDouble();
@@ -198,7 +192,7 @@ Trained TrainReference(const Plan& plan, const PipelineData& data, const Definit
   StageModule worker(model, 0, layers);  // what gradients are computed with
   newest.train();
   worker.train();
-  const auto optimizer = MakeOptimizer(plan, newest.parameters());
+  const auto optimizer = MakeOptimizer(plan.MakeRecipe(), newest.parameters());
   std::vector<int> stage_of_layer;
   for (size_t s = 0; s < plan.balance.size(); ++s) {
     stage_of_layer.insert(stage_of_layer.end(), static_cast<size_t>(plan.balance[s]), static_cast<int>(s));

@@ -18,6 +18,16 @@ LayerSequence Plan::MakeModel() const {
   return MakeSequence(model, options);
 }
 
+Recipe Plan::MakeRecipe() const {
+  Recipe recipe;
+  recipe.optimizer = adam ? OptimizerKind::kAdam : OptimizerKind::kSgd;
+  recipe.learning_rate = learning_rate;
+  recipe.momentum = momentum;
+  recipe.clip_norm = clip_norm;
+  if (decays) recipe.rate_factor = [](int64_t update) { return 1.0 / static_cast<double>(1 + update); };
+  return recipe;
+}
+
 void Plan::BalanceEvenly() {
   balance.clear();
   for (const int64_t size : SplitSizes(static_cast<int64_t>(MakeModel().size()), MakeLayout().stages())) {

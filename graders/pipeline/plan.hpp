@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "shardlab/layers/layer.hpp"
+#include "shardlab/layers/recipe.hpp"
 #include "shardlab/plan/layout.hpp"
 
 /// \file
@@ -49,6 +50,8 @@ struct Plan {
   Layout MakeLayout() const {
     return chunks > 1 || schedule == "wpipe" ? Layout::Looped(ranks, chunks) : Layout::Linear(ranks);
   }
+  /// How an update is made.
+  Recipe MakeRecipe() const;
   /// The layers.
   LayerSequence MakeModel() const;
   /// An even balance, for the layout.

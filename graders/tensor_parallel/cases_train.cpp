@@ -68,8 +68,8 @@ TrainingPlan Plan(CaseContext& t, const std::string& model, int64_t steps) {
   plan.model_options.conv_channels = {4, 8};
   plan.model_options.dense = 16;
   plan.train_options.steps = steps;
-  plan.train_options.learning_rate = 0.05;
-  plan.train_options.momentum = 0.9;
+  plan.train_options.recipe.learning_rate = 0.05;
+  plan.train_options.recipe.momentum = 0.9;
   plan.batch = 16;
   return plan;
 }
@@ -363,8 +363,8 @@ SHARDLAB_CASE(train, odd_widths, kRobustness, {2, 3, 4}) {
 
 SHARDLAB_CASE(train, adam_without_hidden_layers, kRobustness, {3}) {
   TrainingPlan plan = Plan(t, "linear", 6);
-  plan.train_options.optimizer = OptimizerKind::kAdam;
-  plan.train_options.learning_rate = 1e-3;
+  plan.train_options.recipe.optimizer = OptimizerKind::kAdam;
+  plan.train_options.recipe.learning_rate = 1e-3;
   ExpectSameTraining(t, plan, 40);
 }
 
@@ -372,7 +372,7 @@ SHARDLAB_CASE(train, more_ranks_than_channels, kRobustness, {4}) {
   TrainingPlan plan = Plan(t, "cnn-bn", 4);
   plan.model_options.conv_channels = {3, 5};
   plan.model_options.dense = 3;
-  plan.train_options.weight_decay = 1e-3;
+  plan.train_options.recipe.weight_decay = 1e-3;
   ExpectSameTraining(t, plan, 24);
 }
 

@@ -29,10 +29,10 @@ struct TrainingPlan {
             {"dense", model_options.dense},
             {"seed", model_options.seed},
             {"steps", train_options.steps},
-            {"adam", train_options.optimizer == OptimizerKind::kAdam},
-            {"learning_rate", train_options.learning_rate},
-            {"momentum", train_options.momentum},
-            {"weight_decay", train_options.weight_decay},
+            {"adam", train_options.recipe.optimizer == OptimizerKind::kAdam},
+            {"learning_rate", train_options.recipe.learning_rate},
+            {"momentum", train_options.recipe.momentum},
+            {"weight_decay", train_options.recipe.weight_decay},
             {"batch", batch}};
   }
 
@@ -45,10 +45,10 @@ struct TrainingPlan {
     plan.model_options.seed = json.at("seed");
     plan.model_options.dtype = at::kDouble;
     plan.train_options.steps = json.at("steps");
-    plan.train_options.optimizer = json.at("adam").get<bool>() ? OptimizerKind::kAdam : OptimizerKind::kSgd;
-    plan.train_options.learning_rate = json.at("learning_rate");
-    plan.train_options.momentum = json.at("momentum");
-    plan.train_options.weight_decay = json.at("weight_decay");
+    plan.train_options.recipe.optimizer = json.at("adam").get<bool>() ? OptimizerKind::kAdam : OptimizerKind::kSgd;
+    plan.train_options.recipe.learning_rate = json.at("learning_rate");
+    plan.train_options.recipe.momentum = json.at("momentum");
+    plan.train_options.recipe.weight_decay = json.at("weight_decay");
     plan.batch = json.at("batch");
     return plan;
   }

@@ -127,10 +127,10 @@ TEST(Train, IsTheRuleOfSgdWithMomentum) {
   }
   TrainOptions options;
   options.steps = 5;
-  options.learning_rate = 0.3;
-  options.momentum = 0.8;
-  options.weight_decay = 0.01;
-  options.schedule = [](int64_t step) { return 1.0 / static_cast<double>(step + 1); };
+  options.recipe.learning_rate = 0.3;
+  options.recipe.momentum = 0.8;
+  options.recipe.weight_decay = 0.01;
+  options.recipe.rate_factor = [](int64_t step) { return 1.0 / static_cast<double>(step + 1); };
   const TrainResult result = Train(
       *model, [](int64_t step) { return BatchOf(6, step); }, options);
   ASSERT_EQ(result.losses.size(), 5u);
@@ -143,8 +143,8 @@ TEST(Train, AdamsFirstStepIsTheLearningRateInEveryElement) {
   const at::Tensor before = model->parameters()[0].detach().clone();
   TrainOptions options;
   options.steps = 1;
-  options.optimizer = OptimizerKind::kAdam;
-  options.learning_rate = 0.01;
+  options.recipe.optimizer = OptimizerKind::kAdam;
+  options.recipe.learning_rate = 0.01;
   const TrainResult result = Train(
       *model, [](int64_t step) { return BatchOf(6, step); }, options);
   const at::Tensor step = (ByName(result.parameters).at("fc.weight") - before).abs();
@@ -158,8 +158,8 @@ TEST(Train, ClipsTheNormOfAllGradientsTogether) {
   for (const at::Tensor& p : model->parameters()) before.push_back(p.detach().clone());
   TrainOptions options;
   options.steps = 1;
-  options.learning_rate = 1.0;
-  options.clip_norm = 0.01;
+  options.recipe.learning_rate = 1.0;
+  options.recipe.clip_norm = 0.01;
   Train(
       *model, [](int64_t step) { return BatchOf(6, step); }, options);
   double squares = 0;
@@ -224,7 +224,7 @@ TEST(Train, RefusesWhatCannotBe) {
   TrainOptions options;
   EXPECT_SAYS(MessageOf<ContractError>([&] { train(options, 0, 0); }), "at least 1 image");
   EXPECT_SAYS(MessageOf<ContractError>([&] { train(options, 4, 3); }), "a batch of 4 images needs as many labels");
-  options.learning_rate = 0;
+  options.recipe.learning_rate = 0;
   EXPECT_SAYS(MessageOf<ContractError>([&] { train(options, 4, 4); }), "learning rate is above 0, not 0");
   options = {};
   options.slices = 0;

@@ -94,13 +94,19 @@ LossFunction CrossEntropy() {
 
 OptimizerFactory MakeSgd(double rate, double momentum) {
   return [=](const std::vector<at::Tensor>& parameters) {
-    return std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(rate).momentum(momentum));
+    Recipe recipe;
+    recipe.learning_rate = rate;
+    recipe.momentum = momentum;
+    return MakeOptimizer(recipe, parameters);
   };
 }
 
 OptimizerFactory MakeAdam(double rate) {
   return [=](const std::vector<at::Tensor>& parameters) {
-    return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(rate));
+    Recipe recipe;
+    recipe.optimizer = OptimizerKind::kAdam;
+    recipe.learning_rate = rate;
+    return MakeOptimizer(recipe, parameters);
   };
 }
 

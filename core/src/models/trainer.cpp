@@ -9,8 +9,7 @@
 #include <torch/types.h>
 
 #include <torch/nn/utils/clip_grad.h>
-#include <torch/optim/adam.h>
-#include <torch/optim/sgd.h>
+#include <torch/optim/optimizer.h>
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/split.hpp"
@@ -32,25 +31,8 @@ void CheckBatch(const Batch& batch) {
 
 void CheckOptions(const TrainOptions& options) {
   if (options.steps < 0) throw ContractError(fmt::format("training takes 0 steps or more, not {}", options.steps));
-  if (!(options.learning_rate > 0)) {
-    throw ContractError(fmt::format("the learning rate is above 0, not {}", options.learning_rate));
-  }
+  RequireRecipe(options.recipe);
   if (options.slices < 1) throw ContractError(fmt::format("a batch has 1 slice or more, not {}", options.slices));
-  if (!(options.momentum >= 0 && options.weight_decay >= 0 && options.clip_norm >= 0)) {
-    throw ContractError(fmt::format("momentum, weight decay and clipping are 0 or more, not {}, {} and {}",
-                                    options.momentum, options.weight_decay, options.clip_norm));
-  }
-}
-
-std::unique_ptr<torch::optim::Optimizer> MakeOptimizer(const std::vector<at::Tensor>& parameters,
-                                                       const TrainOptions& options) {
-  if (options.optimizer == OptimizerKind::kAdam) {
-    return std::make_unique<torch::optim::Adam>(
-        parameters, torch::optim::AdamOptions(options.learning_rate).weight_decay(options.weight_decay));
-  }
-  return std::make_unique<torch::optim::SGD>(
-      parameters,
-      torch::optim::SGDOptions(options.learning_rate).momentum(options.momentum).weight_decay(options.weight_decay));
 }
 
 std::vector<MicroBatch> PartsOf(int64_t size, int64_t step, const TrainOptions& options) {
@@ -84,7 +66,7 @@ std::vector<std::pair<std::string, at::Tensor>> Copies(const torch::OrderedDict<
 
 TrainResult Train(ImageClassifier& model, const BatchSource& batches, const TrainOptions& options) {
   CheckOptions(options);
-  const auto optimizer = MakeOptimizer(model.parameters(), options);
+  const auto optimizer = MakeOptimizer(options.recipe, model.parameters());
   model.train();
   TrainResult result;
   for (int64_t step = 0; step < options.steps; ++step) {
@@ -102,13 +84,9 @@ TrainResult Train(ImageClassifier& model, const BatchSource& batches, const Trai
       loss.backward();
       step_loss += loss.item<double>();
     }
-    if (options.clip_norm > 0) torch::nn::utils::clip_grad_norm_(model.parameters(), options.clip_norm);
-    if (options.schedule) {
-      for (auto& group : optimizer->param_groups()) {
-        group.options().set_lr(options.learning_rate * options.schedule(step));
-      }
-    }
-    optimizer->step();
+    const Recipe& recipe = options.recipe;
+    if (recipe.clip_norm > 0) torch::nn::utils::clip_grad_norm_(model.parameters(), recipe.clip_norm);
+    StepScaled(*optimizer, recipe.rate_factor ? recipe.rate_factor(step) : 1.0);
     result.losses.push_back(step_loss);
     if (options.on_step) options.on_step(step, step_loss);
   }

@@ -92,15 +92,4 @@ void MoveOptimizer(torch::optim::Optimizer& optimizer, const std::vector<at::Ten
   }
 }
 
-void StepScaled(torch::optim::Optimizer& optimizer, double factor) {
-  std::vector<double> rates;
-  for (auto& group : optimizer.param_groups()) {
-    rates.push_back(group.options().get_lr());
-    group.options().set_lr(rates.back() * factor);
-  }
-  optimizer.step();
-  auto rate = rates.begin();
-  for (auto& group : optimizer.param_groups()) group.options().set_lr(*rate++);
-}
-
 }  // namespace shardlab

@@ -8,6 +8,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "shardlab/layers/recipe.hpp"
+
 /// \file
 /// Training in ONE process with plain LibTorch: the reference that every parallel run is compared with.
 ///
@@ -31,25 +33,16 @@ struct Batch {
   at::Tensor labels;  ///< [B], int64, each below the number of classes
 };
 
-/// Which rule updates the weights.
-enum class OptimizerKind { kSgd, kAdam };
-
 /// How to train.
 struct TrainOptions {
-  int64_t steps = 200;                            ///< Updates; 0 trains nothing.
-  OptimizerKind optimizer = OptimizerKind::kSgd;  ///< SGD with momentum, or Adam.
-  double learning_rate = 0.02;                    ///< Above 0.
-  double momentum = 0.9;                          ///< SGD's, 0 or more.
-  double weight_decay = 0.0;                      ///< L2, 0 or more.
-  double clip_norm = 0.0;                         ///< Largest norm of all gradients together; 0 does not clip.
-  int64_t slices = 1;                             ///< Parts a batch is run in, see above; at most B are used.
+  int64_t steps = 200;  ///< Updates; 0 trains nothing.
+  Recipe recipe;        ///< How each is made.
+  int64_t slices = 1;   ///< Parts a batch is run in, see above; at most B are used.
   /// Sizes of the parts that a batch of `size` images is run in, none 0; empty: `slices` parts as SplitRange cuts them.
   std::function<std::vector<int64_t>(int64_t size)> parts;
   /// Who keeps the running statistics of a sequence's BatchNorms (shardlab/layers/batch_norm.hpp); null: each, at
   /// every part.
   BatchStatistics* statistics = nullptr;
-  /// The learning rate's factor at a step (0, 1, ...); empty means 1 throughout.
-  std::function<double(int64_t step)> schedule;
   /// Called after every step with its number and loss, for a progress bar; may be empty.
   std::function<void(int64_t step, double loss)> on_step;
 };

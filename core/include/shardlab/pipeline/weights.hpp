@@ -5,11 +5,8 @@
 #include <vector>
 
 #include "shardlab/base/contract.hpp"
+#include "shardlab/layers/recipe.hpp"
 #include "shardlab/layers/stage_module.hpp"
-
-namespace torch::optim {
-class Optimizer;
-}
 
 /// \file
 /// The weights of one chunk, and how the optimizer changes them.
@@ -76,8 +73,6 @@ std::vector<at::Tensor> Trainable(const StageModule& module);
 /// \throws ContractError unless they are as many.
 void MoveOptimizer(torch::optim::Optimizer& optimizer, const std::vector<at::Tensor>& from,
                    const std::vector<at::Tensor>& to);
-/// One step of `optimizer` with all its learning rates multiplied by `factor`, this once.
-void StepScaled(torch::optim::Optimizer& optimizer, double factor);
 ///@}
 
 }  // namespace shardlab
