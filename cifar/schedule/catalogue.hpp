@@ -2,7 +2,6 @@
 
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "shardlab/plan/schedule.hpp"
 
@@ -14,19 +13,16 @@ namespace shardlab {
 
 /// What somebody asked for.
 struct ScheduleRequest {
-  std::string name;
+  std::string name;  ///< one of ScheduleNames() (traits.hpp)
   /// Ranks of the pipeline. With one chunk a rank these are the stages.
   int stages = 1;
   /// Micro-batches an update; for pipedream, where each is an update, of the whole run.
   int microbatches = 1;
-  /// Chunks a rank, for interleaved only; 2 unless given.
+  /// Chunks a rank, where the schedule takes them; 2 unless given.
   std::optional<int> chunks;
-  /// How many updates the schedule runs through without a flush, for 2bw and wpipe only; 3 unless given.
+  /// How many updates the schedule runs through without a flush, where it does; 3 unless given.
   std::optional<int> updates;
 };
-
-/// naive, gpipe, 1f1b, interleaved, zb-h1, zb-h2, pipedream, pipedream-vsync, 2bw, wpipe.
-std::vector<std::string> ScheduleNames();
 
 /// Generates the schedule and applies its policy: computation, weight versions and steps, no messages yet.
 /// \throws UsageError for an unknown name (and names the nearest), or for chunks or updates where there are none;

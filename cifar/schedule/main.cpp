@@ -25,6 +25,7 @@
 #include "shardlab/plan/passes.hpp"
 #include "shardlab/plan/simulate.hpp"
 #include "shardlab/plan/text.hpp"
+#include "shardlab/plan/traits.hpp"
 #include "shardlab/report/files.hpp"
 #include "shardlab/report/terminal.hpp"
 
@@ -53,11 +54,7 @@ Schedule Generate(const Arguments& arguments) {
   }
   ScheduleRequest request;
   request.name = arguments.name;
-  // An unknown name is the more helpful complaint.
-  const auto names = ScheduleNames();
-  if (std::find(names.begin(), names.end(), request.name) == names.end()) {
-    throw UsageError(UnknownName("schedule", request.name, names));
-  }
+  TraitsOf(request.name);  // an unknown name is the more helpful complaint
   if (!arguments.stages || !arguments.microbatches) {
     throw UsageError("give --stages and --micro-batches, for example --stages 4 --micro-batches 8");
   }

@@ -25,6 +25,7 @@
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
+#include "shardlab/plan/traits.hpp"
 #include "shardlab/plan/validate.hpp"
 #include "shardlab/report/files.hpp"
 #include "shardlab/report/progress.hpp"
@@ -179,7 +180,7 @@ CostModel PipelineTraining::Costs() const {
 }
 
 void PipelineTraining::MakeTheEngine() {
-  const bool splits = plan_.schedule == "zb-h1" || plan_.schedule == "zb-h2";
+  const bool splits = TraitsOf(plan_.schedule).splits_backward;
   const Layout layout = ScheduleFor(MicroBatchesOf(plan_, SamplesOf(first_))).layout;
   const std::vector<int> chunks = layout.ChunksOf(pipe_->rank());
   // The engine makes stages and optimizers chunk by chunk; one without parameters has no optimizer.

@@ -14,15 +14,12 @@
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/plan/passes.hpp"
+#include "shardlab/plan/traits.hpp"
 #include "shardlab/plan/validate.hpp"
 #include "shardlab/report/files.hpp"
 
 namespace shardlab::train {
 namespace {
-
-bool UpdatesEveryMicroBatch(const Plan& plan) {
-  return plan.schedule == "pipedream" || plan.schedule == "pipedream-vsync";
-}
 
 Recompute ModeOf(const Plan& plan) {
   if (plan.recompute == "always") return Recompute::kAlways;
@@ -72,15 +69,18 @@ void PipelineOptions::Check(Plan* plan) const {
     }
     return;
   }
-  const auto names = ScheduleNames();
-  if (std::find(names.begin(), names.end(), plan->schedule) == names.end()) {
-    throw UsageError("--schedule: " + UnknownName("schedule", plan->schedule, names));
+  const ScheduleTraits& traits = [&]() -> const ScheduleTraits& {
+    try {
+      return TraitsOf(plan->schedule);
+    } catch (const UsageError& error) {
+      throw UsageError(fmt::format("--schedule: {}", error.what()));
+    }
+  }();
+  if (chunks_->count() > 0 && !traits.TakesChunks()) {
+    throw UsageError(fmt::format("--chunks: {} decides by itself how many stages a rank has: {}", plan->schedule,
+                                 OnlyTheseTake("it", [](const ScheduleTraits& one) { return one.TakesChunks(); })));
   }
-  if (chunks_->count() > 0 && plan->schedule != "interleaved") {
-    throw UsageError(fmt::format("--chunks: {} decides by itself how many stages a rank has: only interleaved takes it",
-                                 plan->schedule));
-  }
-  if (UpdatesEveryMicroBatch(*plan)) {
+  if (traits.updates == Updates::kEachMicroBatch) {
     if (micro_batches_->count() > 0 && plan->micro_batches != 1) {
       throw UsageError(
           fmt::format("--micro-batches {}: {} updates after each micro-batch, which is a whole --batch: "
@@ -145,25 +145,22 @@ void PipelineOptions::Check(Plan* plan) const {
   if (!plan->trace.empty()) RequireWritable(plan->trace, "--trace");
 }
 
-bool IsAsynchronous(const Plan& plan) {
-  return UpdatesEveryMicroBatch(plan) || plan.schedule == "2bw" || plan.schedule == "wpipe";
-}
+bool IsAsynchronous(const Plan& plan) { return TraitsOf(plan.schedule).IsAsynchronous(); }
 
 int StagesOf(const Plan& plan) {
-  const int ranks = plan.Along("pipe");
-  if (plan.schedule == "interleaved") return ranks * std::max(plan.chunks, 1);
-  return plan.schedule == "wpipe" ? 2 * ranks : ranks;
+  return plan.Along("pipe") * TraitsOf(plan.schedule).ChunksPerRank(std::max(plan.chunks, 1));
 }
 
 int MicroBatchesOf(const Plan& plan, int64_t samples) {
   const auto count = static_cast<int>(std::min<int64_t>(plan.micro_batches, samples));
-  if (plan.schedule != "interleaved" || count == plan.micro_batches) return count;
+  const ScheduleTraits& traits = TraitsOf(plan.schedule);
+  if (!traits.whole_rounds || traits.IsAsynchronous() || count == plan.micro_batches) return count;
   const int ranks = plan.Along("pipe");
   if (count < ranks) {
     throw UsageError(
-        fmt::format("--schedule interleaved: a batch of {} images, as the last of an epoch, has none for "
+        fmt::format("--schedule {}: a batch of {} images, as the last of an epoch, has none for "
                     "each of {} ranks: choose another --batch",
-                    samples, ranks));
+                    plan.schedule, samples, ranks));
   }
   return count / ranks * ranks;
 }
@@ -172,9 +169,10 @@ Schedule ScheduleOf(const Plan& plan, int microbatches, int updates) {
   ScheduleRequest request;
   request.name = plan.schedule;
   request.stages = plan.Along("pipe");
-  request.microbatches = UpdatesEveryMicroBatch(plan) ? updates : microbatches;
-  if (plan.schedule == "interleaved") request.chunks = plan.chunks;
-  if (plan.schedule == "2bw" || plan.schedule == "wpipe") request.updates = updates;
+  const ScheduleTraits& traits = TraitsOf(plan.schedule);
+  request.microbatches = traits.updates == Updates::kEachMicroBatch ? updates : microbatches;
+  if (traits.TakesChunks()) request.chunks = plan.chunks;
+  if (traits.updates == Updates::kEachBatch) request.updates = updates;
   Schedule schedule = MakeSchedule(request);
   if (plan.Along("data") > 1) schedule = AddGradientReduction(schedule);
   return AddCommunication(AddRecompute(schedule, ModeOf(plan), microbatches));
@@ -196,12 +194,7 @@ std::vector<int> FixedBalance(const Plan& plan, int layers) {
 }
 
 int VersionOf(const Plan& plan, int stage, int update) {
-  const int ranks = plan.Along("pipe");
-  if (plan.schedule == "pipedream") return std::max(update - (ranks - 1 - stage), 0);
-  if (plan.schedule == "pipedream-vsync") return std::max(update - (ranks - 1), 0);
-  if (plan.schedule == "2bw") return std::max(update - 1, 0);
-  if (plan.schedule == "wpipe") return stage < ranks ? std::max(update - 1, 0) : update;
-  return update;
+  return TraitsOf(plan.schedule).version(plan.Along("pipe"), stage, update);
 }
 
 }  // namespace shardlab::train

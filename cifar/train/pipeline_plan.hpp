@@ -38,9 +38,9 @@ bool IsAsynchronous(const Plan& plan);
 /// Into how many parts the model is cut.
 int StagesOf(const Plan& plan);
 
-/// Micro-batches of an update of `samples` images: as many as asked for, or as many as there are images. (interleaved:
-/// a multiple of the ranks.)
-/// \throws UsageError for fewer samples than interleaved has ranks.
+/// Micro-batches of an update of `samples` images: as many as asked for, or as many as there are images. (Whole
+/// rounds: a multiple of the ranks.)
+/// \throws UsageError for fewer samples than ranks where the schedule needs whole rounds.
 int MicroBatchesOf(const Plan& plan, int64_t samples);
 
 /// The schedule of `updates` updates of `microbatches` each, with steps, reductions, recomputation and messages.

@@ -3,11 +3,10 @@
 #include <utility>
 #include <vector>
 
-#include "computation.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/plain_body.hpp"
 #include "shardlab/pipeline/balance.hpp"
-#include "shardlab/pipeline/policies.hpp"
+#include "shardlab/pipeline/computation.hpp"
 #include "shardlab/plan/schedule_error.hpp"
 #include "shardlab/plan/text.hpp"
 
@@ -22,8 +21,8 @@ SHARDLAB_PLAIN_BODY(schedules) {
     const auto& one = asked[i];
     std::string text;
     try {
-      Schedule schedule =
-          ComputationOf(one.at("name"), one.at("ranks"), one.at("chunks"), one.at("microbatches"), one.at("updates"));
+      Schedule schedule = ComputationOf(TraitsOf(one.at("name").get<std::string>()), one.at("ranks"), one.at("chunks"),
+                                        one.at("microbatches"), one.at("updates"));
       if (one.at("flush").get<bool>()) schedule = Flush(std::move(schedule));
       text = FormatSchedule(schedule);
     } catch (const ScheduleError& error) {

@@ -7,15 +7,14 @@
 
 #include <torch/torch.h>
 
-#include "computation.hpp"
 #include "plan.hpp"
 #include "probe.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
 #include "shardlab/measure/memory.hpp"
+#include "shardlab/pipeline/computation.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
-#include "shardlab/pipeline/policies.hpp"
 #include "shardlab/plan/passes.hpp"
 
 // Bodies that run an engine.
@@ -69,7 +68,7 @@ PipelineSetup SetupFor(const Plan& plan, int* most_versions = nullptr) {
 
 // What the plan runs, complete: with steps, recomputation and messages.
 Schedule ScheduleOf(const Plan& plan, int microbatches, int updates) {
-  Schedule schedule = ComputationOf(plan.schedule, plan.ranks, plan.chunks, microbatches, updates);
+  Schedule schedule = ComputationOf(TraitsOf(plan.schedule), plan.ranks, plan.chunks, microbatches, updates);
   if (!plan.IsAsynchronous()) schedule = Flush(std::move(schedule));
   const shardlab::Recompute mode = plan.recompute == "always"        ? shardlab::Recompute::kAlways
                                    : plan.recompute == "except_last" ? shardlab::Recompute::kExceptLast

@@ -178,10 +178,7 @@ PipelineData DrawCifar(CaseContext& t, const Plan& plan) {
 Definition DefinitionOf(const Plan& plan) {
   const int P = plan.ranks;
   Definition definition;
-  if (plan.schedule == "pipedream") definition.version = [P](int s, int t) { return std::max(t - (P - 1 - s), 0); };
-  if (plan.schedule == "pipedream-vsync") definition.version = [P](int, int t) { return std::max(t - P + 1, 0); };
-  if (plan.schedule == "2bw") definition.version = [](int, int t) { return std::max(t - 1, 0); };
-  if (plan.schedule == "wpipe") definition.version = [P](int s, int t) { return s < P ? std::max(t - 1, 0) : t; };
+  definition.version = [P, version = TraitsOf(plan.schedule).version](int s, int t) { return version(P, s, t); };
   return definition;
 }
 

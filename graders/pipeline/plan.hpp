@@ -8,7 +8,7 @@
 
 #include "shardlab/layers/layer.hpp"
 #include "shardlab/layers/recipe.hpp"
-#include "shardlab/plan/layout.hpp"
+#include "shardlab/plan/traits.hpp"
 
 /// \file
 /// What is trained and how, told once and read by the ranks and by the referee.
@@ -43,13 +43,9 @@ struct Plan {
   int64_t evaluate = 0;  ///< how many samples of the first mini-batch are evaluated after every update
 
   /// Whether updates happen without a flush, so that all of them are one run.
-  bool IsAsynchronous() const {
-    return schedule == "pipedream" || schedule == "pipedream-vsync" || schedule == "2bw" || schedule == "wpipe";
-  }
+  bool IsAsynchronous() const { return TraitsOf(schedule).IsAsynchronous(); }
   /// The layout of the schedule.
-  Layout MakeLayout() const {
-    return chunks > 1 || schedule == "wpipe" ? Layout::Looped(ranks, chunks) : Layout::Linear(ranks);
-  }
+  Layout MakeLayout() const { return TraitsOf(schedule).MakeLayout(ranks, chunks); }
   /// How an update is made.
   Recipe MakeRecipe() const;
   /// The layers.

@@ -11,6 +11,7 @@
 #include "shardlab/plan/draw.hpp"
 #include "shardlab/plan/simulate.hpp"
 #include "shardlab/plan/text.hpp"
+#include "shardlab/plan/traits.hpp"
 #include "shardlab/plan/validate.hpp"
 
 namespace shardlab::grade {
@@ -55,8 +56,7 @@ Schedule ExpectValid(PlainCase& t, const AskedSchedule& asked, const std::string
     fault = error.what() + (error.table().empty() ? "" : "\n" + error.table());
   }
   if (!fault.empty()) t.Fail(fmt::format("{} is not valid: {}", Describe(asked), fault));
-  const bool looped = asked.chunks > 1 || asked.name == "wpipe";
-  const Layout layout = looped ? Layout::Looped(asked.ranks, asked.chunks) : Layout::Linear(asked.ranks);
+  const Layout layout = TraitsOf(asked.name).MakeLayout(asked.ranks, asked.chunks);
   t.Expect(schedule->layout == layout, fmt::format("{} has the layout '{}'; it must be '{}'", Describe(asked),
                                                    ToString(schedule->layout), ToString(layout)));
   t.Expect(schedule->microbatches == asked.microbatches * asked.updates,
@@ -72,10 +72,11 @@ void ExpectMakespans(PlainCase& t, const std::vector<AskedSchedule>& asked, cons
       const Figures figures = formula(asked[i], tf, tb);
       const Simulation run = Simulate(schedule, CostModel::Uniform(tf, tb, asked[i].chunks));
       if (figures.makespan > 0 && std::abs(run.makespan - figures.makespan) >= 1e-6) {
-        const bool runs_on = asked[i].name == "2bw" || asked[i].name == "wpipe";
-        const std::string more = asked[i].name == "interleaved" ? fmt::format(" --chunks {}", asked[i].chunks)
-                                 : runs_on                      ? fmt::format(" --updates {}", asked[i].updates)
-                                                                : "";
+        const ScheduleTraits& traits = TraitsOf(asked[i].name);
+        const bool runs_on = traits.updates == Updates::kEachBatch;
+        const std::string more = traits.TakesChunks() ? fmt::format(" --chunks {}", asked[i].chunks)
+                                 : runs_on            ? fmt::format(" --updates {}", asked[i].updates)
+                                                      : "";
         std::string message = fmt::format(
             "{} takes {:g} where a forward takes {:g} and a backward {:g}; it must take {:g}. This is how it runs "
             "(./lab schedule {} --stages {} --micro-batches {}{} --forward {:g} --backward {:g} --mine):",

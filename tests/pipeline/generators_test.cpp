@@ -6,8 +6,8 @@
 
 #include <gtest/gtest.h>
 
-#include "shardlab/pipeline/generators.hpp"
-#include "shardlab/pipeline/policies.hpp"
+#include "shardlab/base/errors.hpp"
+#include "shardlab/pipeline/computation.hpp"
 #include "shardlab/plan/passes.hpp"
 #include "shardlab/plan/simulate.hpp"
 
@@ -385,6 +385,42 @@ TEST(Policies, WPipeKeepsOneAndAHalfModels) {
   EXPECT_THROW(GroupWeights(WPipe(4, 8), 6), ScheduleError);
   EXPECT_THROW(GroupWeights(WPipe(4, 8), 0), ScheduleError);
   EXPECT_THROW(GroupWeights(OneFOneB(4, 8), 4), ScheduleError);
+}
+
+// The table of traits says of every schedule what its lists do.
+TEST(Traits, AreThoseOfTheLists) {
+  constexpr int P = 3;
+  constexpr int kChunks = 2;
+  for (const ScheduleTraits& traits : AllScheduleTraits()) {
+    SCOPED_TRACE(traits.name);
+    const int m = traits.updates == Updates::kEachMicroBatch ? 1 : 2 * P;
+    const int updates = traits.IsAsynchronous() ? 6 : 1;
+    const Schedule schedule = ComputationOf(traits, P, kChunks, m, updates);
+    EXPECT_EQ(schedule.name, traits.name);
+    EXPECT_EQ(schedule.layout, traits.MakeLayout(P, kChunks));
+    const auto has = [&](ActionKind kind) {
+      return std::any_of(schedule.ranks.begin(), schedule.ranks.end(), [&](const std::vector<Action>& list) {
+        return std::any_of(list.begin(), list.end(), [&](const Action& action) { return action.kind == kind; });
+      });
+    };
+    EXPECT_EQ(has(ActionKind::kBackwardWeight), traits.splits_backward);
+    EXPECT_EQ(has(ActionKind::kStep), traits.IsAsynchronous());
+    for (int stage = 0; stage < schedule.layout.stages(); ++stage) {
+      for (int t = 0; t < updates; ++t) {
+        EXPECT_EQ(VersionOf(schedule, stage, t * m), traits.version(P, stage, t)) << "stage " << stage << ", " << t;
+        const int made_after = traits.IsAsynchronous() ? (t + 1) * m - 1 : -1;
+        EXPECT_EQ(MadeAfter(schedule, stage, t + 1), made_after);
+      }
+    }
+    if (traits.whole_rounds) {
+      EXPECT_THROW(ComputationOf(traits, P, kChunks, 2 * P + 1, 1), ScheduleError);
+    } else if (m > 1) {
+      EXPECT_NO_THROW(ComputationOf(traits, P, kChunks, 2 * P + 1, 1));
+    }
+  }
+  ScheduleTraits unknown = TraitsOf("gpipe");
+  unknown.name = "eager";
+  EXPECT_THROW(ComputationOf(unknown, 2, 1, 2, 1), ContractError);
 }
 
 }  // namespace
