@@ -1,10 +1,8 @@
 #include <ATen/ATen.h>
-#include <omp.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 #include <limits>
 #include <string>
 #include <thread>
@@ -16,6 +14,7 @@
 #include "shardlab/communication/flatten.hpp"
 #include "shardlab/communication/overlapped_average.hpp"
 #include "shardlab/grade/body.hpp"
+#include "watched_memory.hpp"
 
 namespace shardlab::grade {
 namespace {
@@ -36,12 +35,6 @@ Tensors Cut(const at::Tensor& flat, const Shapes& shapes) {
     begin += size;
   }
   return tensors;
-}
-
-double CpuSeconds(clockid_t clock) {
-  timespec time{};
-  clock_gettime(clock, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -92,25 +85,29 @@ SHARDLAB_BODY(flatten) {
   ctx.Number("different", different);
 }
 
-/// How much of the processor time of Flatten, and of Unflatten, was spent by other threads than the one that called it.
+/// 256 tensors of 128 KiB, of which number i holds the number i: one number of each that Flatten packed and Unflatten
+/// unpacked, and which share of them other threads than the busiest one read, and wrote.
 SHARDLAB_BODY(flatten_threads) {
-  // Nothing before this uses threads, so that none of them spins.
-  const at::Tensor memory = at::ones({int64_t{1} << 22}, at::kDouble);
+  // Nothing before this uses threads. A tensor is smaller than what LibTorch's own copy divides among threads.
+  constexpr int64_t kTensors = 256, kSide = 128;
+  WatchedMemory memory(kTensors * kSide * kSide * sizeof(double) / WatchedMemory::kBlockBytes);
+  auto* const numbers = static_cast<double*>(memory.data());
+  const at::Tensor rows = at::from_blob(numbers, {kTensors, kSide, kSide}, at::kDouble);
   Tensors tensors;
-  for (int64_t begin = 0; begin < memory.numel(); begin += 1 << 14) tensors.push_back(memory.narrow(0, begin, 1 << 14));
-  const auto share_of_others = [](auto work) {
-    const double all = CpuSeconds(CLOCK_PROCESS_CPUTIME_ID), mine = CpuSeconds(CLOCK_THREAD_CPUTIME_ID);
-    work();
-    const double spent = CpuSeconds(CLOCK_PROCESS_CPUTIME_ID) - all;
-    return spent > 0 ? (spent - (CpuSeconds(CLOCK_THREAD_CPUTIME_ID) - mine)) / spent : 0;
-  };
-  at::Tensor flat;
-  ctx.Number("flatten", share_of_others([&] {
-               for (int i = 0; i < 5; ++i) flat = Flatten(tensors);
-             }));
-  ctx.Number("unflatten", share_of_others([&] {
-               for (int i = 0; i < 5; ++i) Unflatten(flat, tensors);
-             }));
+  for (int64_t i = 0; i < kTensors; ++i) {
+    std::fill_n(numbers + i * kSide * kSide, kSide * kSide, static_cast<double>(i));
+    // A few are not contiguous, and whoever makes them so in a loop without order stands still meanwhile.
+    tensors.push_back(i % 16 == 0 ? rows[i].t() : rows[i]);
+  }
+  memory.Watch();
+  const at::Tensor flat = Flatten(tensors);
+  ctx.Number("flatten", memory.ShareOfOthers());
+  ctx.Output("packed", flat.slice(0, 0, flat.numel(), kSide * kSide));
+  std::fill_n(numbers, rows.numel(), -1.0);
+  memory.Watch();
+  Unflatten(flat, tensors);
+  ctx.Number("unflatten", memory.ShareOfOthers());
+  ctx.Output("unpacked", rows.select(2, 0).select(1, 0));
 }
 
 /// Each call's buckets, one behind the other, each ended by -1.
