@@ -30,7 +30,7 @@ void ExpectLosses(CaseContext& t, const Run& run, const Plan& plan, const Pipeli
   Label label{fmt::format("the curve (the losses of {} steps)", reference.losses.size())};
   Plan wrong = plan;
   Definition keeps;
-  keeps.keeps_gradients = true;
+  keeps.mistakes.keeps_gradients = true;
   label.hypotheses = {
       MistakenRun("gradients add up over the steps, since nobody sets them to zero", [=] {
         return MistakenRun::Outputs{{"losses", at::tensor(TrainReference(wrong, data, keeps).losses, at::kDouble)}};

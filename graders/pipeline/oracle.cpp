@@ -9,8 +9,7 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/cifar/files.hpp"
 #include "shardlab/cifar/synthetic.hpp"
-#include "shardlab/layers/batch_norm.hpp"
-#include "shardlab/layers/stage_module.hpp"
+#include "shardlab/models/sequences.hpp"
 
 namespace shardlab::grade {
 
@@ -37,40 +36,10 @@ const cifar::Dataset& RealImages() {
   return images;
 }
 
-// Running statistics by the definition: what a norm saw of a mini-batch, normalised as a whole.
-class WholeStatistics final : public BatchStatistics {
- public:
-  void Track(MicroBatchNorm& norm, const at::Tensor& x, const MicroBatch& at) override {
-    Tensors& seen = seen_[&norm];
-    seen.push_back(x);
-    if (at.index + 1 < at.count) return;
-    const at::Tensor all = at::cat(seen);
-    seen.clear();
-    at::batch_norm(all, {}, {}, norm.running_mean, norm.running_var, true, norm.momentum, norm.eps, false);
-    norm.num_batches_tracked += 1;
-  }
-
- private:
-  std::map<const void*, Tensors> seen_;
-};
-
 double ScaleOf(const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
   double squares = 0;
   for (const auto& [name, value] : tensors) squares += value.square().sum().item().toDouble();
   return tensors.empty() ? 0 : std::sqrt(squares / static_cast<double>(tensors.size()));
-}
-
-// Which rank holds the layer of a tensor's name.
-int RankOf(const Plan& plan, const LayerSequence& model, const std::string& tensor) {
-  const Layout layout = plan.MakeLayout();
-  size_t layer = 0;
-  for (int stage = 0; stage < layout.stages(); ++stage) {
-    for (int i = 0; i < plan.balance[static_cast<size_t>(stage)]; ++i, ++layer) {
-      const std::string prefix = model[layer].name + ".";
-      if (tensor.compare(0, prefix.size(), prefix) == 0) return layout.chunk(stage).rank;
-    }
-  }
-  return 0;
 }
 
 // What the outputs would be after training by another definition.
@@ -90,17 +59,17 @@ MistakenRun Mistake(const std::string& meaning, const Plan& plan, const Pipeline
 std::vector<MistakenRun> MistakesIn(const Plan& plan, const PipelineData& data) {
   std::vector<MistakenRun> mistakes;
   Definition other = DefinitionOf(plan);
-  other.mean_of_means = true;
+  other.mistakes.equal_parts = true;
   mistakes.push_back(
       Mistake("the micro-batches' mean losses are averaged with equal weights, although the micro-batches "
               "have different sizes: micro-batch i counts n_i / B",
               plan, data, other));
   other = DefinitionOf(plan);
-  other.only_last_piece = true;
+  other.mistakes.only_last_part = true;
   mistakes.push_back(
       Mistake("the gradient of the last micro-batch overwrites those of the others: they add up", plan, data, other));
   other = DefinitionOf(plan);
-  other.keeps_gradients = true;
+  other.mistakes.keeps_gradients = true;
   mistakes.push_back(Mistake("gradients add up over the updates, since nobody sets them to zero", plan, data, other));
   if (plan.IsAsynchronous()) {
     mistakes.push_back(Mistake("no stage is behind: every update is computed on the newest weights", plan, data, {}));
@@ -120,8 +89,9 @@ void ExpectTensors(CaseContext& t, const Run& run, const Plan& plan, const Layer
                    const std::vector<std::pair<std::string, at::Tensor>>& expected,
                    const std::vector<MistakenRun>& mistakes, double steps) {
   const double scale = ScaleOf(expected);
+  const Layout layout = plan.MakeLayout();
   for (const auto& [name, value] : expected) {
-    const int rank = RankOf(plan, model, name);
+    const int rank = layout.chunk(StageOf(model, plan.balance, name)).rank;
     const std::string output = prefix + name;
     t.Expect(run.Output(rank, output).defined(),
              fmt::format("{} `{}` is not on rank {}, where its layer is", what, name, rank));
@@ -136,7 +106,7 @@ void ExpectTensors(CaseContext& t, const Run& run, const Plan& plan, const Layer
   }
 }
 
-Run Train(CaseContext& t, const Plan& plan, const PipelineData& data, const FaultSpec& faults, Trained& reference) {
+Run RunBoth(CaseContext& t, const Plan& plan, const PipelineData& data, const FaultSpec& faults, Trained& reference) {
   RunSpec spec = SpecOf("train", plan, data);
   spec.faults = faults;
   const Run run = t.Launch(spec);
@@ -183,112 +153,46 @@ Definition DefinitionOf(const Plan& plan) {
 }
 
 Trained TrainReference(const Plan& plan, const PipelineData& data, const Definition& definition) {
-  const LayerSequence model = plan.MakeModel();
-  const int layers = static_cast<int>(model.size());
-  StageModule newest(model, 0, layers);  // what the optimizer works on
-  StageModule worker(model, 0, layers);  // what gradients are computed with
-  newest.train();
-  worker.train();
-  const auto optimizer = MakeOptimizer(plan.MakeRecipe(), newest.parameters());
-  std::vector<int> stage_of_layer;
-  for (size_t s = 0; s < plan.balance.size(); ++s) {
-    stage_of_layer.insert(stage_of_layer.end(), static_cast<size_t>(plan.balance[s]), static_cast<int>(s));
+  SequenceClassifier model(plan.MakeModel());
+  TrainOptions options;
+  options.steps = static_cast<int64_t>(plan.batches.size());
+  options.recipe = plan.MakeRecipe();
+  options.slices = plan.microbatches;
+  options.whole_batch_statistics = plan.deferred;
+  options.mistakes = definition.mistakes;
+  if (plan.model == "probe") {
+    options.mean_loss = [](const at::Tensor& y, const at::Tensor& targets) { return (y - targets).square().mean(); };
   }
-  std::vector<std::vector<Tensors>> history;  // of all versions, the parameters of each layer
-  const auto remember = [&] {
-    history.emplace_back();
-    for (const Tensors& parameters : newest.LayerParameters()) {
-      history.back().emplace_back();
-      for (const at::Tensor& p : parameters) history.back().back().push_back(p.detach().clone());
-    }
-  };
-  remember();
-
-  WholeStatistics whole;
+  if (definition.version) {
+    options.version = [&, sequence = plan.MakeModel()](const std::string& parameter, int64_t t) {
+      return definition.version(StageOf(sequence, plan.balance, parameter), static_cast<int>(t));
+    };
+  }
   Trained result;
-  Tensors kept;  // gradients that nobody cleared
+  if (plan.evaluate > 0) {
+    options.on_step = [&](int64_t t, double) {
+      const torch::NoGradGuard no_grad;
+      model.eval();
+      result.evaluated[static_cast<int>(t)] = model.forward(data.images.narrow(0, 0, plan.evaluate));
+      model.train();
+    };
+  }
+  std::map<std::string, at::Tensor> before;
+  for (const auto& item : model.named_parameters()) before[item.key()] = item.value().detach().clone();
   int64_t first = 0;
-  for (int t = 0; t < static_cast<int>(plan.batches.size()); ++t) {
-    const int64_t B = plan.batches[static_cast<size_t>(t)];
-    const int version_of_all = t;
-    {
-      const torch::NoGradGuard no_grad;
-      const auto to = worker.LayerParameters();
-      for (int layer = 0; layer < layers; ++layer) {
-        const auto l = static_cast<size_t>(layer);
-        const int version = definition.version ? definition.version(stage_of_layer.at(l), t) : version_of_all;
-        for (size_t i = 0; i < to[l].size(); ++i) {
-          at::Tensor p = to[l][i];
-          p.copy_(history.at(static_cast<size_t>(version))[l][i]);
-          p.mutable_grad() = at::Tensor();
-        }
-      }
-    }
-    const int m = static_cast<int>(std::min<int64_t>(plan.microbatches, B));
-    double loss_of_update = 0;
-    MicroBatch at;
-    at.step = t;
-    at.count = m;
-    at.batch = B;
-    for (at.index = 0; at.index < m; ++at.index) {
-      at.samples.begin = at.index * (B / m) + std::min<int64_t>(at.index, B % m);
-      at.samples.end = at.samples.begin + B / m + (at.index < B % m ? 1 : 0);
-      if (plan.deferred) at.statistics = &whole;
-      const int64_t n = at.samples.size();
-      const at::Tensor y = worker.Forward({data.images.narrow(0, first + at.samples.begin, n)}, at).at(0);
-      const at::Tensor targets = data.labels.narrow(0, first + at.samples.begin, n);
-      const at::Tensor mean =
-          plan.model == "probe" ? (y - targets).square().mean() : at::cross_entropy_loss(y, targets);
-      const double share = definition.mean_of_means ? 1.0 / m : static_cast<double>(n) / static_cast<double>(B);
-      const at::Tensor loss = mean * share;
-      if (definition.only_last_piece) {
-        for (at::Tensor p : worker.parameters()) p.mutable_grad() = at::Tensor();
-      }
-      loss.backward();
-      loss_of_update += loss.item<double>();
-    }
-    result.losses.push_back(loss_of_update);
-    first += B;
-
-    const auto from = worker.parameters();
-    const auto to = newest.parameters();
-    for (size_t i = 0; i < to.size(); ++i) {
-      at::Tensor parameter = to[i];
-      at::Tensor gradient = from[i].grad().defined() ? from[i].grad().clone() : at::zeros_like(parameter);
-      if (definition.keeps_gradients && kept.size() == to.size()) gradient += kept[i];
-      parameter.mutable_grad() = gradient;
-    }
-    kept.clear();
-    for (const at::Tensor& parameter : to) kept.push_back(parameter.grad().clone());
-    if (plan.clip_norm > 0) torch::nn::utils::clip_grad_norm_(newest.parameters(), plan.clip_norm);
-    for (auto& group : optimizer->param_groups()) {
-      group.options().set_lr(plan.decays ? plan.learning_rate / (1 + t) : plan.learning_rate);
-    }
-    optimizer->step();
-    remember();
-    if (plan.evaluate > 0) {
-      const torch::NoGradGuard no_grad;
-      const auto now = worker.parameters();
-      for (size_t i = 0; i < to.size(); ++i) {
-        at::Tensor p = now[i];
-        p.copy_(to[i]);
-      }
-      worker.eval();
-      MicroBatch all;
-      all.training = false;
-      all.samples = {0, plan.evaluate};
-      all.batch = plan.evaluate;
-      result.evaluated[t] = worker.Forward({data.images.narrow(0, 0, plan.evaluate)}, all).at(0);
-      worker.train();
-    }
+  const auto next = [&](int64_t t) {
+    const int64_t samples = plan.batches[static_cast<size_t>(t)];
+    const Batch batch{data.images.narrow(0, first, samples), data.labels.narrow(0, first, samples)};
+    first += samples;
+    return batch;
+  };
+  TrainResult trained = Train(model, next, options);
+  result.losses = std::move(trained.losses);
+  result.parameters = std::move(trained.parameters);
+  result.buffers = std::move(trained.buffers);
+  for (const auto& [name, value] : result.parameters) {
+    result.changes.emplace_back(name, (before.at(name) - value) / plan.learning_rate);
   }
-  size_t layer = 0, i = 0;
-  for (const auto& [name, parameter] : newest.NamedParameters()) {
-    while (i == history.front()[layer].size()) ++layer, i = 0;
-    result.parameters.emplace_back(name, parameter.detach());
-    result.changes.emplace_back(name, (history.front()[layer][i++] - parameter.detach()) / plan.learning_rate);
-  }
-  result.buffers = worker.NamedBuffers();
   return result;
 }
 
@@ -323,7 +227,7 @@ RunSpec SpecOf(const std::string& body, const Plan& plan, const PipelineData& da
 
 Run ExpectTraining(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults) {
   Trained reference;
-  const Run run = Train(t, plan, data, faults, reference);
+  const Run run = RunBoth(t, plan, data, faults, reference);
   const auto mistakes = MistakesIn(plan, data);
   const LayerSequence model = plan.MakeModel();
   const Layout layout = plan.MakeLayout();
@@ -362,7 +266,7 @@ Run ExpectTraining(CaseContext& t, Plan plan, const PipelineData& data, const Fa
 
 Run ExpectGradients(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults) {
   Trained reference;
-  const Run run = Train(t, plan, data, faults, reference);
+  const Run run = RunBoth(t, plan, data, faults, reference);
   ExpectTensors(t, run, plan, plan.MakeModel(), "change.", "the gradient (the change by one update of SGD) of",
                 reference.changes, MistakesIn(plan, data), 1);
   return run;

@@ -12,6 +12,7 @@
 #include "plan.hpp"
 #include "shardlab/grade/hypotheses.hpp"
 #include "shardlab/grade/referee.hpp"
+#include "shardlab/models/trainer.hpp"
 
 /// \file
 /// What a plan must give, computed in one process by code that knows no schedule, no stage and no message.
@@ -33,9 +34,7 @@ PipelineData DrawCifar(CaseContext& t, const Plan& plan);
 struct Definition {
   /// The version that stage s computes update t on; none: t.
   std::function<int(int s, int t)> version = nullptr;
-  bool mean_of_means = false;    ///< 1/m in the place of n_i / B
-  bool keeps_gradients = false;  ///< nobody sets them to zero after an update
-  bool only_last_piece = false;  ///< the last micro-batch's gradient overwrites the others'
+  TrainMistakes mistakes;
 };
 
 /// What training leaves.

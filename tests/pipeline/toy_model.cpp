@@ -1,14 +1,14 @@
 #include "toy_model.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include "shardlab/base/counter_random.hpp"
 #include "shardlab/models/seeded.hpp"
+#include "shardlab/models/sequences.hpp"
+#include "shardlab/models/trainer.hpp"
 
 namespace shardlab::test {
 
@@ -112,125 +112,41 @@ OptimizerFactory MakeAdam(double rate) {
 
 namespace {
 
-// How many of n things part i of p has, and where it begins.
-std::pair<int64_t, int64_t> PartOf(int64_t n, int64_t p, int64_t i) {
-  return {i * (n / p) + std::min(i, n % p), n / p + (i < n % p ? 1 : 0)};
-}
-
-// The slices of an update as [begin, end): those of the first replica, those of the second, ...
-std::vector<std::pair<int64_t, int64_t>> SlicesOf(const Reference& reference) {
-  std::vector<std::pair<int64_t, int64_t>> slices;
-  for (int r = 0; r < reference.replicas; ++r) {
-    const auto [first, samples] = PartOf(reference.samples, reference.replicas, r);
-    const int64_t count = std::min<int64_t>(reference.microbatches, samples);
-    for (int64_t i = 0; i < count; ++i) {
-      const auto [begin, size] = PartOf(samples, count, i);
-      slices.emplace_back(first + begin, first + begin + size);
-    }
-  }
-  return slices;
-}
+// How many of n things part i of p has.
+int64_t PartOf(int64_t n, int64_t p, int64_t i) { return n / p + (i < n % p ? 1 : 0); }
 
 }  // namespace
 
 Trained TrainReference(const Reference& reference) {
-  // `newest` is what the optimizer works on, `worker` what gradients are computed with; history[v] are all parameters
-  // of version v.
-  const int layers = static_cast<int>(reference.model.size());
-  StageModule newest(reference.model, 0, layers);
-  StageModule worker(reference.model, 0, layers);
-  const auto per_layer = newest.LayerParameters();
-  std::vector<int> stage_of_layer;
-  for (size_t s = 0; s < reference.balance.size(); ++s) {
-    stage_of_layer.insert(stage_of_layer.end(), static_cast<size_t>(reference.balance[s]), static_cast<int>(s));
-  }
-  const auto optimizer = reference.optimizer(newest.parameters());
-  std::vector<double> rates;
-  for (auto& group : optimizer->param_groups()) rates.push_back(group.options().get_lr());
-
-  std::vector<std::vector<Tensors>> history;
-  const auto remember = [&] {
-    std::vector<Tensors> copies;
-    for (const Tensors& parameters : per_layer) {
-      copies.emplace_back();
-      for (const at::Tensor& p : parameters) copies.back().push_back(p.detach().clone());
+  SequenceClassifier model(reference.model);
+  TrainOptions options;
+  options.steps = reference.updates;
+  options.first_step = reference.first_update;
+  options.optimizer = reference.optimizer;
+  options.recipe.clip_norm = reference.clip_norm;
+  options.recipe.rate_factor = reference.learning_rate;
+  options.whole_batch_statistics = reference.deferred;
+  // The slices of the first replica, those of the second, ...
+  options.parts = [&](int64_t batch) {
+    std::vector<int64_t> parts;
+    for (int r = 0; r < reference.replicas; ++r) {
+      const int64_t samples = PartOf(batch, reference.replicas, r);
+      const int64_t count = std::min<int64_t>(reference.microbatches, samples);
+      for (int64_t i = 0; i < count; ++i) parts.push_back(PartOf(samples, count, i));
     }
-    history.push_back(std::move(copies));
+    return parts;
   };
-  remember();
-
-  // Deferred: a forward over the whole mini-batch, layer by layer, would normalise by other statistics. What the pieces
-  // fed to a norm is caught here, and the statistics of all of it are taken at once.
-  class Whole final : public BatchStatistics {
-   public:
-    void Track(MicroBatchNorm& norm, const at::Tensor& x, const MicroBatch& at) override {
-      Tensors& seen = seen_[&norm];
-      seen.push_back(x);
-      if (at.index + 1 < at.count) return;
-      const at::Tensor all = at::cat(seen);
-      seen.clear();
-      at::batch_norm(all, {}, {}, norm.running_mean, norm.running_var, true, norm.momentum, norm.eps, false);
-      norm.num_batches_tracked += 1;
-    }
-
-   private:
-    std::map<const void*, Tensors> seen_;
-  } whole;
-
-  Trained result;
-  for (int t = 0; t < reference.updates; ++t) {
-    const MiniBatch batch = ToyBatch(reference.first_update + t, reference.samples);
-    {
-      const torch::NoGradGuard no_grad;
-      const auto to = worker.LayerParameters();
-      for (int layer = 0; layer < layers; ++layer) {
-        const auto l = static_cast<size_t>(layer);
-        const int version = reference.version ? reference.version(stage_of_layer.at(l), t) : t;
-        for (size_t i = 0; i < to[l].size(); ++i) {
-          at::Tensor p = to[l][i];
-          p.copy_(history.at(static_cast<size_t>(version))[l][i]);
-          p.mutable_grad() = at::Tensor();
-        }
-      }
-    }
-    double loss_of_update = 0;
-    const auto slices = SlicesOf(reference);
-    for (size_t i = 0; i < slices.size(); ++i) {
-      MicroBatch at;
-      at.step = reference.first_update + t;
-      at.index = static_cast<int>(i);
-      at.count = static_cast<int>(slices.size());
-      at.batch = reference.samples;
-      at.samples.begin = slices[i].first;
-      at.samples.end = slices[i].second;
-      if (reference.deferred) at.statistics = &whole;
-      const Tensors outputs = worker.Forward({batch.inputs[0].slice(0, at.samples.begin, at.samples.end)}, at);
-      const at::Tensor loss = at::cross_entropy_loss(
-          outputs[0], batch.targets.slice(0, at.samples.begin, at.samples.end), {}, at::Reduction::Sum);
-      const at::Tensor share = loss / static_cast<double>(reference.samples);
-      share.backward();
-      loss_of_update += share.item<double>();
-    }
-    result.losses.push_back(loss_of_update);
-
-    const auto from = worker.parameters();
-    const auto to = newest.parameters();
-    for (size_t i = 0; i < to.size(); ++i) {
-      at::Tensor parameter = to[i];
-      parameter.mutable_grad() = from[i].grad().clone();
-    }
-    if (reference.clip_norm > 0) torch::nn::utils::clip_grad_norm_(newest.parameters(), reference.clip_norm);
-    auto rate = rates.begin();
-    for (auto& group : optimizer->param_groups()) {
-      const double factor = reference.learning_rate ? reference.learning_rate(reference.first_update + t) : 1.0;
-      group.options().set_lr(*rate++ * factor);
-    }
-    optimizer->step();
-    remember();
+  if (reference.version) {
+    options.version = [&](const std::string& parameter, int64_t t) {
+      return reference.version(StageOf(reference.model, reference.balance, parameter), static_cast<int>(t));
+    };
   }
-  for (const auto& [name, parameter] : newest.NamedParameters()) result.parameters.emplace_back(name, parameter);
-  for (const auto& [name, buffer] : worker.NamedBuffers()) result.buffers.emplace_back(name, buffer);
-  return result;
+  const auto next = [&](int64_t update) {
+    const MiniBatch batch = ToyBatch(update, reference.samples);
+    return Batch{batch.inputs.at(0), batch.targets};
+  };
+  TrainResult result = Train(model, next, options);
+  return {std::move(result.losses), std::move(result.parameters), std::move(result.buffers)};
 }
 
 void ExpectSameModule(const StageModule& module, const Trained& reference, const std::string& where, double tolerance) {

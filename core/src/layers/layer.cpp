@@ -10,6 +10,10 @@ namespace shardlab {
 
 Layer::~Layer() = default;
 
+std::string NameInModel(const LayerSpec& layer, const std::string& tensor) {
+  return layer.joins.empty() ? layer.name + "." + tensor : tensor;
+}
+
 void RequireBoundary(const std::string& layer, const Tensors& returned, size_t stashes) {
   if (returned.size() <= stashes) {
     throw ContractError(fmt::format("layer '{}' returned {} tensor(s); it needs one for the next layer and {} skip(s)",

@@ -98,7 +98,7 @@ std::vector<std::pair<std::string, at::Tensor>> StageModule::NamedParameters() c
   std::vector<std::pair<std::string, at::Tensor>> all;
   for (size_t i = 0; i < layers_.size(); ++i) {
     for (const auto& item : layers_[i]->named_parameters()) {
-      all.emplace_back(specs_[i].name + "." + item.key(), item.value());
+      all.emplace_back(NameInModel(specs_[i], item.key()), item.value());
     }
   }
   return all;
@@ -108,7 +108,7 @@ std::vector<std::pair<std::string, at::Tensor>> StageModule::NamedBuffers() cons
   std::vector<std::pair<std::string, at::Tensor>> all;
   for (size_t i = 0; i < layers_.size(); ++i) {
     for (const auto& item : layers_[i]->named_buffers()) {
-      all.emplace_back(specs_[i].name + "." + item.key(), item.value());
+      all.emplace_back(NameInModel(specs_[i], item.key()), item.value());
     }
   }
   return all;

@@ -144,6 +144,21 @@ std::vector<int64_t> CountParameters(const LayerSequence& sequence) {
   return counts;
 }
 
+int StageOf(const LayerSequence& sequence, const std::vector<int>& balance, const std::string& tensor) {
+  const auto has = [&](const std::string& layer) { return tensor.compare(0, layer.size() + 1, layer + ".") == 0; };
+  size_t end = 0, layer = 0;
+  for (size_t stage = 0; stage < balance.size(); ++stage) {
+    end = std::min(end + static_cast<size_t>(std::max(balance[stage], 0)), sequence.size());
+    for (; layer < end; ++layer) {
+      const auto& joins = sequence[layer].joins;
+      if (joins.empty() ? has(sequence[layer].name) : std::any_of(joins.begin(), joins.end(), has)) {
+        return static_cast<int>(stage);
+      }
+    }
+  }
+  throw ContractError(fmt::format("no layer of these {} stages has a tensor '{}'", balance.size(), tensor));
+}
+
 void RequireRunnable(const LayerSequence& sequence) {
   if (sequence.empty()) throw ContractError("a model needs at least 1 layer");
   std::set<std::string> names, open, closed;
@@ -169,6 +184,10 @@ SequenceClassifier::SequenceClassifier(LayerSequence sequence) : sequence_(std::
   RequireRunnable(sequence_);
   for (const LayerSpec& spec : sequence_) {
     layers_.push_back(spec.make());
+    if (!spec.joins.empty()) {
+      for (const auto& child : layers_.back()->named_children()) register_module(child.key(), child.value());
+      continue;
+    }
     // "layer1.0" is registered as module "0" of module "layer1", so that names come out as the spec has them.
     torch::nn::Module* parent = this;
     std::string rest = spec.name;
@@ -182,6 +201,11 @@ SequenceClassifier::SequenceClassifier(LayerSequence sequence) : sequence_(std::
     }
     parent->register_module(rest, layers_.back());
   }
+}
+
+void SequenceClassifier::train(bool on) {
+  ImageClassifier::train(on);
+  for (const auto& layer : layers_) layer->train(on);  // one that joins others is no submodule
 }
 
 Tensors SequenceClassifier::Run(size_t begin, size_t end, Tensors x, Skips& skips) {

@@ -65,10 +65,16 @@ struct LayerSpec {
   /// Makes the layer, with weights that are the same whenever and on whichever rank it is called.
   std::function<std::shared_ptr<Layer>()> make;
   /// Names of tensors that it leaves for a later layer.
-  std::vector<std::string> stashes;
+  std::vector<std::string> stashes = {};
   /// Names of tensors that an earlier layer left for it.
-  std::vector<std::string> pops;
+  std::vector<std::string> pops = {};
+  /// Where it is several layers of the model in one, between which the model cannot be cut: their names. Its parameters
+  /// then have their names in the model already, "fc1.weight" and "fc2.weight".
+  std::vector<std::string> joins = {};
 };
+
+/// What a parameter or buffer of a layer is called in the model: with the layer's name in front, unless it joins layers.
+std::string NameInModel(const LayerSpec& layer, const std::string& tensor);
 
 /// A model, layer by layer.
 using LayerSequence = std::vector<LayerSpec>;

@@ -104,6 +104,10 @@ LayerSequence MakeSequence(const std::string& name, const ModelOptions& options 
 /// takes no memory and, for any size of model, milliseconds.
 std::vector<int64_t> CountParameters(const LayerSequence& sequence);
 
+/// The stage that has the parameter or buffer `tensor`, when stage s has balance[s] layers of the sequence.
+/// \throws ContractError when no layer has a tensor of that name, or the balance ends before it.
+int StageOf(const LayerSequence& sequence, const std::vector<int>& balance, const std::string& tensor);
+
 /// Skips on their way, by name.
 using Skips = std::map<std::string, at::Tensor>;
 
@@ -111,13 +115,14 @@ using Skips = std::map<std::string, at::Tensor>;
 /// skips in a map until they are popped, and knows nothing of stages.
 class SequenceClassifier : public ImageClassifier {
  public:
-  /// Makes all layers; parameters are called "<layer>.<parameter>".
+  /// Makes all layers; parameters are called as NameInModel says.
   /// \throws ContractError for an empty sequence, a skip that is popped without having been stashed or stashed twice, or
   /// two layers of one name.
   explicit SequenceClassifier(LayerSequence sequence);
 
   at::Tensor forward(const at::Tensor& x_BCHW) override;
   void Prepare(const MicroBatch& at) override { at_ = at; }
+  void train(bool on = true) override;
 
   /// Runs layers [begin, end) on the tensors before layer `begin`. \returns the tensors behind layer end-1.
   /// \param skips what is stashed and not yet popped; popped ones are taken out of it, stashed ones put in.
