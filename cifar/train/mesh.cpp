@@ -21,11 +21,11 @@ constexpr int64_t kBucketBytes = int64_t{1} << 20;
 
 // The large models are whole on every rank; the small ones are made by the module even when nothing is split, so that a
 // student's layers are trained.
-std::shared_ptr<ImageClassifier> MakeModelOn(const Task& task, DeviceMesh& mesh) {
+LayerSequence SequenceOn(const Task& task, DeviceMesh& mesh) {
   const auto& small = ModelNames();
   const bool is_small = std::find(small.begin(), small.end(), task.plan.model) != small.end();
   return is_small ? MakeParallelModel(task.plan.model, task.model_options, mesh.Along("tensor"))
-                  : MakeModel(task.plan.model, task.model_options);
+                  : MakeSequence(task.plan.model, task.model_options);
 }
 
 NamedList ListOf(const torch::OrderedDict<std::string, at::Tensor>& tensors) {
@@ -41,7 +41,7 @@ Figures TrainOnMesh(const Task& task, DeviceMesh& mesh) {
   const int replicas = mesh.Size("data");
   const int replica = mesh.Coordinate("data");
   const std::shared_ptr<Communicator> data_ranks = mesh.Along("data");
-  const std::shared_ptr<ImageClassifier> model = MakeModelOn(task, mesh);
+  const auto model = std::make_shared<SequenceClassifier>(SequenceOn(task, mesh));
   const NamedList parameters = ListOf(model->named_parameters());
   const NamedList buffers = ListOf(model->named_buffers());
   cifar::Loader loader = task.MakeLoader();

@@ -376,6 +376,29 @@ SHARDLAB_CASE(train, more_ranks_than_channels, kRobustness, {4}) {
   ExpectSameTraining(t, plan, 24);
 }
 
+// Where a pipeline can cut the model every rank hands on the same.
+SHARDLAB_CASE(train, whole_between_layers, kRobustness, {2, 4}) {
+  for (const auto& [model, layers] : std::vector<std::pair<std::string, int>>{{"mlp-ln", 2}, {"cnn-bn", 3}}) {
+    TrainingPlan plan = Plan(t, model, 1);
+    const Run run = t.Launch(SpecOf("first_step", plan, Draw(t, plan.batch)));
+    for (int rank = 0; rank < t.ranks(); ++rank) {
+      t.Expect(run.Number(rank, "layers") == layers,
+               fmt::format("{} is a sequence of {} layers: one for each convolution and one for each pair of dense "
+                           "layers; here rank {} has {}",
+                           model, layers, rank, run.Number(rank, "layers")));
+      for (int layer = 1; layer < layers; ++layer) {
+        const std::string behind = "behind " + std::to_string(layer);
+        const at::Tensor mine = run.Output(rank, behind), first = run.Output(0, behind);
+        t.Expect(
+            mine.defined() && first.defined() && mine.sizes() == first.sizes() && at::equal(mine, first),
+            fmt::format("behind layer {} of {} rank {} holds something else than rank 0: between two layers tensors "
+                        "are whole, with the same bits on every rank",
+                        layer, model, rank));
+      }
+    }
+  }
+}
+
 SHARDLAB_CASE(train, late_messages, kRobustness, {3}) {
   FaultSpec faults;
   faults.jitter_s = 0.002;

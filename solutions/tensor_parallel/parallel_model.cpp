@@ -1,26 +1,31 @@
 #include "shardlab/tensor_parallel/parallel_model.hpp"
 
+#include <algorithm>
+#include <functional>
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/torch.h>
 
 #include "shardlab/base/split.hpp"
-#include "shardlab/tensor_parallel/batch_norm.hpp"
+#include "shardlab/layers/batch_norm.hpp"
+#include "shardlab/models/sequences.hpp"
 #include "shardlab/tensor_parallel/column_linear.hpp"
 #include "shardlab/tensor_parallel/layer_norm.hpp"
 #include "shardlab/tensor_parallel/row_linear.hpp"
 #include "shardlab/tensor_parallel/shards.hpp"
 
 // A model is a chain of places where a tensor is whole (W), a shard (S) or a partial sum; a layer may stand where its
-// input is what it wants. For the convolutional network with BatchNorm:
+// input is what it wants, and the chain is cut (|) where it is whole. For the convolutional network with BatchNorm:
 //
-//     W -- conv1 --> S -- bn1, ReLU, pool --> S --(1)--> W -- conv2 --> S -- bn2, ReLU, pool --> S --(1)--> W
+//     W -- conv1 --> S -- bn1, ReLU, pool --> S --(1)--> W | -- conv2 --> S -- bn2, ReLU, pool --> S --(1)--> W |
 //       -- fc1, by columns --> S -- ReLU --> S -- fc2, by rows --(2)--> W
 //
 // and for a dense one with LayerNorm and three layers:
 //
-//     W -- fc1, by columns --> S -- ln1, ReLU --> S -- fc2, by rows --(2)--> W -- ln2 (3), ReLU --> W
+//     W -- fc1, by columns --> S -- ln1, ReLU --> S -- fc2, by rows --(2)--> W -- ln2 (3), ReLU --> W |
 //       -- fc3, by columns --> S --(1)--> W
 //
 //   (1) GatherFromShards. (2) The row layer's all-reduce.
@@ -34,26 +39,68 @@
 namespace shardlab {
 namespace {
 
-// The full model: where the layers cut their part from.
+using World = std::shared_ptr<Communicator>;
+
+// The model of one process, where the layers cut their part from: one layer of it is made at a time.
 class FullModel {
  public:
-  FullModel(const std::string& name, const ModelOptions& options)
-      : model_(MakeModel(name, options)), parameters_(model_->named_parameters()) {}
+  FullModel(const std::string& name, const ModelOptions& options) : layers_(MakeSequence(name, options)) {}
 
-  bool Has(const std::string& layer) const { return parameters_.contains(layer + ".weight"); }
-  const at::Tensor& Weight(const std::string& layer) const { return parameters_[layer + ".weight"]; }
-  const at::Tensor& Bias(const std::string& layer) const { return parameters_[layer + ".bias"]; }
+  bool Has(const std::string& layer) const { return Find(layer) != layers_.end(); }
+  std::shared_ptr<Layer> Make(const std::string& layer) const { return Find(layer)->make(); }
+  // What its parameters are: `weight` and `bias`.
+  torch::OrderedDict<std::string, at::Tensor> Weights(const std::string& layer) const {
+    return Make(layer)->named_parameters();
+  }
 
  private:
-  std::shared_ptr<ImageClassifier> model_;
-  torch::OrderedDict<std::string, at::Tensor> parameters_;
+  LayerSequence::const_iterator Find(const std::string& layer) const {
+    return std::find_if(layers_.begin(), layers_.end(), [&](const LayerSpec& spec) { return spec.name == layer; });
+  }
+  LayerSequence layers_;
 };
+
+// One step after the other, whole in and whole out; those with parameters are submodules.
+class Region : public Layer {
+ public:
+  using Step = std::function<at::Tensor(const at::Tensor& h, const MicroBatch& at)>;
+
+  void Then(Step step) { steps_.push_back(std::move(step)); }
+  void Then(const std::string& name, const std::shared_ptr<ShardedLayer>& layer) {
+    register_module(name, layer);
+    Then([=](const at::Tensor& h, const MicroBatch&) { return layer->forward(h); });
+  }
+  void Then(const std::string& name, const std::shared_ptr<MicroBatchNorm>& norm) {
+    register_module(name, norm);
+    Then([=](const at::Tensor& h, const MicroBatch& at) { return norm->forward(h, at); });
+  }
+  void Then(const std::string& name, const std::shared_ptr<Layer>& layer) {
+    register_module(name, layer);
+    Then([=](const at::Tensor& h, const MicroBatch& at) { return layer->Forward({h}, at).at(0); });
+  }
+
+  Tensors Forward(const Tensors& x, const MicroBatch& at) override {
+    at::Tensor h = x.at(0);
+    for (const Step& step : steps_) h = step(h, at);
+    return {h};
+  }
+
+ private:
+  std::vector<Step> steps_;
+};
+
+at::Tensor Relu(const at::Tensor& h, const MicroBatch&) { return at::relu(h); }
+at::Tensor Flatten(const at::Tensor& h, const MicroBatch&) { return h.flatten(1); }
+
+at::Tensor ReluAndPool(const at::Tensor& h, const MicroBatch&) {
+  // LibTorch pools no empty tensor; halving the sides of nothing is a view.
+  return h.size(1) > 0 ? at::max_pool2d(at::relu(h), 2) : h.slice(2, 0, h.size(2) / 2).slice(3, 0, h.size(3) / 2);
+}
 
 // A column-parallel convolution: an output channel is a neuron that is used at every position. 5x5, padding 2.
 class ColumnConvolution : public ShardedLayer {
  public:
-  ColumnConvolution(const at::Tensor& weight_OIhw, const at::Tensor& bias_O, std::shared_ptr<Communicator> comm)
-      : comm_(std::move(comm)) {
+  ColumnConvolution(const at::Tensor& weight_OIhw, const at::Tensor& bias_O, World comm) : comm_(std::move(comm)) {
     const Range o = SplitRange(weight_OIhw.size(0), comm_->size(), comm_->rank());
     weight_oIhw_ = register_parameter("weight", weight_OIhw.detach().narrow(0, o.begin, o.size()).clone());
     bias_o_ = register_parameter("bias", bias_O.detach().narrow(0, o.begin, o.size()).clone());
@@ -68,102 +115,94 @@ class ColumnConvolution : public ShardedLayer {
   }
 
  private:
-  std::shared_ptr<Communicator> comm_;
+  World comm_;
   at::Tensor weight_oIhw_;
   at::Tensor bias_o_;
 };
 
-class ParallelModel : public ImageClassifier {
- public:
-  ParallelModel(const std::string& name, const ModelOptions& options, std::shared_ptr<Communicator> comm)
-      : comm_(std::move(comm)) {
-    const FullModel full(name, options);
-    const auto numbered = [](const std::string& layer, int i) { return layer + std::to_string(i); };
+// BatchNorm over sharded channels: a rank has all samples of its own ones.
+std::shared_ptr<MicroBatchNorm> ShardedBatchNorm(const FullModel& full, const std::string& name,
+                                                 const Communicator& comm) {
+  const auto weights = full.Weights(name);
+  const Range c = SplitRange(weights["weight"].size(0), comm.size(), comm.rank());
+  const auto norm = std::make_shared<MicroBatchNorm>(c.size(), 1e-5, 0.1, weights["weight"].scalar_type());
+  const torch::NoGradGuard no_grad;
+  norm->weight.copy_(weights["weight"].narrow(0, c.begin, c.size()));
+  norm->bias.copy_(weights["bias"].narrow(0, c.begin, c.size()));
+  return norm;
+}
 
-    for (int i = 1; full.Has(numbered("conv", i)); ++i) {
-      AddConvolution(full, numbered("conv", i), numbered("bn", i));
-    }
-    if (full.Has("fc")) AddDense(full, "fc", "", /*by_columns=*/true, /*is_last=*/true);
-    for (int i = 1; full.Has(numbered("fc", i)); ++i) {
-      AddDense(full, numbered("fc", i), numbered("ln", i), /*by_columns=*/i % 2 == 1,
-               /*is_last=*/!full.Has(numbered("fc", i + 1)));
-    }
-  }
+std::shared_ptr<Region> ConvolutionRegion(const FullModel& full, const std::string& conv, const std::string& norm,
+                                          const World& comm) {
+  const auto region = std::make_shared<Region>();
+  const auto weights = full.Weights(conv);
+  const int64_t channels = weights["bias"].size(0);
+  region->Then(conv, std::make_shared<ColumnConvolution>(weights["weight"], weights["bias"], comm));
+  if (full.Has(norm)) region->Then(norm, ShardedBatchNorm(full, norm, *comm));
+  region->Then(ReluAndPool);
+  region->Then([=](const at::Tensor& h, const MicroBatch&) { return GatherFromShards(h, 1, channels, comm); });  // (1)
+  return region;
+}
 
-  at::Tensor forward(const at::Tensor& x_BCHW) override {
-    at::Tensor h = x_BCHW;
-    for (const Convolution& layer : convolutions_) {
-      h = layer.convolution->forward(h);
-      if (layer.norm) h = layer.norm->forward(h);
-      // LibTorch pools no empty tensor; halving the sides of nothing is a view.
-      h = h.size(1) > 0 ? at::max_pool2d(at::relu(h), 2) : h.slice(2, 0, h.size(2) / 2).slice(3, 0, h.size(3) / 2);
-      h = GatherFromShards(h, 1, layer.channels, comm_);  // (1)
-    }
-    h = h.flatten(1);
-    for (size_t i = 0; i < dense_.size(); ++i) {
-      h = dense_[i].linear->forward(h);  // (1), (2)
-      if (dense_[i].sharded_norm) h = dense_[i].sharded_norm->forward(h);
-      if (dense_[i].whole_norm) h = dense_[i].whole_norm->forward(h);  // (3)
-      if (i + 1 < dense_.size()) h = at::relu(h);
-    }
-    return h;
-  }
-
- private:
-  struct Convolution {
-    std::shared_ptr<ShardedLayer> convolution;
-    std::shared_ptr<ShardedLayer> norm;  // null: none
-    int64_t channels;                    // on all ranks
-  };
-  struct Dense {
-    std::shared_ptr<ShardedLayer> linear;
-    std::shared_ptr<ShardedLayer> sharded_norm;  // behind a column layer; null: none
-    torch::nn::LayerNorm whole_norm{nullptr};    // behind a row layer; empty: none
-  };
-
-  void AddConvolution(const FullModel& full, const std::string& name, const std::string& norm) {
-    Convolution layer{
-        register_module(name, std::make_shared<ColumnConvolution>(full.Weight(name), full.Bias(name), comm_)), nullptr,
-        full.Bias(name).size(0)};
-    if (full.Has(norm)) {
-      layer.norm = register_module(norm, MakeFeatureBatchNorm({full.Weight(norm), full.Bias(norm)}, comm_));
-    }
-    convolutions_.push_back(layer);
-  }
-
-  void AddDense(const FullModel& full, const std::string& name, const std::string& norm, bool by_columns,
-                bool is_last) {
-    const at::Tensor& weight_OI = full.Weight(name);
-    const at::Tensor& bias_O = full.Bias(name);
-    Dense layer;
-    if (by_columns) {
-      const ColumnOutput output = is_last ? ColumnOutput::kWhole : ColumnOutput::kShard;
-      layer.linear = register_module(name, MakeColumnLinear(weight_OI, bias_O, comm_, output));
-    } else {
-      layer.linear = register_module(name, MakeRowLinear(weight_OI, bias_O, comm_));
-    }
-    if (full.Has(norm) && by_columns) {
-      layer.sharded_norm = register_module(norm, MakeShardedLayerNorm(full.Weight(norm), full.Bias(norm), 1e-5, comm_));
-    } else if (full.Has(norm)) {
-      layer.whole_norm = register_module(norm, torch::nn::LayerNorm(torch::nn::LayerNormOptions({bias_O.size(0)})));
-      layer.whole_norm->to(bias_O.scalar_type());
-      const torch::NoGradGuard no_grad;
-      layer.whole_norm->weight.copy_(full.Weight(norm));
-      layer.whole_norm->bias.copy_(full.Bias(norm));
-    }
-    dense_.push_back(layer);
-  }
-
-  std::shared_ptr<Communicator> comm_;
-  std::vector<Convolution> convolutions_;
-  std::vector<Dense> dense_;
+// A dense layer by columns, and the one by rows behind it where there is one.
+struct Dense {
+  std::string columns, columns_norm, rows, rows_norm;
+  bool is_last = false;  // of the model
 };
+
+std::shared_ptr<Region> DenseRegion(const FullModel& full, const Dense& dense, const World& comm) {
+  const auto region = std::make_shared<Region>();
+  region->Then(Flatten);
+  const auto columns = full.Weights(dense.columns);
+  const ColumnOutput output = full.Has(dense.rows) ? ColumnOutput::kShard : ColumnOutput::kWhole;  // (1)
+  region->Then(dense.columns, MakeColumnLinear(columns["weight"], columns["bias"], comm, output));
+  if (!full.Has(dense.rows)) return region;
+
+  if (full.Has(dense.columns_norm)) {
+    const auto norm = full.Weights(dense.columns_norm);
+    region->Then(dense.columns_norm, MakeShardedLayerNorm(norm["weight"], norm["bias"], 1e-5, comm));
+  }
+  region->Then(Relu);
+  const auto rows = full.Weights(dense.rows);
+  region->Then(dense.rows, MakeRowLinear(rows["weight"], rows["bias"], comm));  // (2)
+  if (full.Has(dense.rows_norm)) {
+    region->Then(dense.rows_norm, full.Make(dense.rows_norm));  // (3), with its ReLU
+  } else if (!dense.is_last) {
+    region->Then(Relu);
+  }
+  return region;
+}
+
+// The spec of a region: it joins those of `names` that the model has.
+LayerSpec Joined(const FullModel& full, std::vector<std::string> names, std::function<std::shared_ptr<Region>()> make) {
+  names.erase(std::remove_if(names.begin(), names.end(), [&](const std::string& name) { return !full.Has(name); }),
+              names.end());
+  LayerSpec spec{fmt::format("{}", fmt::join(names, "+")), std::move(make)};
+  spec.joins = std::move(names);
+  return spec;
+}
 
 }  // namespace
 
-std::shared_ptr<ImageClassifier> MakeParallelModel(const std::string& name, const ModelOptions& options,
-                                                   std::shared_ptr<Communicator> comm) {
-  return std::make_shared<ParallelModel>(name, options, std::move(comm));
+LayerSequence MakeParallelModel(const std::string& name, const ModelOptions& options,
+                                std::shared_ptr<Communicator> comm) {
+  const FullModel full(name, options);
+  const auto numbered = [](const std::string& layer, int i) { return layer + std::to_string(i); };
+  LayerSequence model;
+  for (int i = 1; full.Has(numbered("conv", i)); ++i) {
+    const std::string conv = numbered("conv", i), norm = numbered("bn", i);
+    model.push_back(Joined(full, {conv, norm}, [=] { return ConvolutionRegion(full, conv, norm, comm); }));
+  }
+  const auto add = [&](const Dense& dense) {
+    model.push_back(Joined(full, {dense.columns, dense.columns_norm, dense.rows, dense.rows_norm},
+                           [=] { return DenseRegion(full, dense, comm); }));
+  };
+  if (full.Has("fc")) add({"fc", "", "", "", /*is_last=*/true});
+  for (int i = 1; full.Has(numbered("fc", i)); i += 2) {
+    add({numbered("fc", i), numbered("ln", i), numbered("fc", i + 1), numbered("ln", i + 1),
+         /*is_last=*/!full.Has(numbered("fc", i + 2))});
+  }
+  return model;
 }
 
 }  // namespace shardlab

@@ -15,6 +15,13 @@ MicroBatchNorm::MicroBatchNorm(int64_t channels, double its_eps, double its_mome
 }
 
 at::Tensor MicroBatchNorm::forward(const at::Tensor& x, const MicroBatch& at) {
+  if (weight.size(0) == 0) {  // LibTorch has no batch_norm of nothing; the result stays in the graph all the same
+    const bool ends = at.statistics == nullptr || at.index + 1 == at.count;
+    if (is_training() && !at.recomputed && ends) num_batches_tracked.add_(1);
+    std::vector<int64_t> shape(static_cast<size_t>(x.dim()), 1);
+    shape[1] = 0;
+    return x * weight.view(shape);
+  }
   if (!is_training()) {
     return at::batch_norm(x, weight, bias, running_mean, running_var, false, momentum, eps, false);
   }

@@ -30,7 +30,7 @@ class BatchStatistics {
 /// The parameters and buffers of torch::nn::BatchNorm, for any number of dimensions: x [n, C, ...].
 class MicroBatchNorm : public torch::nn::Module {
  public:
-  /// Weight 1, bias 0, running mean 0, running variance 1.
+  /// Weight 1, bias 0, running mean 0, running variance 1. There may be 0 channels, where ranks share fewer than they are.
   explicit MicroBatchNorm(int64_t channels, double eps = 1e-5, double momentum = 0.1,
                           at::ScalarType dtype = at::kFloat);
 

@@ -5,17 +5,28 @@
 
 #include "shardlab/base/contract.hpp"
 #include "shardlab/comm/communicator.hpp"
+#include "shardlab/layers/layer.hpp"
 #include "shardlab/models/classifiers.hpp"
 
 namespace shardlab {
 
-/// One of the models of shardlab/models, held by T ranks together.
+/// One of the models of shardlab/models, held by T ranks together, as a sequence of layers.
 ///
-/// It is an ImageClassifier like any other: the images go in whole on every rank, the logits come out whole on every
-/// rank, with the same bits, so that the loss and the training loop (shardlab/models/trainer.hpp) stay what they are in
-/// one process. Submodules, parameters and buffers have the names of MakeModel(name, options), and the values of its
-/// slices: MakeModel draws every weight from the seed and the name alone, so a rank can make the full model, cut its
-/// part out of it, and throw the rest away.
+/// What goes into a layer and what comes out of it is whole on every rank, with the same bits: images, the tensors
+/// between two layers, logits. So the loss and the training loop (shardlab/models/trainer.hpp) stay what they are in one
+/// process, and a pipeline can cut the model between any two layers: rank t of a stage talks to rank t of the next.
+///
+/// A layer is one region in which tensors are sharded: a convolution with what follows it, or a pair of dense layers.
+/// It joins (LayerSpec::joins) the layers of MakeSequence(name, options) that are in it, and has submodules of their
+/// names. Parameters and buffers have their names in that model, and the values of its slices: a weight is drawn from
+/// the seed and the name alone, so a rank can make a layer of the full model, cut its part out of it, and throw the rest
+/// away. Every layer can be made more than once, and does not communicate while it is made.
+///
+///     linear    [fc]
+///     mlp       [fc1 fc2] [fc3 fc4] ...             an odd last layer is alone
+///     mlp-ln    [fc1 ln1 fc2 ln2] [fc3 ln3 fc4 ln4] ...
+///     cnn       [conv1] [conv2] [fc1 fc2]
+///     cnn-bn    [conv1 bn1] [conv2 bn2] [fc1 fc2]
 ///
 /// How the layers are split:
 ///
@@ -25,8 +36,9 @@ namespace shardlab {
 ///     LayerNorm    ln<i> behind a column layer is sharded; behind a row layer it is replicated.
 ///     convolution  by output channels: weight and bias are the slices SplitRange(C_out, T, rank) of their first
 ///                  dimension. Its input is whole.
-///     BatchNorm    bn<i> is sharded as the channels before it. ReLU and the pooling stay on the shard.
-///                  Then the channels are gathered.
+///     BatchNorm    bn<i> is sharded as the channels before it: MicroBatchNorm (shardlab/layers/batch_norm.hpp) on this
+///                  rank's channels, which hands what it sees to MicroBatch::statistics. ReLU and the pooling stay on
+///                  the shard. Then the channels are gathered.
 ///
 /// Communication of one step, in order, for B images (the images need no gradient):
 ///
@@ -40,10 +52,9 @@ namespace shardlab {
 ///     cnn-bn   one all-reduce
 ///
 /// \param name one of ModelNames().
-/// \param options as for MakeModel; the same on every rank.
-/// \throws UsageError and ContractError as MakeModel does.
-SHARDLAB_CONTRACT std::shared_ptr<ImageClassifier> MakeParallelModel(const std::string& name,
-                                                                     const ModelOptions& options,
-                                                                     std::shared_ptr<Communicator> comm);
+/// \param options as for MakeSequence; the same on every rank.
+/// \throws UsageError and ContractError as MakeSequence does.
+SHARDLAB_CONTRACT LayerSequence MakeParallelModel(const std::string& name, const ModelOptions& options,
+                                                  std::shared_ptr<Communicator> comm);
 
 }  // namespace shardlab

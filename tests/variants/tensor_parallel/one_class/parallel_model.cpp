@@ -9,6 +9,8 @@
 
 #include "shardlab/autograd/conjugate_op.hpp"
 #include "shardlab/base/split.hpp"
+#include "shardlab/layers/batch_norm.hpp"
+#include "shardlab/models/sequences.hpp"
 #include "shardlab/tensor_parallel/shards.hpp"
 
 // One class, one forward, and a look at the names of the full model's parameters wherever something has to be decided.
@@ -24,53 +26,65 @@ struct Holder : torch::nn::Module {
   void Put(const std::string& name, const at::Tensor& part) {
     register_parameter(name, part.detach().clone(at::MemoryFormat::Contiguous));
   }
-  void PutBuffer(const std::string& name, const at::Tensor& value) { register_buffer(name, value); }
 };
 
-class ParallelModel : public ImageClassifier {
+struct Names {
+  std::vector<std::string> all;   // of the model's layers, in order
+  std::vector<std::string> mine;  // those in one layer of the sequence
+};
+
+class ParallelLayers : public Layer {
  public:
-  ParallelModel(const std::string& name, const ModelOptions& options, std::shared_ptr<Communicator> comm)
-      : comm_(std::move(comm)) {
-    const auto full = MakeModel(name, options);
-    for (const auto& item : full->named_children()) {
-      layers_.push_back(item.key());
-      const auto own = item.value()->named_parameters();
-      auto holder = register_module(item.key(), std::make_shared<Holder>());
-      widths_[item.key()] = own["weight"].size(0);
-      for (const auto& parameter : own)
-        holder->Put(parameter.key(), Part(item.key(), parameter.key(), parameter.value()));
-      if (Kind(item.key()) == "bn") {
-        const at::Tensor gamma = holder->named_parameters()["weight"].detach();
-        holder->PutBuffer("running_mean", at::zeros_like(gamma));
-        holder->PutBuffer("running_var", at::ones_like(gamma));
-        holder->PutBuffer("num_batches_tracked", at::zeros({}, at::kLong));
+  ParallelLayers(const LayerSequence& full, Names names, std::shared_ptr<Communicator> comm)
+      : comm_(std::move(comm)), layers_(std::move(names.mine)), last_(names.all.back()) {
+    for (const LayerSpec& spec : full) {
+      const std::string& layer = spec.name;
+      if (std::find(layers_.begin(), layers_.end(), layer) == layers_.end()) continue;
+      const auto own = spec.make()->named_parameters();
+      widths_[layer] = own["weight"].size(0);
+      if (Kind(layer) == "bn") {
+        const at::Tensor gamma = Slice(own["weight"], 0);
+        norms_[layer] = register_module(
+            layer, std::make_shared<MicroBatchNorm>(gamma.size(0), kEps, kMomentum, gamma.scalar_type()));
+        continue;
       }
+      auto holder = register_module(layer, std::make_shared<Holder>());
+      for (const auto& parameter : own) holder->Put(parameter.key(), Part(layer, parameter.key(), parameter.value()));
     }
-    std::sort(layers_.begin(), layers_.end(),
-              [](const std::string& a, const std::string& b) { return Order(a) < Order(b); });
   }
 
-  at::Tensor forward(const at::Tensor& images) override {
-    at::Tensor h = images;
+  Tensors Forward(const Tensors& x, const MicroBatch& at) override {
+    at::Tensor h = x.at(0);
     for (size_t i = 0; i < layers_.size(); ++i) {
       const std::string& layer = layers_[i];
       const std::string kind = Kind(layer);
       const std::string next = i + 1 < layers_.size() ? layers_[i + 1] : "";
       if (kind == "conv") h = Convolve(layer, h);
-      if (kind == "bn") h = NormaliseChannels(layer, h);
+      if (kind == "bn") h = norms_.at(layer)->forward(h, at);
       if (kind == "ln") h = NormaliseRows(layer, h);
       if (kind == "fc") h = ByColumns(layer) ? Columns(layer, h.flatten(1)) : Rows(layer, h);
       const bool norm_follows = Kind(next) == "bn" || Kind(next) == "ln";
       if (norm_follows) continue;
       if (kind == "conv" || kind == "bn") {
         h = GatherFromShards(Halve(h.relu()), 1, widths_.at(layer), comm_);
-      } else if (!next.empty()) {
+      } else if (layer != last_) {
         h = h.relu();
       } else if (ByColumns(layer)) {
         h = GatherFromShards(h, 1, widths_.at(layer), comm_);
       }
     }
-    return h;
+    return {h};
+  }
+
+  // Convolutions before dense layers, then by number, and each before its norm.
+  static std::vector<int> Order(const std::string& layer) {
+    const std::string kind = Kind(layer);
+    return {kind == "conv" || kind == "bn" ? 0 : 1, Number(layer), kind == "bn" || kind == "ln" ? 1 : 0};
+  }
+  // Which layers are in one with it: each convolution with its norm, and dense ones by twos.
+  static std::vector<int> Region(const std::string& layer) {
+    const std::vector<int> order = Order(layer);
+    return {order[0], order[0] == 0 ? order[1] : (order[1] + 1) / 2};
   }
 
  private:
@@ -78,11 +92,6 @@ class ParallelModel : public ImageClassifier {
   static int Number(const std::string& layer) {
     const size_t digits = layer.find_first_of("0123456789");
     return digits == std::string::npos ? 1 : std::stoi(layer.substr(digits));
-  }
-  // Convolutions before dense layers, then by number, and each before its norm.
-  static std::vector<int> Order(const std::string& layer) {
-    const std::string kind = Kind(layer);
-    return {kind == "conv" || kind == "bn" ? 0 : 1, Number(layer), kind == "bn" || kind == "ln" ? 1 : 0};
   }
   static bool ByColumns(const std::string& layer) { return Number(layer) % 2 == 1; }
 
@@ -125,25 +134,6 @@ class ParallelModel : public ImageClassifier {
     return at::stack({every_second(0, 0), every_second(0, 1), every_second(1, 0), every_second(1, 1)}).amax(0);
   }
 
-  at::Tensor NormaliseChannels(const std::string& layer, const at::Tensor& h_BcHW) {
-    const auto buffers = named_children()[layer]->named_buffers();
-    at::Tensor mean = buffers["running_mean"];
-    at::Tensor var = buffers["running_var"];
-    if (is_training()) {
-      const auto n = static_cast<double>(h_BcHW.size(0) * h_BcHW.size(2) * h_BcHW.size(3));
-      const at::Tensor batch_mean = h_BcHW.mean({0, 2, 3});
-      const at::Tensor batch_var = (h_BcHW - batch_mean.view({1, -1, 1, 1})).square().mean({0, 2, 3});
-      mean.mul_(1 - kMomentum).add_(batch_mean.detach(), kMomentum);
-      var.mul_(1 - kMomentum).add_(batch_var.detach(), kMomentum * n / (n - 1));
-      at::Tensor batches = buffers["num_batches_tracked"];
-      batches += 1;
-      mean = batch_mean;
-      var = batch_var;
-    }
-    const auto over = [](const at::Tensor& vector_c) { return vector_c.view({1, -1, 1, 1}); };
-    return (h_BcHW - over(mean)) * over((var + kEps).rsqrt() * Get(layer, "weight")) + over(Get(layer, "bias"));
-  }
-
   at::Tensor NormaliseRows(const std::string& layer, const at::Tensor& h) {
     const at::Tensor gamma = Get(layer, "weight");
     const at::Tensor beta = Get(layer, "bias");
@@ -163,14 +153,31 @@ class ParallelModel : public ImageClassifier {
 
   std::shared_ptr<Communicator> comm_;
   std::vector<std::string> layers_;
-  std::map<std::string, int64_t> widths_;  // of the full model
+  std::string last_;                                              // of the model
+  std::map<std::string, int64_t> widths_;                         // of the full model
+  std::map<std::string, std::shared_ptr<MicroBatchNorm>> norms_;  // which are told where they run
 };
 
 }  // namespace
 
-std::shared_ptr<ImageClassifier> MakeParallelModel(const std::string& name, const ModelOptions& options,
-                                                   std::shared_ptr<Communicator> comm) {
-  return std::make_shared<ParallelModel>(name, options, std::move(comm));
+LayerSequence MakeParallelModel(const std::string& name, const ModelOptions& options,
+                                std::shared_ptr<Communicator> comm) {
+  const LayerSequence full = MakeSequence(name, options);
+  Names names;
+  for (const LayerSpec& spec : full) names.all.push_back(spec.name);
+  std::sort(names.all.begin(), names.all.end(), [](const std::string& a, const std::string& b) {
+    return ParallelLayers::Order(a) < ParallelLayers::Order(b);
+  });
+  std::map<std::vector<int>, std::vector<std::string>> regions;
+  for (const std::string& layer : names.all) regions[ParallelLayers::Region(layer)].push_back(layer);
+  LayerSequence model;
+  for (const auto& [number, layers] : regions) {
+    names.mine = layers;
+    LayerSpec spec{"from " + layers.front(), [=] { return std::make_shared<ParallelLayers>(full, names, comm); }};
+    spec.joins = layers;
+    model.push_back(spec);
+  }
+  return model;
 }
 
 }  // namespace shardlab
