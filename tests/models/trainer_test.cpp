@@ -142,7 +142,8 @@ TEST(Reference, MakesTheMistakesThatItIsAskedFor) {
 }
 
 TEST(Reference, TakesStatisticsOfWholeBatches) {
-  const auto statistics = [](bool whole) {
+  // How far they are from those of images [first, 5).
+  const auto statistics = [](bool whole, int64_t first, const std::set<int>& counted) {
     ModelOptions options;
     options.side = 4;
     options.dtype = at::kDouble;
@@ -151,6 +152,7 @@ TEST(Reference, TakesStatisticsOfWholeBatches) {
     training.steps = 2;
     training.slices = 2;
     training.whole_batch_statistics = whole;
+    training.counted_parts = counted;
     training.recipe.learning_rate = 1e-12;  // so that both batches pass through the same weights
     const at::Tensor images = at::arange(5 * 48, at::kDouble).view({5, 3, 4, 4}).sin();
     Train(
@@ -159,15 +161,17 @@ TEST(Reference, TakesStatisticsOfWholeBatches) {
           return Batch{images, at::zeros({5}, at::kLong)};
         },
         training);
-    const at::Tensor seen = model.layers()[0]->Forward({images}, {}).at(0).transpose(0, 1).flatten(1);
+    const at::Tensor seen = model.layers()[0]->Forward({images.slice(0, first)}, {}).at(0).transpose(0, 1).flatten(1);
     const auto buffers = model.named_buffers();
     EXPECT_EQ(buffers["bn1.num_batches_tracked"].item<int64_t>(), whole ? 2 : 4);
     return std::pair((buffers["bn1.running_mean"] - (1 - 0.81) * seen.mean(1)).abs().max().item<double>(),
                      (buffers["bn1.running_var"] - 0.81 - (1 - 0.81) * seen.var(1)).abs().max().item<double>());
   };
-  EXPECT_LT(statistics(true).first, 1e-9);
-  EXPECT_LT(statistics(true).second, 1e-9);
-  EXPECT_GT(statistics(false).second, 1e-6);
+  EXPECT_LT(statistics(true, 0, {}).first, 1e-9);
+  EXPECT_LT(statistics(true, 0, {}).second, 1e-9);
+  EXPECT_LT(statistics(true, 3, {1}).first, 1e-9) << "of the second part, images 3 and 4";
+  EXPECT_LT(statistics(true, 3, {1}).second, 1e-9);
+  EXPECT_GT(statistics(false, 0, {}).second, 1e-6);
 }
 
 }  // namespace

@@ -40,9 +40,11 @@ void CheckOptions(const TrainOptions& options) {
 // Running statistics by the definition: what a norm saw of a batch, taken as a whole.
 class WholeBatchStatistics final : public BatchStatistics {
  public:
+  explicit WholeBatchStatistics(const std::set<int>& counted) : counted_(counted) {}
+
   void Track(MicroBatchNorm& norm, const at::Tensor& x, const MicroBatch& at) override {
     Tensors& seen = seen_[&norm];
-    seen.push_back(x);
+    if (counted_.empty() || counted_.count(at.index) > 0) seen.push_back(x);
     if (at.index + 1 < at.count) return;
     const at::Tensor all = at::cat(seen);
     seen.clear();
@@ -51,6 +53,7 @@ class WholeBatchStatistics final : public BatchStatistics {
   }
 
  private:
+  const std::set<int>& counted_;
   std::map<const MicroBatchNorm*, Tensors> seen_;
 };
 
@@ -170,7 +173,7 @@ TrainResult Train(ImageClassifier& model, const BatchSource& batches, const Trai
   }
   const auto optimizer = options.optimizer ? options.optimizer(trained) : MakeOptimizer(recipe, trained);
   Versions versions(model, options);
-  WholeBatchStatistics statistics;
+  WholeBatchStatistics statistics(options.counted_parts);
   model.train();
   TrainResult result;
   for (int64_t t = 0; t < options.steps; ++t) {

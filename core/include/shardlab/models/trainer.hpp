@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,6 +62,8 @@ struct TrainOptions {
   /// Whether the running statistics of a sequence's BatchNorms (shardlab/layers/batch_norm.hpp) are those of whole
   /// batches, taken once a step; otherwise each part moves them.
   bool whole_batch_statistics = false;
+  /// Of which parts of a batch (0, 1, ...) the statistics of whole batches are; empty: of all.
+  std::set<int> counted_parts;
   /// On which version of a parameter, counted in updates of this run, update t (0, 1, ...) computes: at most t, and never
   /// an older one than update t-1 did. Empty: the newest, t.
   std::function<int64_t(const std::string& parameter, int64_t t)> version;
