@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cmath>
 #include <set>
 #include <utility>
 #include <vector>
@@ -13,13 +12,20 @@ namespace shardlab {
 /// Which visit of its rank a chunk is: 0 for the first chunk of a rank, 1 for the second...
 inline int VisitOf(const Layout& layout, int chunk) { return chunk / layout.ranks(); }
 
-/// The smallest of 1, 2 and 5 times a power of ten that is at least this: how far apart the times of an axis are.
-inline double NiceTick(double at_least) {
-  const double power = std::pow(10, std::floor(std::log10(at_least)));
-  for (const double factor : {1., 2., 5.}) {
-    if (power * factor >= at_least * (1 - 1e-9)) return power * factor;
+/// What a picture's legend calls it.
+inline const char* WordOf(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::kForward:
+      return "forward";
+    case ActionKind::kBackward:
+      return "backward";
+    case ActionKind::kBackwardInput:
+      return "gradient of the input";
+    case ActionKind::kBackwardWeight:
+      return "gradient of the weights";
+    default:
+      return "recomputation";
   }
-  return power * 10;
 }
 
 /// When the number of live micro-batches of a rank changes, and to what; as counted by Footprint::live.

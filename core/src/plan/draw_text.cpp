@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "draw_common.hpp"
+#include "shardlab/base/svg.hpp"
 #include "shardlab/plan/draw.hpp"
 
 namespace shardlab {
@@ -43,21 +44,6 @@ Colour ColourOf(ActionKind kind, bool second) {
       return second ? Colour{229, kBlack} : Colour{221, kBlack};
     default:
       return {240, kWhite};
-  }
-}
-
-const char* WordOf(ActionKind kind) {
-  switch (kind) {
-    case ActionKind::kForward:
-      return "forward";
-    case ActionKind::kBackward:
-      return "backward";
-    case ActionKind::kBackwardInput:
-      return "gradient of the input";
-    case ActionKind::kBackwardWeight:
-      return "gradient of the weights";
-    default:
-      return "recomputation";
   }
 }
 
@@ -238,7 +224,7 @@ class TextPicture {
   // The time above the lines, written where it is.
   std::string Axis(size_t room) const {
     std::vector<Cell> cells(Columns(), Cell{" ", {}});
-    const double tick = NiceTick(8 / per_time_);
+    const double tick = NiceStep(8 / per_time_);
     for (int k = 0; k * tick < simulation_.makespan; ++k) {
       const std::string number = fmt::format("{:g}", k * tick);
       const size_t at = Column(k * tick);

@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
-#include "shardlab/base/xml.hpp"
+#include "shardlab/base/svg.hpp"
 #include "shardlab/report/terminal.hpp"
 
 namespace shardlab {
@@ -65,16 +65,6 @@ class Axis {
   bool log_;
 };
 
-/// 1, 2 or 5 times a power of ten, so that about `count` steps cover `span`.
-double NiceStep(double span, int count) {
-  const double raw = span / count;
-  const double power = std::pow(10, std::floor(std::log10(raw)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (raw <= factor * power * 1.0001) return factor * power;
-  }
-  return 10 * power;
-}
-
 struct Tick {
   double value;
   std::string label;
@@ -84,14 +74,14 @@ struct Tick {
 std::string TickLabel(double value, double step) {
   const double size = std::abs(value);
   if (value != 0 && (size >= 1e6 || size < 1e-4)) return fmt::format("{:.3g}", value);
-  const int decimals = std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 8);
+  const int decimals = DecimalsFor(step);
   if (value == 0) return "0";
   if (decimals == 0) return PrettyNumber(std::round(value));
   return fmt::format("{:.{}f}", value, decimals);
 }
 
 std::vector<Tick> LinearTicks(double low, double high, int count, bool whole) {
-  double step = NiceStep(high - low, count);
+  double step = NiceStep((high - low) / count);
   if (whole) step = std::max(step, 1.0);
   std::vector<Tick> ticks;
   for (double i = std::ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) {
@@ -181,24 +171,20 @@ class Chart {
     }
   }
 
-  std::string Svg() {
-    Open();
+  std::string Draw() {
+    Title();
     Grid();
-    svg_ +=
-        fmt::format("<clipPath id=\"sl-plot\"><rect x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\"/></clipPath>\n",
-                    left_, top_ - 2, right_ - left_, bottom_ - top_ + 4);
-    svg_ += "<g clip-path=\"url(#sl-plot)\">\n";
+    svg_.OpenClip(left_, top_ - 2, right_ - left_, bottom_ - top_ + 4);
     for (size_t i = 0; i < series_.size(); ++i) Band(i);
     for (const bool reference : {true, false}) {
       for (size_t i = 0; i < series_.size(); ++i) {
         if (series_[i].reference == reference) Line(i);
       }
     }
-    svg_ += "</g>\n";
+    svg_.CloseGroup();
     Frame();
     Legend();
-    svg_ += "</svg>\n";
-    return svg_;
+    return File();
   }
 
  private:
@@ -263,40 +249,28 @@ class Chart {
     return reference ? kReferenceColour : kColours[index % kColours.size()];
   }
 
-  void Open() {
-    std::string light, dark;
+  std::string File() const {
+    std::string light =
+        ".sl-frame{stroke:#52606d;fill:none} .sl-line{fill:none;stroke-width:2;stroke-linejoin:round;"
+        "stroke-linecap:round} .sl-reference{stroke-width:6;stroke-opacity:.55} .sl-band{fill-opacity:.22}";
+    std::string dark = ".sl-frame{stroke:#9aa5b1}";
     size_t own = 0;
     for (size_t i = 0; i < series_.size(); ++i) {
       const LineColour colour = Colour(series_[i].reference ? 0 : own++, series_[i].reference);
-      light += fmt::format("  .sl-line{0}{{stroke:{1}}} .sl-band{0}{{fill:{1}}}\n", i, colour.light);
-      dark += fmt::format("    .sl-line{0}{{stroke:{1}}} .sl-band{0}{{fill:{1}}}\n", i, colour.dark);
+      for (const auto& [rules, ink] : {std::pair(&light, colour.light), std::pair(&dark, colour.dark)}) {
+        *rules += fmt::format("\n.sl-line{0}{{stroke:{1}}} .sl-band{0}{{fill:{1}}}", i, ink);
+      }
     }
-    svg_ += fmt::format(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" role=\"img\" "
-        "aria-label=\"{2}\">\n"
-        "<style>\n"
-        "  .sl-ground{{fill:#ffffff}} .sl-frame{{stroke:#52606d;fill:none}} .sl-grid{{stroke:#e4e7eb}}\n"
-        "  .sl-text{{fill:#323f4b;font-family:system-ui,'DejaVu Sans',sans-serif;font-size:13px}}\n"
-        "  .sl-quiet{{fill:#616e7c}} .sl-title{{font-size:17px;font-weight:600;fill:#1f2933}}\n"
-        "  .sl-line{{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}}\n"
-        "  .sl-reference{{stroke-width:6;stroke-opacity:0.55}} .sl-band{{fill-opacity:0.22;stroke:none}}\n{3}"
-        "  @media (prefers-color-scheme: dark) {{\n"
-        "    .sl-ground{{fill:#161b22}} .sl-frame{{stroke:#9aa5b1}} .sl-grid{{stroke:#2b333d}}\n"
-        "    .sl-text{{fill:#cbd2d9}} .sl-quiet{{fill:#9aa5b1}} .sl-title{{fill:#f5f7fa}}\n{4}"
-        "  }}\n"
-        "</style>\n"
-        "<rect class=\"sl-ground\" width=\"{0}\" height=\"{1}\"/>\n",
-        width_, height_, EscapeXml(options_.title.empty() ? options_.y_label : options_.title), light, dark);
+    return svg_.File(width_, height_, options_.title.empty() ? options_.y_label : options_.title, light, dark);
+  }
+
+  void Title() {
     double y = 32;
     if (!options_.title.empty()) {
-      svg_ += fmt::format("<text class=\"sl-text sl-title\" x=\"{}\" y=\"{}\">{}</text>\n", left_, y,
-                          EscapeXml(options_.title));
+      svg_.Text("sl-title", left_, y, options_.title);
       y += 21;
     }
-    if (!options_.subtitle.empty()) {
-      svg_ += fmt::format("<text class=\"sl-text sl-quiet\" x=\"{}\" y=\"{}\">{}</text>\n", left_, y,
-                          EscapeXml(options_.subtitle));
-    }
+    if (!options_.subtitle.empty()) svg_.Text("sl-quiet", left_, y, options_.subtitle);
   }
 
   void Grid() {
@@ -304,29 +278,24 @@ class Chart {
     const auto y_ticks = y_.log() ? LogTicks(y_.low(), y_.high()) : LinearTicks(y_.low(), y_.high(), y_count, false);
     for (const Tick& tick : y_ticks) {
       const double y = y_.Pixel(tick.value);
-      svg_ += fmt::format(
-          "<line class=\"sl-grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\"/>"
-          "<text class=\"sl-text sl-quiet sl-y\" x=\"{3}\" y=\"{4:.1f}\" text-anchor=\"end\">{5}</text>\n",
-          left_, right_, y, left_ - 9, y + 4.5, tick.label);
+      svg_.Path("sl-grid", SvgPath("M", left_, y, "H", right_));
+      svg_.Text("sl-quiet sl-y", left_ - 9, y + 4.5, tick.label, Anchor::kEnd);
     }
     const int x_count = std::max(2, static_cast<int>((right_ - left_) / 90));
     for (const Tick& tick : LinearTicks(x_.low(), x_.high(), x_count, true)) {
       const double x = x_.Pixel(tick.value);
-      svg_ += fmt::format(
-          "<line class=\"sl-grid\" x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1}\" y2=\"{2}\"/>"
-          "<text class=\"sl-text sl-quiet sl-x\" x=\"{0:.1f}\" y=\"{3}\" text-anchor=\"middle\">{4}</text>\n",
-          x, top_, bottom_, bottom_ + 19, tick.label);
+      svg_.Path("sl-grid", SvgPath("M", x, top_, "V", bottom_));
+      svg_.Text("sl-quiet sl-x", x, bottom_ + 19, tick.label, Anchor::kMiddle);
     }
   }
 
   /// The axes, above the lines, and what they show.
   void Frame() {
-    svg_ += fmt::format("<path class=\"sl-frame\" d=\"M{0} {1}V{2}H{3}\"/>\n", left_, top_, bottom_, right_);
-    svg_ += fmt::format("<text class=\"sl-text\" x=\"{:.0f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
-                        (left_ + right_) / 2, height_ - 16, EscapeXml(options_.x_label));
-    svg_ += fmt::format(
-        "<text class=\"sl-text\" transform=\"translate(20 {:.0f}) rotate(-90)\" text-anchor=\"middle\">{}{}</text>\n",
-        (top_ + bottom_) / 2, EscapeXml(options_.y_label), y_.log() ? " (log)" : "");
+    svg_.Path("sl-frame", SvgPath("M", left_, top_, "V", bottom_, "H", right_));
+    svg_.Text("", (left_ + right_) / 2, height_ - 16, options_.x_label, Anchor::kMiddle);
+    svg_.OpenGroup(fmt::format("transform=\"translate(20 {:.0f}) rotate(-90)\"", (top_ + bottom_) / 2));
+    svg_.Text("", 0, 0, options_.y_label + (y_.log() ? " (log)" : ""), Anchor::kMiddle);
+    svg_.CloseGroup();
   }
 
   void Band(size_t index) {
@@ -341,7 +310,7 @@ class Chart {
           const double low = series.y[*i] - series.tolerance[*i];
           Append(path, XOf(series, *i), y_.Shows(low) ? low : y_.low());
         }
-        svg_ += fmt::format("<path class=\"sl-band sl-band{}\" d=\"{}Z\"/>\n", index, path);
+        svg_.Path(fmt::format("sl-band sl-band{}", index), path + "Z");
       }
       piece.clear();
     };
@@ -371,18 +340,20 @@ class Chart {
         gap = true;
         continue;
       }
-      path += fmt::format("{}{:.1f} {:.1f}", gap ? "M" : "L", x_.Pixel(x), Clamped(y_.Pixel(series.y[i])));
+      path += SvgPath(gap ? "M" : "L", x_.Pixel(x), Clamped(y_.Pixel(series.y[i])));
       gap = false;
       ++alone;
     }
     dot();
-    if (path.empty()) return;
-    svg_ += fmt::format("<path class=\"sl-line {}sl-line{}\" d=\"{}\"/>\n", series.reference ? "sl-reference " : "",
-                        index, path);
+    if (!path.empty()) svg_.Path(LineClasses(index), path);
+  }
+
+  std::string LineClasses(size_t index) const {
+    return fmt::format("sl-line {}sl-line{}", series_[index].reference ? "sl-reference " : "", index);
   }
 
   void Append(std::string& path, double x, double y) const {
-    path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x_.Pixel(x), Clamped(y_.Pixel(y)));
+    path += SvgPath(path.empty() ? "M" : "L", x_.Pixel(x), Clamped(y_.Pixel(y)));
   }
 
   /// Far outside the plot is far enough: coordinates stay short and valid.
@@ -438,10 +409,8 @@ class Chart {
     const double first_row = top_ - 15 - kLegendRow * (legend_.empty() ? 0 : legend_.back().row);
     for (size_t i = 0; i < legend_.size(); ++i) {
       const double y = first_row + kLegendRow * legend_[i].row;
-      svg_ += fmt::format("<path class=\"sl-line {}sl-line{}\" d=\"M{:.0f} {:.1f}h22\"/>",
-                          series_[i].reference ? "sl-reference " : "", i, legend_[i].x, y - 4.5);
-      svg_ += fmt::format("<text class=\"sl-text\" x=\"{:.0f}\" y=\"{}\">{}</text>\n", legend_[i].x + 32, y,
-                          EscapeXml(legend_[i].label));
+      svg_.Path(LineClasses(i), SvgPath("M", legend_[i].x, y - 4.5, "h22"));
+      svg_.Text("", legend_[i].x + 32, y, legend_[i].label);
     }
   }
 
@@ -453,7 +422,7 @@ class Chart {
   double left_, right_, top_, bottom_;  // of the plot, in pixels
   Axis x_, y_;
   std::vector<LegendEntry> legend_;
-  std::string svg_;
+  Svg svg_;
 };
 
 }  // namespace
@@ -467,21 +436,14 @@ std::string LineChartSvg(const std::vector<ChartSeries>& series, const ChartOpti
       }
     }
   }
-  return Chart(series, options).Svg();
+  return Chart(series, options).Draw();
 }
 
 std::string LearningCurveSvg(const std::string& title, const std::vector<double>& run,
                              const std::vector<double>& reference, const std::vector<double>& tolerance) {
-  ChartSeries single, own;
-  single.name = "one process";
-  single.y = reference;
-  single.tolerance = tolerance;
-  single.reference = true;
-  own.name = "this run";
-  own.y = run;
   ChartOptions options;
   options.title = title;
-  return LineChartSvg({single, own}, options);
+  return LineChartSvg({{"one process", reference, {}, tolerance, true}, {"this run", run, {}, {}, false}}, options);
 }
 
 }  // namespace shardlab

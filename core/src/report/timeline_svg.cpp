@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "shardlab/base/xml.hpp"
+#include "shardlab/base/svg.hpp"
 #include "shardlab/report/timeline.hpp"
 
 namespace shardlab {
@@ -94,8 +94,7 @@ std::string Duration(double us) {
 std::string TickText(double us, double step) {
   if (us == 0) return "0";
   const double unit = us < 1000 ? 1 : us < 1e6 ? 1e3 : 1e6;
-  const int decimals = std::clamp(static_cast<int>(std::ceil(-std::log10(step / unit) - 1e-9)), 0, 6);
-  return fmt::format("{:.{}f} {}", us / unit, decimals, unit == 1 ? "µs" : unit == 1e3 ? "ms" : "s");
+  return fmt::format("{:.{}f} {}", us / unit, DecimalsFor(step / unit), unit == 1 ? "µs" : unit == 1e3 ? "ms" : "s");
 }
 
 const char* Colour(OpKind op) { return op == OpKind::kSend ? "tl-send" : op == OpKind::kRecv ? "tl-recv" : "tl-coll"; }
@@ -127,11 +126,7 @@ class Drawing {
     bottom_ = kTop + kRow * static_cast<double>(rows_.size());
   }
 
-  std::string Svg() {
-    svg_ = fmt::format(
-        "<svg class=\"timeline\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" height=\"{1:.0f}\" role=\"img\" "
-        "aria-label=\"{2}\">\n",
-        kWidth, bottom_ + kAxis, EscapeXml(Summary()));
+  std::string Draw() {
     Legend();
     Axis();
     Lanes();
@@ -141,9 +136,8 @@ class Drawing {
     }
     for (const TimelineMark& mark : timeline_.marks) Mark(mark);
     Cuts();
-    svg_ += words_;
-    svg_ += "</svg>\n";
-    return std::move(svg_);
+    svg_.Append(words_);
+    return svg_.Inline("timeline", kWidth, bottom_ + kAxis, Summary());
   }
 
  private:
@@ -169,44 +163,28 @@ class Drawing {
   void Legend() {
     double x = kLeft;
     const auto entry = [&](const char* classes, const char* text, double height) {
-      svg_ += fmt::format(
-          "<rect class=\"{}\" x=\"{:.0f}\" y=\"{:.1f}\" width=\"18\" height=\"{:.0f}\"/><text class=\"tl-text\" "
-          "x=\"{:.0f}\" y=\"16\">{}</text>\n",
-          classes, x, 12 - height / 2, height, x + 23, text);
+      svg_.Rect(classes, x, 12 - height / 2, 18, height);
+      svg_.Text("tl-text", x + 23, 16, text);
       x += 23 + 6.6 * static_cast<double>(std::string(text).size()) + 18;
     };
     entry("tl-lane", "computes", 12);
-    bool send = false, receive = false, collective = false, flight = false, stuck = false;
-    for (const TimelineSpan& span : timeline_.spans) {
-      send = send || span.op == OpKind::kSend;
-      receive = receive || span.op == OpKind::kRecv;
-      collective = collective || IsCollective(span.op);
-      flight = flight || span.asynchronous || !span.waits();
-      stuck = stuck || Stuck(span);
-    }
-    if (send) entry("tl-send", "waits in a send", 12);
-    if (receive) entry("tl-recv", "waits in a receive", 12);
-    if (collective) entry("tl-coll", "waits in a collective", 12);
-    if (flight) entry("tl-flight", "under way", 3);
-    if (stuck) entry("tl-stuck", "fails or never ends", 12);
+    const auto any = [&](bool (*is)(const TimelineSpan&)) {
+      return std::any_of(timeline_.spans.begin(), timeline_.spans.end(), is);
+    };
+    if (any([](const TimelineSpan& s) { return s.op == OpKind::kSend; })) entry("tl-send", "waits in a send", 12);
+    if (any([](const TimelineSpan& s) { return s.op == OpKind::kRecv; })) entry("tl-recv", "waits in a receive", 12);
+    if (any([](const TimelineSpan& s) { return IsCollective(s.op); })) entry("tl-coll", "waits in a collective", 12);
+    if (any(Flies)) entry("tl-flight", "under way", 3);
+    if (any(Stuck)) entry("tl-stuck", "fails or never ends", 12);
   }
 
   void Axis() {
     const double begin = axis_.begin();
-    double step = 90 / axis_.scale();
-    const double power = std::pow(10, std::floor(std::log10(step)));
-    for (const double factor : {1.0, 2.0, 5.0, 10.0}) {
-      if (factor * power >= step * 0.999) {
-        step = factor * power;
-        break;
-      }
-    }
+    const double step = NiceStep(90 / axis_.scale());
     const auto tick = [&](double time) {
       const double x = axis_.Pixel(begin + time);
-      svg_ += fmt::format(
-          "<path class=\"tl-grid\" d=\"M{0:.1f} {1:.0f}V{2:.0f}\"/><text class=\"tl-text tl-quiet\" x=\"{0:.1f}\" "
-          "y=\"{3:.0f}\" text-anchor=\"middle\">{4}</text>\n",
-          x, kTop - 4, bottom_ + 3, bottom_ + 18, TickText(time, step));
+      svg_.Path("tl-grid", SvgPath("M", x, kTop - 4, "V", bottom_ + 3));
+      svg_.Text("tl-text tl-quiet", x, bottom_ + 18, TickText(time, step), Anchor::kMiddle);
     };
     double from = begin;
     const auto ticks_until = [&](double to, double margin) {  // margin: room for the words at a cut
@@ -218,9 +196,7 @@ class Drawing {
     for (const TimeAxis::Cut& cut : axis_.cuts()) {
       ticks_until(cut.from, 60);
       const double x = (axis_.Pixel(cut.from) + axis_.Pixel(cut.to)) / 2;
-      svg_ += fmt::format(
-          "<text class=\"tl-text tl-quiet\" x=\"{:.1f}\" y=\"{:.0f}\" text-anchor=\"middle\">{} cut</text>\n", x,
-          bottom_ + 18, Duration(cut.length()));
+      svg_.Text("tl-text tl-quiet", x, bottom_ + 18, Duration(cut.length()) + " cut", Anchor::kMiddle);
       from = cut.to;
     }
     ticks_until(axis_.end(), 0);
@@ -230,24 +206,18 @@ class Drawing {
     for (const auto& [key, y] : rows_) {
       const auto [rank, thread] = key;
       const TimelineRank& of = timeline_.ranks[static_cast<size_t>(rank)];
-      svg_ += fmt::format("<text class=\"tl-text{}\" x=\"{:.0f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n",
-                          thread == 0 ? " tl-name" : " tl-quiet", kLeft - 10, y + kRow / 2 + 4.5,
-                          thread == 0 ? fmt::format("rank {}", rank) : fmt::format("helper {}", thread));
+      svg_.Text(thread == 0 ? "tl-text tl-name" : "tl-text tl-quiet", kLeft - 10, y + kRow / 2 + 4.5,
+                thread == 0 ? fmt::format("rank {}", rank) : fmt::format("helper {}", thread), Anchor::kEnd);
       const bool silent = of.first_us < 0;
-      if (silent) {
-        words_ += fmt::format("<text class=\"tl-text tl-quiet\" x=\"{:.0f}\" y=\"{:.1f}\">called nothing</text>\n",
-                              kLeft + 18, y + kRow / 2 + 4);
-      }
+      if (silent) words_.Text("tl-text tl-quiet", kLeft + 18, y + kRow / 2 + 4, "called nothing");
       const double from = silent ? kLeft : axis_.Pixel(of.first_us), to = silent ? kLeft : axis_.Pixel(of.last_us);
       if (thread == 0 && !silent) {
-        svg_ += fmt::format("<rect class=\"tl-lane\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\"/>\n",
-                            from, y + (kRow - kBar) / 2, std::max(2.0, to - from), kBar);
+        svg_.Rect("tl-lane", from, y + (kRow - kBar) / 2, std::max(2.0, to - from), kBar);
       }
       const bool bad = of.status != Status::kPassed && of.status != Status::kSkipped && of.status != Status::kDeadlock;
       if (thread == 0 && !of.returned && bad) {
-        svg_ += fmt::format(
-            "<g class=\"tl-bad\"><title>{}</title><path d=\"M{:.1f} {:.1f}l10 10m0 -10l-10 10\"/></g>\n",
-            EscapeXml(fmt::format("rank {}: {}", rank, of.message)), std::min(to + 2, kRight - 11), y + kRow / 2 - 5);
+        svg_.Path("tl-bad", SvgPath("M", std::min(to + 2, kRight - 11), y + kRow / 2 - 5, "l10 10m0 -10l-10 10"),
+                  fmt::format("rank {}: {}", rank, of.message));
       }
     }
   }
@@ -255,33 +225,31 @@ class Drawing {
   void Cuts() {
     for (const TimeAxis::Cut& cut : axis_.cuts()) {
       const double x = (axis_.Pixel(cut.from) + axis_.Pixel(cut.to)) / 2;
-      svg_ += fmt::format("<path class=\"tl-cut\" d=\"M{0:.1f} {1:.0f}V{2:.0f}M{3:.1f} {1:.0f}V{2:.0f}\"/>\n", x - 3,
-                          kTop - 4, bottom_ + 3, x + 3);
+      svg_.Path("tl-cut", SvgPath("M", x - 3, kTop - 4, "V", bottom_ + 3, "M", x + 3, kTop - 4, "V", bottom_ + 3));
     }
   }
 
+  static bool Flies(const TimelineSpan& span) { return span.asynchronous || !span.waits(); }
   static bool Stuck(const TimelineSpan& span) { return span.failed || (span.waits() && !span.ended()); }
 
   void Span(const TimelineSpan& span) {
     const double end = span.ended() ? axis_.Pixel(span.ended_us) : kRight;
+    const std::string colour = Colour(span.op);
     const auto posted_row = rows_.find({span.rank, span.thread});
-    if (posted_row != rows_.end() && (span.asynchronous || !span.waits())) {
-      svg_ += fmt::format(
-          "<rect class=\"tl-flight {}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"3\">{}</rect>\n",
-          Colour(span.op), axis_.Pixel(span.posted_us), posted_row->second + 2.5,
-          std::max(1.5, end - axis_.Pixel(span.posted_us)), Title(span));
+    if (posted_row != rows_.end() && Flies(span)) {
+      const double posted = axis_.Pixel(span.posted_us);
+      svg_.Rect("tl-flight " + colour, posted, posted_row->second + 2.5, std::max(1.5, end - posted), 3, Title(span));
     }
     const auto row = rows_.find({span.rank, span.waiting_thread});
     if (!span.waits() || row == rows_.end()) return;
     const double from = axis_.Pixel(span.blocked_us), width = std::max(1.5, end - from);
-    svg_ += fmt::format("<rect class=\"{}{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\">{}</rect>\n",
-                        Colour(span.op), Stuck(span) ? " tl-stuck" : "", from, row->second + (kRow - kBar) / 2, width,
-                        kBar, Title(span));
+    svg_.Rect(colour + (Stuck(span) ? " tl-stuck" : ""), from, row->second + (kRow - kBar) / 2, width, kBar,
+              Title(span));
     const std::string text = Short(span);
     if (kLetter * static_cast<double>(text.size()) + 8 > width) return;
-    words_ += fmt::format(
-        "<g class=\"{}\"><text class=\"tl-in\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text></g>\n",
-        Colour(span.op), from + width / 2, row->second + kRow / 2 + 4, text);
+    words_.OpenGroup("class=\"" + colour + "\"");  // what the letters must stand out against
+    words_.Text("tl-in", from + width / 2, row->second + kRow / 2 + 4, text, Anchor::kMiddle);
+    words_.CloseGroup();
   }
 
   static std::string Short(const TimelineSpan& span) {
@@ -296,9 +264,8 @@ class Drawing {
     const double from = span.waits() ? span.blocked_us : span.posted_us;
     const std::string length =
         !span.ended() ? (span.waits() ? "it never ended" : "nobody waited for it") : Duration(span.ended_us - from);
-    return fmt::format("<title>{}</title>", EscapeXml(fmt::format("rank {}: {}, from {}, {}{}", span.rank, span.what,
-                                                                  Duration(from - axis_.begin()), length,
-                                                                  span.failed ? ", and ended with an error" : "")));
+    return fmt::format("rank {}: {}, from {}, {}{}", span.rank, span.what, Duration(from - axis_.begin()), length,
+                       span.failed ? ", and ended with an error" : "");
   }
 
   void Message(const TimelineMessage& message) {
@@ -311,18 +278,15 @@ class Drawing {
     const double x1 = axis_.Pixel(send.posted_us), x2 = axis_.Pixel(receive.ended_us);
     const double y1 = from_row->second + kRow / 2 + (down ? kBar / 2 : -kBar / 2);
     const double y2 = to_row->second + kRow / 2 + (down ? -kBar / 2 : kBar / 2);
-    svg_ += fmt::format(
-        "<path class=\"tl-arrow\" d=\"M{0:.1f} {1:.1f}L{2:.1f} {3:.1f}\"/><circle class=\"tl-dot\" cx=\"{2:.1f}\" "
-        "cy=\"{3:.1f}\" r=\"2\"/>\n",
-        x1, y1, x2, y2);
+    svg_.Path("tl-arrow", SvgPath("M", x1, y1, "L", x2, y2));
+    svg_.Circle("tl-dot", x2, y2, 2);
   }
 
   void Mark(const TimelineMark& mark) {
     const auto row = rows_.find({mark.rank, mark.thread});
     if (row == rows_.end()) return;
-    svg_ += fmt::format("<path class=\"tl-mark\" d=\"M{:.1f} {:.1f}l4 -7h-8z\"><title>{}</title></path>\n",
-                        axis_.Pixel(mark.time_us), row->second + (kRow - kBar) / 2 + 2,
-                        EscapeXml(fmt::format("rank {}: {}", mark.rank, mark.name)));
+    svg_.Path("tl-mark", SvgPath("M", axis_.Pixel(mark.time_us), row->second + (kRow - kBar) / 2 + 2, "l4 -7h-8z"),
+              fmt::format("rank {}: {}", mark.rank, mark.name));
   }
 
   const Timeline& timeline_;
@@ -330,12 +294,12 @@ class Drawing {
   TimeAxis axis_;
   std::map<std::pair<int, int>, double> rows_;  // (rank, thread) -> the row's top
   double bottom_ = kTop;
-  std::string svg_;
-  std::string words_;  // in the bars and beside them, above the cuts
+  Svg svg_;
+  Svg words_;  // in the bars and beside them, above the cuts
 };
 
 }  // namespace
 
-std::string TimelineSvg(const Timeline& timeline, const std::string& label) { return Drawing(timeline, label).Svg(); }
+std::string TimelineSvg(const Timeline& timeline, const std::string& label) { return Drawing(timeline, label).Draw(); }
 
 }  // namespace shardlab

@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "shardlab/base/xml.hpp"
+#include "shardlab/base/svg.hpp"
 
 namespace shardlab {
 
@@ -42,7 +42,7 @@ std::string Summary(const std::vector<Waiting>& waits) {
 }
 
 /// An arrow between two nodes, bent to the side so that there and back are two lines, with its head.
-std::string Arrow(Point from, Point to, bool in_cycle) {
+void Arrow(Svg& svg, Point from, Point to, bool in_cycle) {
   const double dx = to.x - from.x, dy = to.y - from.y, length = std::hypot(dx, dy);
   const double ux = dx / length, uy = dy / length;
   const double bend = std::min(30.0, 0.18 * length);
@@ -54,11 +54,10 @@ std::string Arrow(Point from, Point to, bool in_cycle) {
   };
   const Point begin = edge(from, 1), tip = edge(to, 2), neck = edge(to, 13);
   const double hx = (tip.x - neck.x) / 11, hy = (tip.y - neck.y) / 11;
-  return fmt::format(
-      "<path class=\"wg-edge{0}\" d=\"M{1:.1f} {2:.1f}Q{3:.1f} {4:.1f} {5:.1f} {6:.1f}\"/>"
-      "<path class=\"wg-head{0}\" d=\"M{7:.1f} {8:.1f}L{9:.1f} {10:.1f}L{11:.1f} {12:.1f}Z\"/>\n",
-      in_cycle ? " wg-cycle" : "", begin.x, begin.y, control.x, control.y, neck.x, neck.y, tip.x, tip.y,
-      neck.x - hy * 6, neck.y + hx * 6, neck.x + hy * 6, neck.y - hx * 6);
+  const std::string kind = in_cycle ? " wg-cycle" : "";
+  svg.Path("wg-edge" + kind, SvgPath("M", begin.x, begin.y, "Q", control.x, control.y, neck.x, neck.y));
+  svg.Path("wg-head" + kind, SvgPath("M", neck.x - hy * 6, neck.y + hx * 6, "L", tip.x, tip.y, "L", neck.x + hy * 6,
+                                     neck.y - hx * 6, "Z"));
 }
 
 }  // namespace
@@ -101,10 +100,7 @@ std::string WaitGraphSvg(const std::vector<Waiting>& waits) {
   const double room = kNode + kMargin + (ranks.size() == 2 ? 6 : 0);
   for (auto& [rank, point] : at) point.y += room - top;
   const double height = bottom - top + 2 * room + (left_out > 0 ? 22 : 0);
-  std::string svg = fmt::format(
-      "<svg class=\"waits\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" height=\"{1:.0f}\" role=\"img\" "
-      "aria-label=\"{2}\">\n",
-      2 * half, height, EscapeXml(Summary(waits)));
+  Svg svg;
   for (const bool cycle : {false, true}) {  // the cycle on top
     for (const Waiting& wait : waits) {
       const auto from = at.find(wait.rank);
@@ -113,7 +109,7 @@ std::string WaitGraphSvg(const std::vector<Waiting>& waits) {
         const auto to = at.find(other);
         if (to == at.end() || other == wait.rank) continue;
         const bool in_cycle = wait.in_cycle && InCycle(waits, other);
-        if (in_cycle == cycle) svg += Arrow(from->second, to->second, in_cycle);
+        if (in_cycle == cycle) Arrow(svg, from->second, to->second, in_cycle);
       }
     }
   }
@@ -121,22 +117,15 @@ std::string WaitGraphSvg(const std::vector<Waiting>& waits) {
     const auto node = at.find(wait.rank);
     const bool self = std::find(wait.waits_for.begin(), wait.waits_for.end(), wait.rank) != wait.waits_for.end();
     if (node == at.end() || !self) continue;
-    svg += fmt::format("<circle class=\"wg-edge wg-self wg-cycle\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.0f}\"/>\n",
-                       node->second.x, node->second.y, kNode + 6);
+    svg.Circle("wg-edge wg-self wg-cycle", node->second.x, node->second.y, kNode + 6);
   }
   for (const auto& [rank, point] : at) {
     const char* kind = waiting.count(rank) == 0 ? " wg-gone" : InCycle(waits, rank) ? " wg-cycle" : "";
-    svg += fmt::format(
-        "<circle class=\"wg-node{0}\" cx=\"{1:.1f}\" cy=\"{2:.1f}\" r=\"{3:.0f}\"/><text class=\"wg-text\" "
-        "x=\"{1:.1f}\" y=\"{4:.1f}\" text-anchor=\"middle\">rank {5}</text>\n",
-        kind, point.x, point.y, kNode, point.y + 4.5, rank);
+    svg.Circle(std::string("wg-node") + kind, point.x, point.y, kNode);
+    svg.Text("wg-text", point.x, point.y + 4.5, fmt::format("rank {}", rank), Anchor::kMiddle);
   }
-  if (left_out > 0) {
-    svg += fmt::format(
-        "<text class=\"wg-text\" x=\"{:.0f}\" y=\"{:.0f}\" text-anchor=\"middle\">and {} more ranks</text>\n", half,
-        height - 6, left_out);
-  }
-  return svg + "</svg>\n";
+  if (left_out > 0) svg.Text("wg-text", half, height - 6, fmt::format("and {} more ranks", left_out), Anchor::kMiddle);
+  return svg.Inline("waits", 2 * half, height, Summary(waits));
 }
 
 }  // namespace shardlab
