@@ -95,7 +95,7 @@ class NinjaOutput {
   }
 
  private:
-  /// "solutions/ring.cpp" of "Building CXX object .../solutions/ring.cpp.o".
+  /// "solutions/m/ring.cpp" of "Building CXX object .../solutions/m/ring.cpp.o".
   static std::string Subject(const std::string& what) {
     std::string subject = what.substr(what.rfind(' ') + 1);
     if (subject.size() > 2 && subject.compare(subject.size() - 2, 2, ".o") == 0) subject.resize(subject.size() - 2);

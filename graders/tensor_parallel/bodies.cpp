@@ -20,8 +20,7 @@
 #include "shardlab/tensor_parallel/shards.hpp"
 
 // What every rank runs. A run makes several calls, since a run costs a fork of every rank; parameter `calls` has an
-// object for each, and what belongs to call number i is called "<i>.x", "<i>.y", ... (cases_layers.hpp is the referee's
-// side).
+// object for each, and what belongs to call number i is called "<i>.x", "<i>.y", ...
 
 namespace shardlab::grade {
 namespace {

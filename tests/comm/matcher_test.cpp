@@ -342,7 +342,7 @@ TEST(Unsafe, IsSeenInTheRecordsAlone) {
   EXPECT_THAT(verdict.sentence, HasSubstr("rank 0 went on from Broadcast (collective 0) before rank 1 had called it"));
 }
 
-// Rounds: the figures of semantics.md, section 1, from programs written out.
+// Rounds: the figures of the collectives' contracts, from programs written out.
 TEST(Rounds, ARingTakesTwiceTMinusOne) {
   for (const int ranks : {2, 3, 4, 5}) {
     const ForkedRun run = ForkRanks(ranks, [](Communicator& comm) {

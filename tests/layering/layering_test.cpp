@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <regex>
 #include <set>
 #include <string>
 #include <vector>
@@ -137,6 +139,61 @@ TEST(Layering, TheSupervisorAndPlansKnowNoLibTorch) {
       }
     }
   }
+}
+
+// The text of a file that people read: all of a .md, the comments of the others.
+std::string ReadableText(const fs::path& file) {
+  std::ifstream in(file);
+  std::string text;
+  for (std::string line; std::getline(in, line);) {
+    const size_t begin = file.extension() == ".md" ? 0 : line.find("//");
+    if (begin != std::string::npos && (begin == 0 || line[begin - 1] != ':')) text += line.substr(begin) + "\n";
+  }
+  return text;
+}
+
+// Whether one of `files` is this one, or one of `folders`: named from the root or from any folder on the way to it.
+bool Exists(const std::string& word, const std::set<std::string>& tree) {
+  return std::any_of(tree.begin(), tree.end(), [&](const std::string& path) {
+    return path == word || (path.size() > word.size() && path[path.size() - word.size() - 1] == '/' &&
+                            path.compare(path.size() - word.size(), word.size(), word) == 0);
+  });
+}
+
+TEST(Layering, CommentsAndDocsNameFilesThatExist) {
+  const std::set<std::string> folders = {"cifar",     "cmake",   "core",      "docs",
+                                         "exercises", "graders", "solutions", "tests"};
+  std::set<std::string> tree = {"README.md", "LICENSE"};
+  std::vector<fs::path> texts = {kRoot / "README.md"};
+  for (const std::string& folder : folders) {
+    tree.insert(folder);
+    for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder)) {
+      tree.insert(fs::relative(entry.path(), kRoot).string());
+      const auto extension = entry.path().extension();
+      if (extension == ".md" || extension == ".cpp" || extension == ".hpp") texts.push_back(entry.path());
+    }
+  }
+  // A path from a folder of the root, or a header or a page by its name. What is made up for an example is of the module
+  // `scan` or `m`, or of the schedule eager.
+  const std::regex path("[A-Za-z0-9_.][A-Za-z0-9_./-]*[A-Za-z0-9_]");
+  const std::regex example("(^|/)(scan|m)(/|$)|generators_eager");
+  int seen = 0;
+  for (const fs::path& file : texts) {
+    const std::string text = ReadableText(file);
+    for (auto at = std::sregex_iterator(text.begin(), text.end(), path); at != std::sregex_iterator(); ++at) {
+      const size_t end = static_cast<size_t>(at->position() + at->length());
+      const std::string word = at->str().compare(0, 2, "./") == 0 ? at->str().substr(2) : at->str();
+      const size_t slash = word.find('/');
+      const bool from_root = slash != std::string::npos && folders.count(word.substr(0, slash)) > 0;
+      const std::string extension = fs::path(word).extension();
+      const bool named = extension == ".hpp" || extension == ".md";
+      const bool goes_on = end < text.size() && std::string("<*{[").find(text[end]) != std::string::npos;
+      if ((!from_root && !named) || goes_on || std::regex_search(word, example)) continue;
+      ++seen;
+      EXPECT_TRUE(Exists(word, tree)) << fs::relative(file, kRoot).string() << " speaks of " << word;
+    }
+  }
+  EXPECT_GT(seen, 100);
 }
 
 // What the dynamic linker loads for a program or a shared object, directly or not.

@@ -20,7 +20,7 @@ enum class Kind { kValue, kGradient, kCost, kRobustness };
 /// How a case, and a part, can end.
 enum class Status { kPassed, kFailed, kNotImplemented, kDoesNotCompile, kSkipped, kCrashed, kDeadlock, kTimeout };
 
-/// The words of commands.md: "passed", "failed", "not implemented", ...
+/// "passed", "failed", "not implemented", ...: the words of score cards and of `lab grade --json`.
 const char* Name(Status status);
 /// "value", "gradient", "cost", "robustness".
 const char* Name(Kind kind);
