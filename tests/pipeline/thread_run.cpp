@@ -191,6 +191,10 @@ class World {
       case ActionKind::kStep:
         Need(a.version == mine.latest[a.chunk] + 1, "versions come one after the other");
         Need(!reduces_ || mine.summed[a.chunk] == a.version, "a step without the sum");
+        if (layout.kind() == LayoutKind::kBidirectional && 2 * rank + 1 == layout.ranks()) {
+          Need(mine.summed[a.chunk < layout.ranks() ? a.chunk + layout.ranks() : a.chunk - layout.ranks()] >= a.version,
+               "a step without the sum with its twin on this rank");
+        }
         mine.latest[a.chunk] = a.version;
         mine.unused[a.chunk] = 0;
         break;

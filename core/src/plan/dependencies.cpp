@@ -47,12 +47,15 @@ std::vector<Dependency> Dependencies(const Layout& layout, const Action& action)
       break;
     case ActionKind::kReduceGradients:
       for (const int twin : layout.TwinsOf(action.chunk)) {
-        // The middle rank of an odd number holds both copies: it adds them by itself.
-        if (layout.chunk(twin).rank == chunk.rank) continue;
+        if (layout.chunk(twin).rank == chunk.rank) continue;  // the middle one of an odd number
         needs.push_back({{{ActionKind::kReduceGradients, twin, -1, action.version}}, Via::kCollective});
       }
       break;
     case ActionKind::kStep:
+      for (const int twin : layout.TwinsOf(action.chunk)) {
+        if (layout.chunk(twin).rank != chunk.rank) continue;
+        needs.push_back({{{ActionKind::kReduceGradients, twin, -1, action.version}}, Via::kMemory});
+      }
       break;
   }
   if (IsCompute(action.kind) && action.version > 0) {

@@ -19,7 +19,8 @@
 /// (1) a forward needs the output of the previous chunk; (2) a backward needs its own forward; (3) and the gradient
 /// from the next chunk, which its B or its I yields; (4) the weight half needs the input half. Besides: whatever runs
 /// on weight version k > 0 needs the STEP that makes it, a send needs what it sends, a receive the send, and a
-/// REDUCE_GRAD needs every rank with the same weights to take part in it.
+/// REDUCE_GRAD needs every rank with the same weights to take part in it. A rank that holds both copies of a stage adds
+/// them by itself, at the later of their two REDUCE_GRADs; so the STEP of either comes behind both.
 
 namespace shardlab {
 
