@@ -75,7 +75,7 @@ std::unique_ptr<Engine> EngineOf(const Task& task, const Schedule& schedule, con
   setup.loss = [](const Tensors& outputs, const at::Tensor& targets) {
     return at::cross_entropy_loss(outputs[0], targets);
   };
-  setup.optimizer = [](const std::vector<at::Tensor>& parameters) {
+  setup.optimizer = [](int, const std::vector<at::Tensor>& parameters) {
     Recipe recipe;
     recipe.learning_rate = 1e-3;
     return MakeOptimizer(recipe, parameters);

@@ -4,10 +4,9 @@
 //
 //       replica 0               rank 0 ------> rank 1 ------> rank 2       its part of the batch, in micro-batches
 //       replica 1               rank 3 ------> rank 4 ------> rank 5       the other part
-//                                  \______________\______________\______   REDUCE_GRAD: the mean of both
+//                                  \______________\______________\______   REDUCE_GRAD: the sum of both
 //
-// The part of a replica has n_r of B images, so its mean loss counts n_r / B; the engine takes the mean over the R
-// replicas, so its loss is made R n_r / B times as large.
+// The loss of a micro-batch counts n_i of all B images of the update, so losses and gradients of the replicas add up.
 
 #include <algorithm>
 #include <chrono>
@@ -25,6 +24,7 @@
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
+#include "shardlab/pipeline/stage_times.hpp"
 #include "shardlab/plan/traits.hpp"
 #include "shardlab/plan/validate.hpp"
 #include "shardlab/report/files.hpp"
@@ -60,6 +60,10 @@ class PipelineTraining {
   void ShowRun();
   NamedTensors State();
   CostModel Costs() const;
+  torch::optim::Optimizer* OptimizerOf(int chunk) const {
+    const auto found = optimizers_.find(chunk);
+    return found == optimizers_.end() ? nullptr : found->second;
+  }
 
   const Task& task_;
   const Plan& plan_;
@@ -71,9 +75,9 @@ class PipelineTraining {
   cifar::Loader loader_;
   std::vector<LayerProfile> profile_;  // on rank 0
   std::vector<int> balance_;
-  Timeline timeline_;
+  StageTimes stage_times_;
   std::map<int, Schedule> schedules_;
-  std::map<int, torch::optim::Optimizer*> optimizers_;  // by chunk; they belong to the engine
+  std::map<int, torch::optim::Optimizer*> optimizers_;  // by chunk, of those that have one; they belong to the engine
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Progress> progress_;
   int64_t first_ = 0;
@@ -182,41 +186,29 @@ CostModel PipelineTraining::Costs() const {
 void PipelineTraining::MakeTheEngine() {
   const bool splits = TraitsOf(plan_.schedule).splits_backward;
   const Layout layout = ScheduleFor(MicroBatchesOf(plan_, SamplesOf(first_))).layout;
-  const std::vector<int> chunks = layout.ChunksOf(pipe_->rank());
-  // The engine makes stages and optimizers chunk by chunk; one without parameters has no optimizer.
-  auto stages_made = std::make_shared<size_t>(0);
   PipelineSetup setup{model_, balance_, layout};
-  setup.loss = [weighted = replicas_ > 1](const Tensors& outputs, const at::Tensor& targets) {
-    if (!weighted) return at::cross_entropy_loss(outputs[0], targets);
-    const at::Tensor losses_B =
-        at::cross_entropy_loss(outputs[0], targets.select(1, 0).to(at::kLong), {}, at::Reduction::None);
-    return (losses_B * targets.select(1, 1).to(losses_B.scalar_type())).mean();
+  setup.loss = [](const Tensors& outputs, const at::Tensor& targets) {
+    return at::cross_entropy_loss(outputs[0], targets);
   };
-  setup.optimizer = [this](const std::vector<at::Tensor>& parameters) {
+  setup.optimizer = [this](int chunk, const std::vector<at::Tensor>& parameters) {
     auto optimizer = MakeOptimizer(plan_.MakeRecipe(), parameters);
-    optimizers_[static_cast<int>(optimizers_.size())] = optimizer.get();
+    optimizers_[chunk] = optimizer.get();
     return optimizer;
   };
-  setup.stage = [this, splits, chunks, stages_made] {
-    return timeline_.Watch(splits ? MakeSplitStage() : MakeStage(), chunks.at((*stages_made)++));
-  };
+  setup.stage = stage_times_.Watched([splits](int) { return splits ? MakeSplitStage() : MakeStage(); });
   setup.weights = IsAsynchronous(plan_) ? WeightStoreFactory(MakeWeightVersions) : WeightStoreFactory(MakeWeights);
   if (KeepsStatistics(task_)) setup.statistics = MakeDeferredStatistics();
   setup.first_update = first_;
-  if (replicas_ > 1) setup.replicas = data_;
+  if (replicas_ > 1) setup.same_weights = data_;
   engine_ = MakeEngine(std::move(setup), pipe_);
 }
 
-// Which optimizer is whose is found by the parameters: Restore and StateOf look at those that they are given.
 void PipelineTraining::Resume() {
   if (plan_.resume.empty()) return;
   const Layout& layout = schedules_.begin()->second.layout;
   for (const int chunk : layout.ChunksOf(pipe_->rank())) {
     const StageModule& module = engine_->Module(chunk);
-    Restore(plan_.resume, task_.restored, module.NamedParameters(), module.NamedBuffers(), nullptr);
-    for (const auto& [index, optimizer] : optimizers_) {
-      Restore(plan_.resume, task_.restored, module.NamedParameters(), {}, optimizer);
-    }
+    Restore(plan_.resume, task_.restored, module.NamedParameters(), module.NamedBuffers(), OptimizerOf(chunk));
   }
 }
 
@@ -225,8 +217,7 @@ NamedTensors PipelineTraining::State() {
   const Layout& layout = schedules_.begin()->second.layout;
   for (const int chunk : layout.ChunksOf(pipe_->rank())) {
     const StageModule& module = engine_->Module(chunk);
-    state.merge(StateOf(module.NamedParameters(), module.NamedBuffers(), nullptr));
-    for (const auto& [index, optimizer] : optimizers_) state.merge(StateOf(module.NamedParameters(), {}, optimizer));
+    state.merge(StateOf(module.NamedParameters(), module.NamedBuffers(), OptimizerOf(chunk)));
   }
   return state;
 }
@@ -241,17 +232,13 @@ const Schedule& PipelineTraining::ScheduleFor(int microbatches) {
 MiniBatch PipelineTraining::BatchOf(int64_t step) {
   MiniBatch batch;
   batch.samples = SamplesOf(step);
-  const auto whole = static_cast<int64_t>(loader_.Samples(step).size());
-  batch.first = SplitRange(whole, replicas_, replica_).begin;
+  batch.update_samples = static_cast<int64_t>(loader_.Samples(step).size());
+  batch.first = SplitRange(batch.update_samples, replicas_, replica_).begin;
   const bool last = pipe_->rank() == pipe_->size() - 1;
   if (pipe_->rank() != 0 && !last) return batch;
   const Batch mine = task_.BatchOf(loader_, step, replica_, replicas_);
   batch.inputs = {mine.images};
   batch.targets = mine.labels;
-  if (replicas_ > 1) {
-    const double weight = static_cast<double>(batch.samples * replicas_) / static_cast<double>(whole);
-    batch.targets = at::stack({mine.labels.to(at::kDouble), at::full({batch.samples}, weight, at::kDouble)}, 1);
-  }
   return batch;
 }
 
@@ -259,10 +246,7 @@ MiniBatch PipelineTraining::BatchOf(int64_t step) {
 double PipelineTraining::Share(double loss) {
   const at::Tensor value = at::scalar_tensor(loss, at::kDouble);
   pipe_->Broadcast(value, pipe_->size() - 1);
-  if (replicas_ > 1) {
-    data_->AllReduce(value);
-    value.div_(replicas_);
-  }
+  if (replicas_ > 1) data_->AllReduce(value);
   return value.item().toDouble();
 }
 
@@ -282,7 +266,7 @@ std::vector<double> PipelineTraining::RunSteps() {
     const int64_t step = first_ + done;
     const int microbatches = MicroBatchesOf(plan_, SamplesOf(step));
     // The last whole step is the one that is shown.
-    if (microbatches == MicroBatchesOf(plan_, SamplesOf(first_))) timeline_.Clear();
+    if (microbatches == MicroBatchesOf(plan_, SamplesOf(first_))) stage_times_.Clear();
     const auto mine = engine_->Run(ScheduleFor(microbatches), [&](int64_t) { return BatchOf(step); });
     losses.push_back(took(mine, 0));
     if (progress_) progress_->Update(done + 1, fmt::format("loss {:.3f}", losses.back()));
@@ -314,7 +298,7 @@ void PipelineTraining::ShowRun() {
   if (replica_ != 0) return;
   const int updates = IsAsynchronous(plan_) ? static_cast<int>(std::min<int64_t>(plan_.steps, kDrawnUpdates)) : 1;
   const Schedule shown = ScheduleOf(plan_, MicroBatchesOf(plan_, SamplesOf(first_)), updates);
-  const Simulation run = GatherRun(timeline_, shown.microbatches, *pipe_);
+  const Simulation run = GatherRun(stage_times_, shown.microbatches, *pipe_);
   if (!speaks_ || run.makespan == 0) return;
   const Simulation plan = Simulate(shown, Costs());
   const char* what = updates == 1 ? "a step" : "the first updates";

@@ -20,11 +20,14 @@
 //   B        gradients: Link::TakeGradients, nothing in the last chunk
 //   STEP     WeightStore::Update
 //
+//  * Who is first and last, and which stage a chunk is, says Layout::chunk; LayersOf gives a stage's layers.
 //  * The micro-batch of an action is its number for stages and links; PipelineSetup says what null stands for.
 //  * Two neighbouring chunks on the same rank have no SEND and RECV (Port::in_schedule says so): fill their link right
 //    behind F and B.
-//  * MicroBatches fills in what it knows. `training`, `statistics` (of the setup) and `first` (of the mini-batch; in data
-//    parallelism it keeps the replicas' dropout apart) are left to you.
+//  * MicroBatches fills in what it knows. `training`, `statistics` (of the setup), `first` and `update_samples` (of the
+//    mini-batch; in data parallelism they keep the pipelines' dropout apart and make their losses add up) are left to
+//    you. REDUCE_GRAD, which such a run has in front of STEP: AllReduce of every gradient over
+//    PipelineSetup::same_weights.
 //  * A loss that you keep must be a number. As a tensor it holds its graph, and with it all activations.
 //  * Links keep a window of sends: SetWindow(SendWindow(schedule)).
 //  * What goes wrong is thrown on as FailureAt(schedule, rank, step, Brief(error)); NotImplemented goes through as is.

@@ -103,18 +103,22 @@ SHARDLAB_BODY(micro_batches) {
   for (size_t k = 0; k < asked.size(); ++k) {
     const auto samples = asked[k].at(0).get<int64_t>();
     const at::Tensor batch = at::arange(samples * 2, at::kDouble).view({samples, 2});
-    std::vector<at::Tensor> rows, values, shares;
-    for (const MicroBatch& at : MicroBatches(samples, asked[k].at(1).get<int>(), 7)) {
+    std::vector<at::Tensor> rows, values, shares, parallel_shares;
+    for (MicroBatch at : MicroBatches(samples, asked[k].at(1).get<int>(), 7)) {
       rows.push_back(at::tensor({static_cast<int64_t>(at.index), static_cast<int64_t>(at.count), at.samples.begin,
                                  at.samples.end, at.batch, at.step},
                                 at::kLong));
       const Tensors piece = SamplesOf({batch}, at);
       values.push_back(piece.at(0));
-      shares.push_back(ShareOf([](const Tensors& y, const at::Tensor&) { return y.at(0).mean(); })(piece, {}, at));
+      const LossShare share = ShareOf([](const Tensors& y, const at::Tensor&) { return y.at(0).mean(); });
+      shares.push_back(share(piece, {}, at));
+      at.update_samples = 4 * samples;
+      parallel_shares.push_back(share(piece, {}, at));
     }
     ctx.Output("pieces " + std::to_string(k), at::stack(rows));
     ctx.Output("samples " + std::to_string(k), at::cat(values));
     ctx.Output("loss " + std::to_string(k), at::stack(shares).sum());
+    ctx.Output("part of a loss " + std::to_string(k), at::stack(parallel_shares).sum());
   }
 }
 
@@ -246,7 +250,11 @@ SHARDLAB_BODY(clip) {
   while (ctx.HasInput("gradient " + std::to_string(gradients.size()))) {
     gradients.push_back(ctx.Input("gradient " + std::to_string(gradients.size())));
   }
-  ctx.Number("norm", ClipGradients(gradients, ctx.params().at("max_norm").get<double>(), ctx.comm()));
+  const auto max_norm = ctx.params().at("max_norm").get<double>();
+  const auto copies = ctx.Param<int>("copies");
+  ctx.Number("norm", copies == 1 ? ClipGradients(gradients, max_norm, ctx.comm())
+                                 : ClipGradients(gradients, max_norm, ctx.comm(),
+                                                 std::vector<double>(gradients.size(), 1.0 / copies)));
   for (size_t i = 0; i < gradients.size(); ++i) ctx.Output("clipped " + std::to_string(i), gradients[i]);
 }
 

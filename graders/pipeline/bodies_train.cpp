@@ -51,10 +51,12 @@ PipelineSetup SetupFor(const Plan& plan, int* most_versions = nullptr) {
     setup.loss = [](const Tensors& y, const at::Tensor& labels) { return at::cross_entropy_loss(y.at(0), labels); };
   }
   const Recipe recipe = plan.MakeRecipe();
-  setup.optimizer = [recipe](const std::vector<at::Tensor>& parameters) { return MakeOptimizer(recipe, parameters); };
-  if (plan.halves) setup.stage = MakeSplitStage;
+  setup.optimizer = [recipe](int, const std::vector<at::Tensor>& parameters) {
+    return MakeOptimizer(recipe, parameters);
+  };
+  if (plan.halves) setup.stage = [](int) { return MakeSplitStage(); };
   if (plan.IsAsynchronous()) {
-    setup.weights = [most_versions](StageFactory make, OptimizerFactory optimizer) -> std::unique_ptr<WeightStore> {
+    setup.weights = [most_versions](StageFactory make, OptimizerMaker optimizer) -> std::unique_ptr<WeightStore> {
       auto weights = MakeWeightVersions(std::move(make), std::move(optimizer));
       if (most_versions == nullptr) return weights;
       return std::make_unique<CountedWeights>(std::move(weights), most_versions);

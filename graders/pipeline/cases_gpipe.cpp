@@ -110,6 +110,10 @@ SHARDLAB_CASE(gpipe, pieces_of_a_mini_batch, kValue, {1}) {
     label.hypotheses = {MeanOfMeans("micro-batches", means)};
     label.factors = {{"micro-batches", count}};
     t.ExpectClose(run, 0, "loss " + std::to_string(k), batch.mean(), label);
+    Label part{fmt::format("the sum of the pieces' shares of a loss of {} samples, of which {} are here", 4 * B, of)};
+    part.hypotheses = {{"the samples of this mini-batch are taken for those of the whole update (update_samples)",
+                        [=] { return batch.mean(); }}};
+    t.ExpectClose(run, 0, "part of a loss " + std::to_string(k), batch.mean() / 4, part);
   }
 }
 

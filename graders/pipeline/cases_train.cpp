@@ -85,7 +85,8 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
 }
 
 // What ClipGradients makes of gradients [rank][i], whose norm is multiplied with `room` to get the largest.
-void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& gradients, double room) {
+// With `copies` the gradients lie there so many times, each on a rank of its own, and count once.
+void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& gradients, double room, int copies = 1) {
   const auto norm_of = [](const std::vector<at::Tensor>& some) {
     double squares = 0;
     for (const at::Tensor& gradient : some) squares += gradient.to(at::kDouble).square().sum().item<double>();
@@ -97,14 +98,15 @@ void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& g
     norms.push_back(norm_of(of_rank));
     all.insert(all.end(), of_rank.begin(), of_rank.end());
   }
-  const double norm = norm_of(all);
+  const double of_all = norm_of(all);
+  const double norm = of_all / std::sqrt(copies);
   const double max_norm = norm > 0 ? room * norm : 1;
   const auto scaled = [max_norm](const at::Tensor& gradient, double by) {
     return gradient * std::min(1.0, max_norm / (by + 1e-6));
   };
   RunSpec spec;
   spec.body = "clip";
-  spec.params = {{"max_norm", max_norm}};
+  spec.params = {{"max_norm", max_norm}, {"copies", copies}};
   for (size_t rank = 0; rank < gradients.size(); ++rank) {
     for (size_t i = 0; i < gradients[rank].size(); ++i) {
       auto& input = spec.inputs["gradient " + std::to_string(i)];
@@ -124,7 +126,8 @@ void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& g
           {"the norms of the ranks are added up; it is their squares that add up",
            [=] { return scaled(mine[i], std::accumulate(norms.begin(), norms.end(), 0.0)); }},
           {"every gradient is clipped by its own norm", [=] { return scaled(mine[i], norm_of({mine[i]})); }},
-          {"gradients that are small enough are made larger", [=] { return mine[i] * (max_norm / (norm + 1e-6)); }}};
+          {"gradients that are small enough are made larger", [=] { return mine[i] * (max_norm / (norm + 1e-6)); }},
+          {"every copy of a gradient counts, and not all of them once", [=] { return scaled(mine[i], of_all); }}};
       t.ExpectClose(run, rank, "clipped " + std::to_string(i), scaled(mine[i], norm), label, 0,
                     mine[i].scalar_type() == at::kFloat ? 1e4 : 1);
     }
@@ -156,6 +159,8 @@ SHARDLAB_CASE(train, clipped_by_the_norm_of_all_ranks, kValue, {1, 2, 3}) {
   for (int rank = 0; rank < t.ranks(); ++rank) gradients.push_back({t.Normal({3, 2}) * (rank + 1), t.Normal({4})});
   ExpectClipped(t, gradients, 0.5);
   ExpectClipped(t, gradients, 2);
+  const std::vector<std::vector<at::Tensor>> alike(gradients.size(), gradients[0]);
+  ExpectClipped(t, alike, 0.5, t.ranks());
 }
 
 SHARDLAB_CASE(train, clipping_odd_gradients, kRobustness, {2, 3}) {

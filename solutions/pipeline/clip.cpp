@@ -14,9 +14,13 @@
 
 namespace shardlab {
 
-double ClipGradients(const std::vector<at::Tensor>& gradients, double max_norm, Communicator& comm) {
+double ClipGradients(const std::vector<at::Tensor>& gradients, double max_norm, Communicator& comm,
+                     const std::vector<double>& counts) {
   at::Tensor squares = at::zeros({}, at::kDouble);
-  for (const at::Tensor& gradient : gradients) squares += gradient.to(at::kDouble).square().sum().to(at::kCPU);
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    const at::Tensor& gradient = gradients[i];
+    squares += gradient.to(at::kDouble).square().sum().to(at::kCPU) * (counts.empty() ? 1.0 : counts[i]);
+  }
   comm.AllReduce(squares);
 
   const double norm = std::sqrt(squares.item<double>());

@@ -29,6 +29,13 @@
 // SEND, which stands right behind. A chunk's neighbour on the same rank has no SEND: there the link is local, and
 // filled at once. A skip has a link of its own, which works the same way; it has no actions and goes along with the
 // boundary's.
+//
+// Who is first and last, what a chunk is made of and whom it talks to is the layout's to say. Where that has two copies
+// of the model, each rank has a chunk of both, and its list says which micro-batch runs through which:
+//
+//     bidirectional 3    rank 0    stage 0 of copy 0, stage 2 of copy 1     data and targets: the first and the last rank
+//                        rank 1    stage 1 of both                          (3) adds its two gradients by itself
+//                        rank 2    stage 2 of copy 0, stage 0 of copy 1
 
 namespace shardlab {
 
@@ -52,6 +59,8 @@ class ScheduleEngine final : public Engine {
     std::vector<Port> out;
     bool is_first = false;
     bool is_last = false;
+    std::vector<int> twins;  // (3) other chunks of this rank with the same weights
+    int summed = 0;          // the version whose gradients had their REDUCE_GRAD
     std::unique_ptr<WeightStore> weights;
     std::unique_ptr<Stage> stage;
   };
@@ -59,7 +68,8 @@ class ScheduleEngine final : public Engine {
   struct Update {
     MiniBatch data;
     std::vector<MicroBatch> pieces;
-    int forwards_left = 0;  // then the data are not needed any more
+    std::map<int, std::set<int>> of_copy;  // which micro-batches run through each copy of the model
+    int forwards_left = 0;                 // then the data are not needed any more
   };
   using Key = std::pair<int, int>;  // chunk, micro-batch
   static Key KeyOf(const Action& action) { return {action.chunk, action.microbatch}; }
@@ -81,31 +91,20 @@ class ScheduleEngine final : public Engine {
 
   using Method = void (ScheduleEngine::*)(const Action&);
   static Method MethodOf(ActionKind kind) {
-    switch (kind) {
-      case ActionKind::kForward:
-        return &ScheduleEngine::Forward;
-      case ActionKind::kBackward:
-        return &ScheduleEngine::Backward;
-      case ActionKind::kBackwardInput:
-        return &ScheduleEngine::BackwardInput;
-      case ActionKind::kBackwardWeight:
-        return &ScheduleEngine::BackwardWeight;
-      case ActionKind::kRecompute:
-        return &ScheduleEngine::Recompute;
-      case ActionKind::kSendForward:
-        return &ScheduleEngine::SendForward;
-      case ActionKind::kReceiveForward:
-        return &ScheduleEngine::ReceiveForward;
-      case ActionKind::kSendBackward:
-        return &ScheduleEngine::SendBackward;
-      case ActionKind::kReceiveBackward:
-        return &ScheduleEngine::ReceiveBackward;
-      case ActionKind::kReduceGradients:
-        return &ScheduleEngine::ReduceGradients;
-      case ActionKind::kStep:
-        return &ScheduleEngine::Step;
-    }
-    throw ContractError("an action of no kind");
+    static const std::map<ActionKind, Method> kTable = {
+        {ActionKind::kForward, &ScheduleEngine::Forward},
+        {ActionKind::kBackward, &ScheduleEngine::Backward},
+        {ActionKind::kBackwardInput, &ScheduleEngine::BackwardInput},
+        {ActionKind::kBackwardWeight, &ScheduleEngine::BackwardWeight},
+        {ActionKind::kRecompute, &ScheduleEngine::Recompute},
+        {ActionKind::kSendForward, &ScheduleEngine::SendForward},
+        {ActionKind::kReceiveForward, &ScheduleEngine::ReceiveForward},
+        {ActionKind::kSendBackward, &ScheduleEngine::SendBackward},
+        {ActionKind::kReceiveBackward, &ScheduleEngine::ReceiveBackward},
+        {ActionKind::kReduceGradients, &ScheduleEngine::ReduceGradients},
+        {ActionKind::kStep, &ScheduleEngine::Step},
+    };
+    return kTable.at(kind);
   }
 
   void WorkOff(const Schedule& schedule);
@@ -121,6 +120,7 @@ class ScheduleEngine final : public Engine {
 
   const PipelineSetup setup_;
   const std::shared_ptr<Communicator> comm_;
+  std::shared_ptr<Communicator> same_weights_;  // null: no other rank has them
   std::map<int, ChunkState> chunks_;
   int64_t updates_done_;  // before this run, over all runs
 
@@ -140,14 +140,12 @@ class ScheduleEngine final : public Engine {
 ScheduleEngine::ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm)
     : setup_(std::move(setup)), comm_(std::move(comm)), updates_done_(setup_.first_update) {
   const Layout& layout = setup_.layout;
-  if (layout.replicas() != 1)
-    throw ContractError("this engine runs one replica of the model, not a bidirectional layout");
   if (layout.ranks() != comm_->size()) {
     throw ContractError(fmt::format("the layout '{}' is for {} ranks, and there are {}", ToString(layout),
                                     layout.ranks(), comm_->size()));
   }
   RequireBalance(setup_.balance, static_cast<int>(setup_.model.size()), layout.stages());
-  const StageMaker make_stage = setup_.stage ? setup_.stage : StageMaker(MakeStage);
+  const StageMaker make_stage = setup_.stage ? setup_.stage : StageMaker([](int) { return MakeStage(); });
   const WeightStoreFactory make_weights = setup_.weights ? setup_.weights : WeightStoreFactory(MakeWeights);
   const auto has_skips = [](const LayerSpec& spec) { return !spec.stashes.empty() || !spec.pops.empty(); };
   std::vector<SkipRoute> skips;
@@ -155,23 +153,29 @@ ScheduleEngine::ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator
     skips = SkipRoutes(setup_.model, setup_.balance);
   }
   auto ports = ConnectChunks(layout, setup_.model, setup_.balance, skips, comm_, setup_.device);
-  int begin = 0;
-  for (int chunk = 0; chunk < layout.chunks(); ++chunk) {
-    const int end = begin + setup_.balance[static_cast<size_t>(chunk)];
-    if (layout.chunk(chunk).rank == comm_->rank()) {
-      ChunkState& state = chunks_[chunk];
-      state.in = std::move(ports[chunk].in);
-      state.out = std::move(ports[chunk].out);
-      state.is_first = layout.chunk(chunk).previous < 0;
-      state.is_last = layout.chunk(chunk).next < 0;
-      const LossShare loss = state.is_last ? ShareOf(setup_.loss) : LossShare();
-      state.weights = make_weights(
-          [model = setup_.model, begin, end, loss] { return std::make_shared<StageModule>(model, begin, end, loss); },
-          setup_.optimizer);
-      state.stage = make_stage();
+  for (const int chunk : layout.ChunksOf(comm_->rank())) {
+    const Chunk& where = layout.chunk(chunk);
+    ChunkState& state = chunks_[chunk];
+    state.in = std::move(ports[chunk].in);
+    state.out = std::move(ports[chunk].out);
+    state.is_first = where.previous < 0;
+    state.is_last = where.next < 0;
+    for (const int twin : layout.TwinsOf(chunk)) {
+      if (layout.chunk(twin).rank == where.rank) state.twins.push_back(twin);
     }
-    begin = end;
+    const Range layers = LayersOf(setup_.balance, where.stage);
+    const LossShare loss = state.is_last ? ShareOf(setup_.loss) : LossShare();
+    state.weights = make_weights(
+        [model = setup_.model, layers, loss] {
+          return std::make_shared<StageModule>(model, static_cast<int>(layers.begin), static_cast<int>(layers.end),
+                                               loss);
+        },
+        [this, chunk](const Tensors& parameters) { return setup_.optimizer(chunk, parameters); });
+    state.stage = make_stage(chunk);
   }
+  same_weights_ = setup_.same_weights;
+  if (!same_weights_ && layout.replicas() > 1) same_weights_ = SameWeights(layout, comm_->rank(), *comm_);
+  if (same_weights_ && same_weights_->size() == 1) same_weights_ = nullptr;
 }
 
 std::vector<double> ScheduleEngine::Run(const Schedule& schedule, const MiniBatchSource& source, int per_update) {
@@ -191,14 +195,21 @@ std::vector<double> ScheduleEngine::Run(const Schedule& schedule, const MiniBatc
   }
   training_ = true;
   source_ = source;
+  const int updates = schedule.microbatches / per_update_;
+  for (const auto& [index, chunk] : chunks_) {
+    for (int update = 0; chunk.is_last && update < updates; ++update) losses_[update] = 0;
+  }
   WorkOff(schedule);
 
   std::vector<double> losses;
   for (const auto& [update, loss] : losses_) losses.push_back(loss);
   losses_.clear();
-  for (auto& [index, chunk] : chunks_) chunk.weights->Restart();
+  for (auto& [index, chunk] : chunks_) {
+    chunk.weights->Restart();
+    chunk.summed = 0;
+  }
   clipped_version_ = 0;
-  updates_done_ += schedule.microbatches / per_update_;
+  updates_done_ += updates;
   return losses;
 }
 
@@ -241,6 +252,10 @@ void ScheduleEngine::WorkOff(const Schedule& schedule) {
     const Action& action = list[static_cast<size_t>(step)];
     if (action.kind == ActionKind::kRecompute) recomputed_.insert(KeyOf(action));
     if (IsCompute(action.kind)) last_use[{action.chunk, action.version}] = step;
+    if (action.kind != ActionKind::kForward) continue;
+    Update& update = UpdateOf(action.microbatch);
+    update.of_copy[setup_.layout.chunk(action.chunk).replica].insert(action.microbatch % per_update_);
+    ++update.forwards_left;
   }
   std::map<int, Key> released_after;
   for (const auto& [version, step] : last_use) released_after[step] = version;
@@ -273,8 +288,8 @@ void ScheduleEngine::WorkOff(const Schedule& schedule) {
 
 const MicroBatch& ScheduleEngine::PieceOf(int microbatch) {
   const int number = microbatch / per_update_;
-  if (updates_.count(number) == 0) {
-    Update& update = updates_[number];
+  Update& update = UpdateOf(microbatch);
+  if (update.pieces.empty()) {
     update.data = source_(number);
     update.pieces = MicroBatches(update.data.samples, per_update_, updates_done_ + number);
     if (static_cast<int>(update.pieces.size()) != per_update_) {
@@ -284,10 +299,17 @@ const MicroBatch& ScheduleEngine::PieceOf(int microbatch) {
     }
     for (MicroBatch& piece : update.pieces) {
       piece.first = update.data.first;
+      piece.update_samples = update.data.update_samples;
       piece.training = training_;
       piece.statistics = setup_.statistics.get();
     }
-    update.forwards_left = per_update_ * static_cast<int>(chunks_.size());
+    for (const auto& [copy, numbers] : update.of_copy) {
+      int index = 0;
+      for (const int i : numbers) {
+        update.pieces[static_cast<size_t>(i)].index = index++;
+        update.pieces[static_cast<size_t>(i)].count = static_cast<int>(numbers.size());
+      }
+    }
   }
   return updates_[number].pieces[static_cast<size_t>(microbatch % per_update_)];
 }
@@ -397,10 +419,19 @@ void ScheduleEngine::ReceiveBackward(const Action& action) {
 // ---------------------------------------------------------------------------------------------- updates
 
 void ScheduleEngine::ReduceGradients(const Action& action) {
-  if (!setup_.replicas) return;
-  for (at::Tensor gradient : At(action.chunk).weights->Gradients()) {
-    setup_.replicas->AllReduce(gradient);
-    gradient.div_(setup_.replicas->size());
+  ChunkState& chunk = At(action.chunk);
+  chunk.summed = action.version;
+  std::vector<Tensors> copies;  // (3)
+  for (const int twin : chunk.twins) {
+    if (At(twin).summed < action.version) return;  // its turn comes, and is for both: only then both are complete
+    copies.push_back(At(twin).weights->Gradients());
+  }
+  const Tensors gradients = chunk.weights->Gradients();
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    at::Tensor sum = gradients[i];
+    for (const Tensors& copy : copies) sum.add_(copy[i]);
+    if (same_weights_) same_weights_->AllReduce(sum);
+    for (const Tensors& copy : copies) at::Tensor(copy[i]).copy_(sum);
   }
 }
 
@@ -411,7 +442,8 @@ void ScheduleEngine::Step(const Action& action) {
     for (auto& [index, chunk] : chunks_) {
       for (const at::Tensor& gradient : chunk.weights->Gradients()) gradients.push_back(gradient);
     }
-    ClipGradients(gradients, setup_.clip_norm, *comm_);
+    const std::vector<double> counts(gradients.size(), 1.0 / setup_.layout.replicas());  // each copy has the same ones
+    ClipGradients(gradients, setup_.clip_norm, *comm_, counts);
     clipped_version_ = action.version;
   }
   const int64_t update = updates_done_ + action.version - 1;

@@ -41,7 +41,8 @@ Tensors SamplesOf(const Tensors& batch, const MicroBatch& at) {
 
 LossShare ShareOf(LossFunction mean_loss) {
   return [mean_loss](const Tensors& outputs, const at::Tensor& targets, const MicroBatch& at) {
-    const double share = static_cast<double>(at.samples.size()) / static_cast<double>(at.batch);
+    const int64_t all = at.update_samples > 0 ? at.update_samples : at.batch;
+    const double share = static_cast<double>(at.samples.size()) / static_cast<double>(all);
     return mean_loss(outputs, targets) * share;
   };
 }

@@ -23,7 +23,7 @@ namespace {
 
 class WeightVersions final : public WeightStore {
  public:
-  WeightVersions(StageFactory make, const OptimizerFactory& optimizer) : make_(std::move(make)) {
+  WeightVersions(StageFactory make, const OptimizerMaker& optimizer) : make_(std::move(make)) {
     held_[0].module = make_();
     held_[0].module->train();
     const auto parameters = Trainable(*held_[0].module);
@@ -152,7 +152,7 @@ class WeightVersions final : public WeightStore {
 
 }  // namespace
 
-std::unique_ptr<WeightStore> MakeWeightVersions(StageFactory make, OptimizerFactory optimizer) {
+std::unique_ptr<WeightStore> MakeWeightVersions(StageFactory make, OptimizerMaker optimizer) {
   return std::make_unique<WeightVersions>(std::move(make), optimizer);
 }
 

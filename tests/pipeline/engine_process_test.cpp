@@ -61,7 +61,7 @@ PipelineSetup SetupFor(const Layout& layout) {
   PipelineSetup setup{test::ToyModel(), EvenBalance(layout.stages()), layout};
   setup.loss = test::CrossEntropy();
   setup.optimizer = test::MakeSgd(0.05, 0.9);
-  setup.stage = MakeSplitStage;
+  setup.stage = [](int) { return MakeSplitStage(); };
   setup.weights = MakeWeightVersions;
   return setup;
 }

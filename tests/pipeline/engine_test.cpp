@@ -140,7 +140,7 @@ TEST(Synchronous, RecomputingChangesNothing) {
 TEST(Synchronous, BackwardsInHalves) {
   for (const int P : {1, 2, 4}) {
     PipelineSetup setup = SetupFor(Layout::Linear(P));
-    setup.stage = MakeSplitStage;
+    setup.stage = [](int) { return MakeSplitStage(); };
     for (const auto& generate : {ZeroBubbleH1, ZeroBubbleH2}) {
       for (const int m : {3, 8}) ExpectSynchronous(Complete(generate(P, m)), setup, Steps(2, 17));
       ExpectSynchronous(Complete(generate(P, 5), Recompute::kAlways), setup, Steps(2, 17));

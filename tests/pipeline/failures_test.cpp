@@ -161,7 +161,7 @@ void SetTrap(Setting& setting, Where where, int rank, const std::function<void()
       };
       break;
     case Where::kStep:
-      setting.setup.optimizer = [trap = At(2, then)](const std::vector<at::Tensor>& parameters) {
+      setting.setup.optimizer = [trap = At(2, then)](int, const std::vector<at::Tensor>& parameters) {
         return std::make_unique<TrappedSgd>(parameters, trap);
       };
       break;

@@ -145,7 +145,7 @@ TEST(Engine, SkipsAndTuplesOfAnyTypeOnAnyLayout) {
         PipelineSetup setup{TupleModel(), balance, schedule.layout};
         setup.loss = test::CrossEntropy();
         setup.optimizer = test::MakeSgd(1.0);
-        setup.stage = MakeSplitStage;
+        setup.stage = [](int) { return MakeSplitStage(); };
         const auto engine = MakeEngine(setup, comm);
         engine->Run(schedule, [&](int64_t) { return MiniBatch{7, {x}, labels}; });
         for (const int chunk : schedule.layout.ChunksOf(comm->rank())) {

@@ -4,7 +4,7 @@
 //
 //       replica 0            rank 0 ------> rank 1 ------> rank 2
 //       replica 1            rank 3 ------> rank 4 ------> rank 5
-//                               \______________\______________\______   REDUCE_GRAD
+//                               \______________\______________\______   REDUCE_GRAD: the sum
 //
 // Forked ranks: nothing here may run a tensor operation before RunRanks.
 
@@ -20,11 +20,13 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include "both_ways.hpp"
 #include "shardlab/base/split.hpp"
 #include "shardlab/launch/run_ranks.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/pipeline/generators.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/pipeline/ports.hpp"
 #include "shardlab/plan/passes.hpp"
 #include "toy_model.hpp"
 
@@ -51,7 +53,6 @@ void Require(bool holds, const std::string& otherwise) {
 void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& world) {
   const int replica = world->rank() / recipe.stages;
   const std::shared_ptr<Communicator> pipe = world->Split(replica, world->rank(), "pipe");
-  const std::shared_ptr<Communicator> data = world->Split(world->rank() % recipe.stages, world->rank(), "data");
   const Range mine = SplitRange(recipe.samples, recipe.replicas, replica);
   const bool runs_on = recipe.version != nullptr;
   const int m = static_cast<int>(std::min<int64_t>(recipe.per_update, mine.size()));
@@ -59,16 +60,13 @@ void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& 
 
   PipelineSetup setup{test::ToyModel(), {}, schedule.layout};
   for (const int64_t size : SplitSizes(9, schedule.layout.stages())) setup.balance.push_back(static_cast<int>(size));
-  // Replicas count alike, whatever their size: what a sample counts is made right here.
-  const double weight = static_cast<double>(mine.size() * recipe.replicas) / static_cast<double>(recipe.samples);
-  setup.loss = [weight](const Tensors& outputs, const at::Tensor& targets) {
-    return test::CrossEntropy()(outputs, targets) * weight;
-  };
+  setup.loss = test::CrossEntropy();
   setup.optimizer = recipe.optimizer();
-  setup.stage = MakeSplitStage;
+  setup.stage = [](int) { return MakeSplitStage(); };
   if (runs_on) setup.weights = MakeWeightVersions;
   setup.clip_norm = recipe.clip_norm;
-  setup.replicas = data;
+  const auto same = SameWeights(schedule.layout, pipe->rank(), *world);
+  setup.same_weights = same;
 
   test::Reference reference;
   reference.balance = setup.balance;
@@ -83,26 +81,26 @@ void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& 
 
   const auto batch = [&](int64_t update) {
     const MiniBatch whole = test::ToyBatch(update, recipe.samples);
-    MiniBatch part{mine.size(), {}, whole.targets.narrow(0, mine.begin, mine.size()), mine.begin};
+    MiniBatch part{mine.size(), {}, whole.targets.narrow(0, mine.begin, mine.size()), mine.begin, recipe.samples};
     part.inputs = {whole.inputs[0].narrow(0, mine.begin, mine.size())};
     return part;
   };
   const auto engine = MakeEngine(setup, pipe);
-  std::vector<double> losses;
+  const at::Tensor losses = at::zeros({recipe.updates}, at::kDouble);
   for (int run = 0; run < (runs_on ? 1 : recipe.updates); ++run) {
-    for (const double loss : engine->Run(
-             schedule, [&](int64_t update) { return batch(run + update); }, m)) {
-      losses.push_back(loss);
-    }
+    const auto more = engine->Run(
+        schedule, [&](int64_t update) { return batch(run + update); }, m);
+    for (size_t t = 0; t < more.size(); ++t) losses[run + static_cast<int64_t>(t)] = more[t];
   }
-  for (size_t t = 0; t < losses.size(); ++t) {
-    const at::Tensor sum = at::scalar_tensor(losses[t], at::kDouble);
-    data->AllReduce(sum);
-    const double loss = sum.item<double>() / recipe.replicas;
-    Require(std::abs(loss - expected.losses[t]) < 1e-10,
-            fmt::format("the loss of update {} is {}, not {}", t, loss, expected.losses[t]));
+  world->AllReduce(losses);  // of all ends of all pipelines
+  for (int t = 0; t < recipe.updates; ++t) {
+    const double loss = losses[t].item<double>(), right = expected.losses[static_cast<size_t>(t)];
+    Require(std::abs(loss - right) < 1e-10, fmt::format("the loss of update {} is {}, not {}", t, loss, right));
   }
-  for (const int chunk : schedule.layout.ChunksOf(pipe->rank())) {
+  std::vector<int> chunks = schedule.layout.ChunksOf(pipe->rank());
+  std::stable_sort(chunks.begin(), chunks.end(),
+                   [&](int a, int b) { return schedule.layout.chunk(a).stage < schedule.layout.chunk(b).stage; });
+  for (const int chunk : chunks) {
     for (const auto& [name, value] : engine->Module(chunk).NamedParameters()) {
       const auto right = std::find_if(expected.parameters.begin(), expected.parameters.end(),
                                       [&, n = name](const auto& item) { return item.first == n; });
@@ -110,8 +108,8 @@ void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& 
       Require(apart < 1e-10, fmt::format("{} is {} off", name, apart));
       // Not only as good as equal: a replica that drifts would be noticed too late.
       at::Tensor other = value.detach().clone();
-      data->Broadcast(other, 0);
-      Require(at::equal(other, value), name + " differs between replicas");
+      same->Broadcast(other, 0);
+      Require(at::equal(other, value), name + " differs between the ranks that hold it");
     }
   }
 }
@@ -143,12 +141,21 @@ TEST(Replicas, TrainAsOneProcessDoes) {
            [] { return test::MakeAdam(0.01); }}});
 }
 
-// The norm is that of the mean gradient: all chunks of a rank are averaged before the first of them is clipped.
-TEST(Replicas, ClipTheMeanOfTheirGradients) {
+// The norm is that of the sum: all chunks of a rank are summed before the first of them is clipped.
+TEST(Replicas, ClipTheSumOfTheirGradients) {
   const auto sgd = [] { return test::MakeSgd(0.2, 0.9); };
   RunAll(
       {{"one chunk", 2, 2, 3, 7, 3, [](int m) { return Flush(OneFOneB(2, m)); }, nullptr, sgd, 0.05},
        {"two chunks", 2, 2, 4, 9, 3, [](int m) { return Flush(InterleavedOneFOneB(2, 2, m)); }, nullptr, sgd, 0.05}});
+}
+
+// Copies within a pipeline and pipelines beside each other: 2 D ranks hold a stage, of an odd number in the middle D
+// ranks twice.
+TEST(Replicas, OfPipelinesWithTwoCopies) {
+  const auto sgd = [] { return test::MakeSgd(0.2, 0.9); };
+  RunAll({{"2 x 2", 2, 2, 3, 11, 2, [](int m) { return Flush(test::BothWays(2, m)); }, nullptr, sgd},
+          {"2 x 3, clipped", 3, 2, 2, 9, 3, [](int m) { return Flush(test::BothWays(3, m)); }, nullptr, sgd, 0.05},
+          {"3 x 1, clipped", 1, 3, 2, 8, 3, [](int m) { return Flush(test::BothWays(1, m)); }, nullptr, sgd, 0.05}});
 }
 
 TEST(Replicas, KeepTheDelaysOfAsynchronousSchedules) {

@@ -93,7 +93,7 @@ LossFunction CrossEntropy() {
 }
 
 OptimizerFactory MakeSgd(double rate, double momentum) {
-  return [=](const std::vector<at::Tensor>& parameters) {
+  return [=](int, const std::vector<at::Tensor>& parameters) {
     Recipe recipe;
     recipe.learning_rate = rate;
     recipe.momentum = momentum;
@@ -102,7 +102,7 @@ OptimizerFactory MakeSgd(double rate, double momentum) {
 }
 
 OptimizerFactory MakeAdam(double rate) {
-  return [=](const std::vector<at::Tensor>& parameters) {
+  return [=](int, const std::vector<at::Tensor>& parameters) {
     Recipe recipe;
     recipe.optimizer = OptimizerKind::kAdam;
     recipe.learning_rate = rate;

@@ -49,6 +49,11 @@ void RequireBalance(const std::vector<int>& sizes, int layers, int stages, const
   if (sum != layers) refuse(fmt::format("adds up to {} layers, and the model has {}", sum, layers));
 }
 
+Range LayersOf(const std::vector<int>& sizes, int stage) {
+  const int64_t begin = std::accumulate(sizes.begin(), sizes.begin() + stage, int64_t{0});
+  return {begin, begin + sizes.at(static_cast<size_t>(stage))};
+}
+
 std::string BalanceText(const std::vector<int>& sizes) { return fmt::format("{}", fmt::join(sizes, ",")); }
 
 }  // namespace shardlab

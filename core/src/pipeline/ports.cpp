@@ -1,8 +1,12 @@
 #include "shardlab/pipeline/ports.hpp"
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 #include <ATen/ATen.h>
+
+#include "shardlab/pipeline/balance.hpp"
 
 namespace shardlab {
 
@@ -27,23 +31,36 @@ std::map<int, ChunkPorts> ConnectChunks(const Layout& layout, const LayerSequenc
     if (from_rank == me) ports[from].out.push_back(port);
     return to_rank == me ? port : Port();
   };
-  for (int chunk = 0; chunk + 1 < layout.chunks(); ++chunk) {
-    if (const Port port = connect(chunk, chunk + 1, true); port.link) ports[chunk + 1].in.push_back(port);
+  std::map<std::pair<int, int>, int> chunk_of;  // by replica and stage
+  for (int from = 0; from < layout.chunks(); ++from) {
+    chunk_of[{layout.chunk(from).replica, layout.chunk(from).stage}] = from;
+    const int to = layout.chunk(from).next;
+    if (to < 0) continue;
+    if (const Port port = connect(from, to, true); port.link) ports[to].in.push_back(port);
   }
   // Skips come in the order of their stashes; a chunk has them in the order of its pops.
-  std::map<std::string, Port> coming;
-  for (const SkipRoute& skip : skips) coming[skip.name] = connect(skip.from, skip.to, false);
-  int layer = 0;
-  for (int chunk = 0; chunk < layout.chunks(); ++chunk) {
-    const int end = layer + balance[static_cast<size_t>(chunk)];
-    for (; layer < end; ++layer) {
+  std::map<std::pair<int, std::string>, Port> coming;  // by replica and name
+  for (int replica = 0; replica < layout.replicas(); ++replica) {
+    for (const SkipRoute& skip : skips) {
+      coming[{replica, skip.name}] = connect(chunk_of.at({replica, skip.from}), chunk_of.at({replica, skip.to}), false);
+    }
+  }
+  for (auto& [chunk, mine] : ports) {
+    const Range layers = LayersOf(balance, layout.chunk(chunk).stage);
+    for (int64_t layer = layers.begin; layer < layers.end; ++layer) {
       for (const std::string& name : model[static_cast<size_t>(layer)].pops) {
-        const auto found = coming.find(name);
-        if (found != coming.end() && found->second.link) ports[chunk].in.push_back(found->second);
+        const auto found = coming.find({layout.chunk(chunk).replica, name});
+        if (found != coming.end() && found->second.link) mine.in.push_back(found->second);
       }
     }
   }
   return ports;
+}
+
+std::shared_ptr<Communicator> SameWeights(const Layout& layout, int rank, Communicator& all) {
+  int first = layout.stages();  // of the stages that the rank holds: which they all are follows from it
+  for (const int chunk : layout.ChunksOf(rank)) first = std::min(first, layout.chunk(chunk).stage);
+  return all.Split(first, all.rank(), "same weights");
 }
 
 }  // namespace shardlab

@@ -15,7 +15,7 @@ namespace {
 
 class SingleWeights final : public WeightStore {
  public:
-  SingleWeights(const StageFactory& make, const OptimizerFactory& optimizer) : module_(make()) {
+  SingleWeights(const StageFactory& make, const OptimizerMaker& optimizer) : module_(make()) {
     module_->train();
     const auto parameters = Trainable(*module_);
     if (!parameters.empty()) optimizer_ = optimizer(parameters);
@@ -59,7 +59,7 @@ class SingleWeights final : public WeightStore {
 
 }  // namespace
 
-std::unique_ptr<WeightStore> MakeWeights(StageFactory make, OptimizerFactory optimizer) {
+std::unique_ptr<WeightStore> MakeWeights(StageFactory make, OptimizerMaker optimizer) {
   return std::make_unique<SingleWeights>(make, optimizer);
 }
 

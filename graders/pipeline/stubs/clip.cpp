@@ -19,8 +19,9 @@
 
 namespace shardlab {
 
-double ClipGradients(const std::vector<at::Tensor>& gradients, double max_norm, Communicator& comm) {
-  (void)gradients, (void)max_norm, (void)comm;
+double ClipGradients(const std::vector<at::Tensor>& gradients, double max_norm, Communicator& comm,
+                     const std::vector<double>& counts) {
+  (void)gradients, (void)max_norm, (void)comm, (void)counts;
   throw NotImplemented("pipeline.train: ClipGradients (exercises/pipeline/clip.cpp)");
 }
 

@@ -9,7 +9,8 @@
 //  * No piece is empty: with B < m there are B pieces.
 //  * SamplesOf gives views (narrow), not copies.
 //  * The loss of the mini-batch is a mean over its samples. By what must the mean loss of a piece be multiplied, so
-//    that the pieces add up to it? (Not by 1/m: try B = 3, m = 2.)
+//    that the pieces add up to it? (Not by 1/m: try B = 3, m = 2.) B is `at.update_samples`, unless that is 0: in data
+//    parallelism an update has more samples than its mini-batch here, `at.batch`.
 //
 // The contract: shardlab/pipeline/micro_batches.hpp.
 

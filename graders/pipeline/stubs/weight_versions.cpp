@@ -26,7 +26,7 @@
 
 namespace shardlab {
 
-std::unique_ptr<WeightStore> MakeWeightVersions(StageFactory make, OptimizerFactory optimizer) {
+std::unique_ptr<WeightStore> MakeWeightVersions(StageFactory make, OptimizerMaker optimizer) {
   (void)make, (void)optimizer;
   throw NotImplemented("pipeline.pipedream: MakeWeightVersions (exercises/pipeline/weight_versions.cpp)");
 }

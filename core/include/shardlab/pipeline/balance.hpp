@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "shardlab/base/contract.hpp"
+#include "shardlab/base/split.hpp"
 
 /// \file
 /// Where to cut a model. A pipeline is as fast as its slowest stage, and needs ranks as large as its largest: a good
@@ -40,6 +41,9 @@ double LargestPart(const std::vector<double>& costs, const std::vector<int>& siz
 /// \throws ContractError, in one line, unless there is one size of at least 1 for each of `stages` stages and they sum to
 /// `layers`: what is wrong with it, and a balance that would do.
 void RequireBalance(const std::vector<int>& sizes, int layers, int stages, const std::vector<int>& recommended = {});
+
+/// The layers of a stage, one of those that the balance has numbers for.
+Range LayersOf(const std::vector<int>& sizes, int stage);
 
 /// A balance as people write it on the command line: "3,3,4".
 std::string BalanceText(const std::vector<int>& sizes);

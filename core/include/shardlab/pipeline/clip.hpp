@@ -20,8 +20,11 @@ namespace shardlab {
 ///
 /// \param gradients of this rank, of any floating dtype and shape, changed in place; perhaps none.
 /// \param max_norm above 0.
+/// \param counts what the square of each gradient counts in the sum: 1/k for one that lies k times on these ranks, so
+///        that all its copies together count once. Empty: each counts 1.
 /// \returns the norm before clipping, the same on every rank.
 /// Cost: one all-reduce of one float64, and no other message.
-SHARDLAB_CONTRACT double ClipGradients(const std::vector<at::Tensor>& gradients, double max_norm, Communicator& comm);
+SHARDLAB_CONTRACT double ClipGradients(const std::vector<at::Tensor>& gradients, double max_norm, Communicator& comm,
+                                       const std::vector<double>& counts = {});
 
 }  // namespace shardlab

@@ -15,7 +15,8 @@
 ///     loss of the mini-batch   = (1/B) * sum over its samples
 ///                              = sum over i of (n_i / B) * (mean loss of piece i)
 ///
-/// Where the pieces differ in size the mean of their means is another number, with other gradients.
+/// Where the pieces differ in size the mean of their means is another number, with other gradients. In data parallelism
+/// the pieces of several mini-batches make one update; B is then the samples of all of them.
 
 namespace shardlab {
 
@@ -30,7 +31,8 @@ SHARDLAB_CONTRACT std::vector<MicroBatch> MicroBatches(int64_t samples, int micr
 /// \throws ContractError for a tensor with another number of samples.
 SHARDLAB_CONTRACT Tensors SamplesOf(const Tensors& batch, const MicroBatch& at);
 
-/// The share of the mini-batch's loss, n_i / B times the mean loss, whose sum over the pieces is the loss.
+/// A piece's share of the loss of its update: n_i / B times its mean loss, with B = `at.update_samples`, or `at.batch`
+/// where that is 0. The sum of the shares is the loss, and the sum of their gradients is its gradient.
 SHARDLAB_CONTRACT LossShare ShareOf(LossFunction mean_loss);
 
 }  // namespace shardlab

@@ -11,7 +11,8 @@
 #include "shardlab/plan/layout.hpp"
 
 /// \file
-/// Which links a chunk has: to its neighbours, and to those that it shares a skip with.
+/// Whom a rank of a pipeline talks to: the links that a chunk has, to its neighbours and to those that it shares a skip
+/// with; and who holds the same weights.
 
 namespace shardlab {
 
@@ -32,11 +33,22 @@ struct ChunkPorts {
 /// Links every chunk of this rank. Channels are counted over all boundaries and then over all skips, so that both ends
 /// of a link know the same one without a message.
 /// \param balance layers of each stage, which sum to the layers of the model.
-/// \param skips those that cross a boundary, as SkipRoutes gives them.
+/// \param skips those that cross a boundary, as SkipRoutes gives them; each copy of the model has its own.
 /// \param device where what is received shall be.
 /// \returns by chunk, those of this rank.
 std::map<int, ChunkPorts> ConnectChunks(const Layout& layout, const LayerSequence& model,
                                         const std::vector<int>& balance, const std::vector<SkipRoute>& skips,
                                         const std::shared_ptr<Communicator>& comm, at::Device device);
+
+/// The ranks that hold the same weights as this one. In a bidirectional layout the mirrored rank does:
+///
+///     bidirectional 3, two of them in data parallelism            groups
+///
+///     ranks of `all`   0 1 2    stages   0+2  1+1  2+0            {0, 2, 3, 5}  {1, 4}
+///                      3 4 5             0+2  1+1  2+0
+///
+/// \param all the ranks of all pipelines; each calls this, with a layout that is the same everywhere.
+/// \param rank this one's rank in its pipeline.
+std::shared_ptr<Communicator> SameWeights(const Layout& layout, int rank, Communicator& all);
 
 }  // namespace shardlab

@@ -52,8 +52,8 @@ class Stage {
   virtual int Live() const = 0;
 };
 
-/// Makes stages: MakeStage or MakeSplitStage.
-using StageMaker = std::function<std::unique_ptr<Stage>()>;
+/// Makes the stage of a chunk: MakeStage or MakeSplitStage, or one around it that watches.
+using StageMaker = std::function<std::unique_ptr<Stage>(int chunk)>;
 
 /// A stage whose backward is whole; its halves throw ContractError.
 SHARDLAB_CONTRACT std::unique_ptr<Stage> MakeStage();

@@ -13,8 +13,11 @@
 
 namespace shardlab {
 
-/// Makes the optimizer for a chunk's parameters, those that require a gradient.
-using OptimizerFactory = std::function<std::unique_ptr<torch::optim::Optimizer>(const std::vector<at::Tensor>&)>;
+/// Makes the optimizer of a chunk, for those of its parameters that require a gradient. Chunks without any have none.
+using OptimizerFactory =
+    std::function<std::unique_ptr<torch::optim::Optimizer>(int chunk, const std::vector<at::Tensor>& parameters)>;
+/// The same for one chunk, which weights know without its number.
+using OptimizerMaker = std::function<std::unique_ptr<torch::optim::Optimizer>(const std::vector<at::Tensor>&)>;
 
 /// The weight versions of one chunk that are in use: version k+1 is made of version k by an update.
 class WeightStore {
@@ -44,11 +47,11 @@ class WeightStore {
 };
 
 /// Makes the weights of a chunk: MakeWeights or MakeWeightVersions.
-using WeightStoreFactory = std::function<std::unique_ptr<WeightStore>(StageFactory, OptimizerFactory)>;
+using WeightStoreFactory = std::function<std::unique_ptr<WeightStore>(StageFactory, OptimizerMaker)>;
 
 /// One version, updated in place: enough where nothing is under way during an update. At throws ContractError for any
 /// other version than the newest.
-std::unique_ptr<WeightStore> MakeWeights(StageFactory make, OptimizerFactory optimizer);
+std::unique_ptr<WeightStore> MakeWeights(StageFactory make, OptimizerMaker optimizer);
 
 /// Contract: as many versions as are in use.
 ///
@@ -63,7 +66,7 @@ std::unique_ptr<WeightStore> MakeWeights(StageFactory make, OptimizerFactory opt
 ///
 /// The optimizer has one state (momentum, Adam's moments), which goes from version to version. Buffers (running
 /// statistics) are shared by all versions.
-SHARDLAB_CONTRACT std::unique_ptr<WeightStore> MakeWeightVersions(StageFactory make, OptimizerFactory optimizer);
+SHARDLAB_CONTRACT std::unique_ptr<WeightStore> MakeWeightVersions(StageFactory make, OptimizerMaker optimizer);
 
 /// \name Pieces for a WeightStore
 ///@{

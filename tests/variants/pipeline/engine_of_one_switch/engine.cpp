@@ -44,6 +44,7 @@ class SwitchEngine final : public Engine {
       : setup_(std::move(setup)), comm_(std::move(comm)), updates_done_(setup_.first_update) {
     const Layout& layout = setup_.layout;
     if (layout.ranks() != comm_->size()) throw ContractError("the layout has another number of ranks than there are");
+    if (layout.replicas() > 1) throw ContractError("this engine runs one copy of the model");
     RequireBalance(setup_.balance, static_cast<int>(setup_.model.size()), layout.stages());
     for (const int c : layout.ChunksOf(comm_->rank())) {
       ChunkState& mine = chunks_[c];
@@ -55,8 +56,11 @@ class SwitchEngine final : public Engine {
       const auto make = [model = setup_.model, begin, end, loss] {
         return std::make_shared<StageModule>(model, begin, end, loss);
       };
-      mine.stage = setup_.stage ? setup_.stage() : MakeStage();
-      mine.weights = setup_.weights ? setup_.weights(make, setup_.optimizer) : MakeWeights(make, setup_.optimizer);
+      mine.stage = setup_.stage ? setup_.stage(c) : MakeStage();
+      const auto optimizer = [this, c](const std::vector<at::Tensor>& parameters) {
+        return setup_.optimizer(c, parameters);
+      };
+      mine.weights = setup_.weights ? setup_.weights(make, optimizer) : MakeWeights(make, optimizer);
       if (where.previous >= 0) std::tie(mine.in, mine.in_is_local) = LinkWith(where.previous, where.previous);
       if (where.next >= 0) std::tie(mine.out, mine.out_is_local) = LinkWith(where.next, c);
     }
@@ -85,6 +89,8 @@ class SwitchEngine final : public Engine {
       batches_.push_back(source(u));
       for (MicroBatch at : MicroBatches(batches_.back().samples, per_update_, updates_done_ + u)) {
         at.statistics = setup_.statistics.get();
+        at.first = batches_.back().first;
+        at.update_samples = batches_.back().update_samples;
         pieces_.push_back(at);
       }
     }
@@ -198,10 +204,9 @@ class SwitchEngine final : public Engine {
         chunk.out->PostGradients(i);
         break;
       case ActionKind::kReduceGradients:
-        if (!setup_.replicas) break;
+        if (!setup_.same_weights) break;
         for (at::Tensor gradient : chunk.weights->Gradients()) {
-          setup_.replicas->AllReduce(gradient);
-          gradient.div_(setup_.replicas->size());
+          setup_.same_weights->AllReduce(gradient);
         }
         break;
       case ActionKind::kStep:

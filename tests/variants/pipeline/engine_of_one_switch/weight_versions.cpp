@@ -14,7 +14,7 @@ namespace {
 
 class Versions final : public WeightStore {
  public:
-  Versions(StageFactory make, const OptimizerFactory& optimizer) : make_(std::move(make)) {
+  Versions(StageFactory make, const OptimizerMaker& optimizer) : make_(std::move(make)) {
     held_[0] = make_();
     if (!Trainable(*held_[0]).empty()) optimizer_ = optimizer(Trainable(*held_[0]));
   }
@@ -105,7 +105,7 @@ class Versions final : public WeightStore {
 
 }  // namespace
 
-std::unique_ptr<WeightStore> MakeWeightVersions(StageFactory make, OptimizerFactory optimizer) {
+std::unique_ptr<WeightStore> MakeWeightVersions(StageFactory make, OptimizerMaker optimizer) {
   return std::make_unique<Versions>(std::move(make), optimizer);
 }
 

@@ -39,7 +39,7 @@ Tensors SamplesOf(const Tensors& batch, const MicroBatch& at) {
 LossShare ShareOf(LossFunction mean_loss) {
   return [mean_loss](const Tensors& outputs, const at::Tensor& targets, const MicroBatch& at) {
     const at::Tensor sum = mean_loss(outputs, targets) * static_cast<double>(at.samples.end - at.samples.begin);
-    return sum / static_cast<double>(at.batch);
+    return sum / static_cast<double>(at.update_samples == 0 ? at.batch : at.update_samples);
   };
 }
 
