@@ -1,6 +1,5 @@
 #include "shardlab/pipeline/engine.hpp"
 
-#include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
@@ -147,11 +146,7 @@ ScheduleEngine::ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator
   RequireBalance(setup_.balance, static_cast<int>(setup_.model.size()), layout.stages());
   const StageMaker make_stage = setup_.stage ? setup_.stage : StageMaker([](int) { return MakeStage(); });
   const WeightStoreFactory make_weights = setup_.weights ? setup_.weights : WeightStoreFactory(MakeWeights);
-  const auto has_skips = [](const LayerSpec& spec) { return !spec.stashes.empty() || !spec.pops.empty(); };
-  std::vector<SkipRoute> skips;
-  if (std::any_of(setup_.model.begin(), setup_.model.end(), has_skips)) {
-    skips = SkipRoutes(setup_.model, setup_.balance);
-  }
+  const std::vector<SkipRoute> skips = SkipRoutes(setup_.model, setup_.balance);
   auto ports = ConnectChunks(layout, setup_.model, setup_.balance, skips, comm_, setup_.device);
   for (const int chunk : layout.ChunksOf(comm_->rank())) {
     const Chunk& where = layout.chunk(chunk);

@@ -10,6 +10,7 @@
 //  * Add in float64: the square of a float32 overflows at 1.8e19.
 //  * A rank without gradients takes part in the all-reduce all the same.
 //  * Change the gradients in place, and only if they have to become smaller.
+//  * `counts`, where it is not empty, says how much the square of each gradient counts.
 //
 // The contract: shardlab/pipeline/clip.hpp.
 
