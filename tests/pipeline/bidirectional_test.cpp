@@ -14,7 +14,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -23,9 +22,7 @@
 #include "both_ways.hpp"
 #include "on_ranks.hpp"
 #include "shardlab/base/errors.hpp"
-#include "shardlab/base/split.hpp"
 #include "shardlab/comm/operation.hpp"
-#include "shardlab/layers/optimizer_state.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/pipeline/policies.hpp"
@@ -39,6 +36,7 @@ namespace shardlab {
 namespace {
 
 using test::OnRanks;
+using test::Steps;
 
 // Counts what goes through it and its sub-groups.
 struct Counts {
@@ -64,16 +62,7 @@ class Counted final : public Communicator {
   Counts* counts_;
 };
 
-PipelineSetup SetupFor(const Layout& layout) {
-  PipelineSetup setup{test::ToyModel(), {}, layout};
-  for (const int64_t size : SplitSizes(9, layout.stages())) setup.balance.push_back(static_cast<int>(size));
-  setup.loss = test::CrossEntropy();
-  setup.optimizer = test::MakeSgd(0.1);
-  setup.stage = [](int) { return MakeSplitStage(); };
-  return setup;
-}
-
-Schedule Complete(Schedule computation, Recompute recompute = Recompute::kNever) {
+Schedule WithSums(Schedule computation, Recompute recompute = Recompute::kNever) {
   return AddCommunication(AddRecompute(AddGradientReduction(Flush(std::move(computation))), recompute));
 }
 
@@ -139,18 +128,11 @@ void ExpectOneProcess(const Schedule& schedule, PipelineSetup setup, test::Refer
   }
 }
 
-test::Reference Steps(int updates, int64_t samples) {
-  test::Reference reference;
-  reference.updates = updates;
-  reference.samples = samples;
-  return reference;
-}
-
 TEST(Bidirectional, IsTheTrainingOfOneProcess) {
   for (const int P : {1, 2, 3, 4, 5}) {
     for (const int m : {1, 2, 3, 4, 5}) {  // 13 % m != 0 for m = 2, 3, 4, 5; with an odd m one copy has one more
-      const Schedule schedule = Complete(test::BothWays(P, m));
-      ExpectOneProcess(schedule, SetupFor(schedule.layout), Steps(2, 13));
+      const Schedule schedule = WithSums(test::BothWays(P, m));
+      ExpectOneProcess(schedule, test::ToySetup(schedule.layout), Steps(2, 13));
     }
   }
 }
@@ -164,14 +146,16 @@ TEST(Bidirectional, RunsWhatTheScheduleSays) {
       "micro-batches 3\n"
       "rank 0: 0F0 3F1 3B1 0I0 0W0 0F2 0B2\n"
       "rank 1: 2F1 1F0 1B0 2B1 1F2 1I2 1W2\n");
-  ExpectOneProcess(Complete(schedule), SetupFor(schedule.layout), Steps(3, 8));
-  ExpectOneProcess(Complete(schedule, Recompute::kAlways), SetupFor(schedule.layout), Steps(2, 8));
+  PipelineSetup setup = test::ToySetup(schedule.layout);
+  setup.stage = [](int) { return MakeSplitStage(); };
+  ExpectOneProcess(WithSums(schedule), setup, Steps(3, 8));
+  ExpectOneProcess(WithSums(schedule, Recompute::kAlways), setup, Steps(2, 8));
 }
 
 TEST(Bidirectional, MomentumAdamAndARateSchedule) {
   for (const int P : {1, 2, 3}) {
-    const Schedule schedule = Complete(test::BothWays(P, 4));
-    PipelineSetup setup = SetupFor(schedule.layout);
+    const Schedule schedule = WithSums(test::BothWays(P, 4));
+    PipelineSetup setup = test::ToySetup(schedule.layout);
     setup.optimizer = test::MakeSgd(0.2, 0.9);
     setup.learning_rate = [](int64_t step) { return 1.0 / static_cast<double>(1 + step); };
     ExpectOneProcess(schedule, setup, Steps(3, 11));
@@ -185,8 +169,8 @@ TEST(Bidirectional, MomentumAdamAndARateSchedule) {
 // Whatever ranks its copies are on, a weight counts once in the norm.
 TEST(Bidirectional, ClippingCountsEachWeightOnce) {
   for (const int P : {1, 2, 3, 4}) {
-    const Schedule schedule = Complete(test::BothWays(P, 3));
-    PipelineSetup setup = SetupFor(schedule.layout);
+    const Schedule schedule = WithSums(test::BothWays(P, 3));
+    PipelineSetup setup = test::ToySetup(schedule.layout);
     setup.optimizer = test::MakeSgd(0.2, 0.9);
     setup.clip_norm = 0.05;
     ExpectOneProcess(schedule, setup, Steps(3, 11));
@@ -197,18 +181,18 @@ TEST(Bidirectional, EachCopyKeepsTheStatisticsOfItsMicroBatches) {
   test::Reference reference = Steps(3, 13);
   reference.deferred = true;
   for (const int P : {1, 2, 3}) {
-    const Schedule schedule = Complete(test::BothWays(P, 5));
-    ExpectOneProcess(schedule, SetupFor(schedule.layout), reference);
+    const Schedule schedule = WithSums(test::BothWays(P, 5));
+    ExpectOneProcess(schedule, test::ToySetup(schedule.layout), reference);
   }
 }
 
 TEST(Bidirectional, TheFirstCopyEvaluates) {
   const Layout layout = Layout::Bidirectional(3);
   OnRanks(3, [&](const std::shared_ptr<Communicator>& comm) {
-    const auto engine = MakeEngine(SetupFor(layout), comm);
+    const auto engine = MakeEngine(test::ToySetup(layout), comm);
     const Tensors outputs = engine->Evaluate(test::ToyBatch(5, 7), 3);
     ASSERT_EQ(outputs.size(), comm->rank() == 2 ? 1u : 0u);
-    engine->Run(Complete(test::BothWays(3, 2)), [&](int64_t) { return test::ToyBatch(0, 6); });  // all train again
+    engine->Run(WithSums(test::BothWays(3, 2)), [&](int64_t) { return test::ToyBatch(0, 6); });  // all train again
     if (comm->rank() != 2) return;
     StageModule whole(test::ToyModel(), 0, 9);
     whole.eval();
@@ -222,10 +206,10 @@ TEST(Bidirectional, TheFirstCopyEvaluates) {
 // One all-reduce a tensor between mirrored ranks, and none on the one that holds both copies.
 TEST(Bidirectional, ARankWithBothCopiesAddsThemWithoutAMessage) {
   for (const int P : {1, 3, 4}) {
-    const Schedule schedule = Complete(test::BothWays(P, 2));
+    const Schedule schedule = WithSums(test::BothWays(P, 2));
     OnRanks(P, [&](const std::shared_ptr<Communicator>& comm) {
       Counts counts;
-      const auto engine = MakeEngine(SetupFor(schedule.layout), std::make_shared<Counted>(comm, &counts));
+      const auto engine = MakeEngine(test::ToySetup(schedule.layout), std::make_shared<Counted>(comm, &counts));
       engine->Run(schedule, [&](int64_t) { return test::ToyBatch(0, 6); });  // tells the shapes
       counts = {};
       engine->Run(schedule, [&](int64_t) { return test::ToyBatch(1, 6); });
@@ -242,12 +226,12 @@ TEST(Bidirectional, ARankWithBothCopiesAddsThemWithoutAMessage) {
 
 // Factories are told their chunk, and what is recorded of a stage carries it.
 TEST(Bidirectional, StagesAndOptimizersKnowTheirChunk) {
-  const Schedule schedule = Complete(test::BothWays(2, 4));
+  const Schedule schedule = WithSums(test::BothWays(2, 4));
   OnRanks(2, [&](const std::shared_ptr<Communicator>& comm) {
     std::vector<int> optimizers;
     StageTimes times;
-    PipelineSetup setup = SetupFor(schedule.layout);
-    setup.stage = times.Watched(setup.stage);
+    PipelineSetup setup = test::ToySetup(schedule.layout);
+    setup.stage = times.Watched([](int) { return MakeStage(); });
     setup.optimizer = [&](int chunk, const std::vector<at::Tensor>& parameters) {
       optimizers.push_back(chunk);
       return test::MakeSgd(0.1)(chunk, parameters);
@@ -290,8 +274,8 @@ TEST(Bidirectional, SkipsStayWithinTheirCopy) {
   model.insert(model.begin() + 7, {"fork", [] { return std::make_shared<Fork>(); }, {"skip"}, {}});
   model.insert(model.begin() + 9, {"join", [] { return std::make_shared<Join>(); }, {}, {"skip"}});
   for (const int P : {2, 3}) {
-    const Schedule schedule = Complete(test::BothWays(P, 4));
-    PipelineSetup setup = SetupFor(schedule.layout);
+    const Schedule schedule = WithSums(test::BothWays(P, 4));
+    PipelineSetup setup = test::ToySetup(schedule.layout);
     setup.model = model;
     setup.balance = P == 2 ? std::vector<int>{8, 3} : std::vector<int>{8, 1, 2};
     test::Reference reference = Steps(2, 9);

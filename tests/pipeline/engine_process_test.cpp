@@ -10,7 +10,6 @@
 #include <torch/torch.h>
 
 #include "shardlab/base/errors.hpp"
-#include "shardlab/base/split.hpp"
 #include "shardlab/launch/run_ranks.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/pipeline/generators.hpp"
@@ -51,25 +50,13 @@ std::vector<Recipe> Recipes() {
   };
 }
 
-std::vector<int> EvenBalance(int stages) {
-  std::vector<int> balance;
-  for (const int64_t size : SplitSizes(9, stages)) balance.push_back(static_cast<int>(size));
-  return balance;
-}
-
-PipelineSetup SetupFor(const Layout& layout) {
-  PipelineSetup setup{test::ToyModel(), EvenBalance(layout.stages()), layout};
-  setup.loss = test::CrossEntropy();
-  setup.optimizer = test::MakeSgd(0.05, 0.9);
-  setup.stage = [](int) { return MakeSplitStage(); };
-  setup.weights = MakeWeightVersions;
-  return setup;
-}
-
 void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& comm) {
   const int64_t samples = 2 * recipe.per_update + 1;
   const Schedule schedule = AddCommunication(recipe.make());
-  const PipelineSetup setup = SetupFor(schedule.layout);
+  PipelineSetup setup = test::ToySetup(schedule.layout);
+  setup.optimizer = test::MakeSgd(0.05, 0.9);
+  setup.stage = [](int) { return MakeSplitStage(); };
+  setup.weights = MakeWeightVersions;
   test::Reference reference;
   reference.balance = setup.balance;
   reference.updates = recipe.updates == 1 ? 2 : recipe.updates;

@@ -14,7 +14,6 @@
 
 #include "on_ranks.hpp"
 #include "shardlab/base/errors.hpp"
-#include "shardlab/base/split.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/pipeline/generators.hpp"
@@ -26,21 +25,7 @@ namespace shardlab {
 namespace {
 
 using test::OnRanks;
-
-std::vector<int> EvenBalance(int stages) {
-  std::vector<int> balance;
-  for (const int64_t size : SplitSizes(static_cast<int64_t>(test::ToyModel().size()), stages)) {
-    balance.push_back(static_cast<int>(size));
-  }
-  return balance;
-}
-
-PipelineSetup SetupFor(const Layout& layout) {
-  PipelineSetup setup{test::ToyModel(), EvenBalance(layout.stages()), layout};
-  setup.loss = test::CrossEntropy();
-  setup.optimizer = test::MakeSgd(0.1);
-  return setup;
-}
+using test::Steps;
 
 // The computation of a schedule, with the optimizer's steps and all messages.
 Schedule Complete(Schedule schedule, Recompute recompute = Recompute::kNever) {
@@ -76,13 +61,6 @@ void ExpectSynchronous(const Schedule& schedule, PipelineSetup setup, test::Refe
   });
 }
 
-test::Reference Steps(int updates, int64_t samples) {
-  test::Reference reference;
-  reference.updates = updates;
-  reference.samples = samples;
-  return reference;
-}
-
 // ------------------------------------------------------------------------------------------------ synchronous
 
 TEST(Synchronous, EveryScheduleIsTheTrainingOfOneProcess) {
@@ -90,7 +68,8 @@ TEST(Synchronous, EveryScheduleIsTheTrainingOfOneProcess) {
     for (const int m : {1, 3, 4, 5}) {
       const Layout layout = Layout::Linear(P);
       for (const auto& generate : {Naive, GPipe, OneFOneB}) {
-        ExpectSynchronous(Complete(generate(P, m)), SetupFor(layout), Steps(2, 13));  // 13 % m != 0 for m = 3, 4, 5
+        ExpectSynchronous(Complete(generate(P, m)), test::ToySetup(layout),
+                          Steps(2, 13));  // 13 % m != 0 for m = 3, 4, 5
       }
     }
   }
@@ -100,13 +79,13 @@ TEST(Synchronous, InterleavedWithAnyNumberOfChunks) {
   for (const auto& [P, v, blocks] :
        std::vector<std::tuple<int, int, int>>{{2, 2, 1}, {2, 3, 2}, {2, 4, 1}, {3, 2, 2}, {4, 2, 1}, {3, 3, 1}}) {
     const Schedule schedule = InterleavedOneFOneB(P, v, P * blocks);
-    ExpectSynchronous(Complete(schedule), SetupFor(schedule.layout), Steps(2, 2 * P * blocks + 1));
+    ExpectSynchronous(Complete(schedule), test::ToySetup(schedule.layout), Steps(2, 2 * P * blocks + 1));
   }
 }
 
 TEST(Synchronous, MomentumAdamClippingAndARateSchedule) {
   const Schedule schedule = Complete(OneFOneB(3, 4));
-  PipelineSetup setup = SetupFor(schedule.layout);
+  PipelineSetup setup = test::ToySetup(schedule.layout);
   setup.optimizer = test::MakeSgd(0.2, 0.9);
   setup.clip_norm = 0.05;
   setup.learning_rate = [](int64_t step) { return 1.0 / static_cast<double>(1 + step); };
@@ -115,7 +94,7 @@ TEST(Synchronous, MomentumAdamClippingAndARateSchedule) {
   setup.clip_norm = 0;
   ExpectSynchronous(schedule, setup, Steps(4, 11));
   const Schedule looped = Complete(InterleavedOneFOneB(2, 2, 4));
-  setup = SetupFor(looped.layout);
+  setup = test::ToySetup(looped.layout);
   setup.clip_norm = 0.05;
   ExpectSynchronous(looped, setup, Steps(3, 9));
 }
@@ -125,21 +104,22 @@ TEST(Synchronous, RunningStatisticsOfWholeMiniBatches) {
   reference.deferred = true;
   for (const Schedule& schedule : {GPipe(3, 4), OneFOneB(2, 5)}) {
     for (const Recompute recompute : {Recompute::kNever, Recompute::kAlways}) {
-      ExpectSynchronous(Complete(schedule, recompute), SetupFor(schedule.layout), reference);
+      ExpectSynchronous(Complete(schedule, recompute), test::ToySetup(schedule.layout), reference);
     }
   }
 }
 
 TEST(Synchronous, RecomputingChangesNothing) {
   for (const Recompute recompute : {Recompute::kAlways, Recompute::kExceptLast}) {
-    ExpectSynchronous(Complete(GPipe(3, 4), recompute), SetupFor(Layout::Linear(3)), Steps(2, 13));
-    ExpectSynchronous(Complete(InterleavedOneFOneB(2, 2, 4), recompute), SetupFor(Layout::Looped(2, 2)), Steps(2, 13));
+    ExpectSynchronous(Complete(GPipe(3, 4), recompute), test::ToySetup(Layout::Linear(3)), Steps(2, 13));
+    ExpectSynchronous(Complete(InterleavedOneFOneB(2, 2, 4), recompute), test::ToySetup(Layout::Looped(2, 2)),
+                      Steps(2, 13));
   }
 }
 
 TEST(Synchronous, BackwardsInHalves) {
   for (const int P : {1, 2, 4}) {
-    PipelineSetup setup = SetupFor(Layout::Linear(P));
+    PipelineSetup setup = test::ToySetup(Layout::Linear(P));
     setup.stage = [](int) { return MakeSplitStage(); };
     for (const auto& generate : {ZeroBubbleH1, ZeroBubbleH2}) {
       for (const int m : {3, 8}) ExpectSynchronous(Complete(generate(P, m)), setup, Steps(2, 17));
@@ -151,9 +131,9 @@ TEST(Synchronous, BackwardsInHalves) {
 TEST(Synchronous, MicroBatchesOfOtherNumbersAndEvaluationInBetween) {
   const Layout layout = Layout::Linear(3);
   test::Reference reference = Steps(1, 10);
-  reference.balance = EvenBalance(3);
+  reference.balance = test::ToySetup(layout).balance;
   OnRanks(3, [&](const std::shared_ptr<Communicator>& comm) {
-    const auto engine = MakeEngine(SetupFor(layout), comm);
+    const auto engine = MakeEngine(test::ToySetup(layout), comm);
     for (const int m : {4, 2, 5}) {
       engine->Run(Complete(OneFOneB(3, m)), [&](int64_t) { return test::ToyBatch(0, 10); });
       const Tensors outputs = engine->Evaluate(test::ToyBatch(5, 7), 3);
@@ -196,7 +176,7 @@ void ExpectAsynchronous(const Schedule& computation, int per_update, PipelineSet
 TEST(Asynchronous, PipeDreamUsesTheStashedVersionInBothPasses) {
   for (const int P : {1, 2, 3, 4}) {
     for (const OptimizerFactory& optimizer : {test::MakeSgd(0.05), test::MakeSgd(0.05, 0.9), test::MakeAdam(0.01)}) {
-      PipelineSetup setup = SetupFor(Layout::Linear(P));
+      PipelineSetup setup = test::ToySetup(Layout::Linear(P));
       setup.optimizer = optimizer;
       ExpectAsynchronous(StashWeights(OneFOneB(P, 9)), 1, setup, 3,
                          [P](int s, int t) { return std::max(t - (P - 1 - s), 0); });
@@ -208,7 +188,7 @@ TEST(Asynchronous, PipeDreamUsesTheStashedVersionInBothPasses) {
 
 TEST(Asynchronous, TwoBufferedWeights) {
   for (const auto& [P, m] : std::vector<std::pair<int, int>>{{1, 1}, {2, 3}, {3, 3}, {4, 5}}) {
-    PipelineSetup setup = SetupFor(Layout::Linear(P));
+    PipelineSetup setup = test::ToySetup(Layout::Linear(P));
     setup.optimizer = test::MakeSgd(0.05, 0.9);
     ExpectAsynchronous(DoubleBufferWeights(OneFOneB(P, 4 * m), m), m, setup, 2 * m + 1,
                        [](int, int t) { return std::max(t - 1, 0); });
@@ -218,7 +198,7 @@ TEST(Asynchronous, TwoBufferedWeights) {
 TEST(Asynchronous, WPipeDelaysOneHalfOfTheModelOnly) {
   for (const auto& [P, n] : std::vector<std::pair<int, int>>{{1, 1}, {2, 1}, {2, 2}, {3, 1}, {4, 1}, {4, 2}}) {
     const Schedule schedule = GroupWeights(WPipe(P, 3 * n * P), n * P);
-    PipelineSetup setup = SetupFor(schedule.layout);
+    PipelineSetup setup = test::ToySetup(schedule.layout);
     setup.optimizer = test::MakeAdam(0.01);
     ExpectAsynchronous(schedule, n * P, setup, 2 * n * P + 1,
                        [P = P](int s, int t) { return s < P ? std::max(t - 1, 0) : t; });
@@ -227,7 +207,7 @@ TEST(Asynchronous, WPipeDelaysOneHalfOfTheModelOnly) {
 
 TEST(Asynchronous, AFlushNeedsNoSecondVersion) {
   const Schedule schedule = Complete(OneFOneB(2, 3));
-  PipelineSetup setup = SetupFor(schedule.layout);
+  PipelineSetup setup = test::ToySetup(schedule.layout);
   setup.weights = MakeWeightVersions;
   setup.optimizer = test::MakeSgd(0.1, 0.9);
   ExpectSynchronous(schedule, setup, Steps(3, 8));
@@ -236,7 +216,7 @@ TEST(Asynchronous, AFlushNeedsNoSecondVersion) {
 TEST(Asynchronous, WeightsUpdatedInPlaceSayThatTheyKeepNoVersions) {
   const Schedule schedule = AddCommunication(DoubleBufferWeights(OneFOneB(1, 3), 1));
   OnRanks(1, [&](const std::shared_ptr<Communicator>& comm) {
-    const auto engine = MakeEngine(SetupFor(schedule.layout), comm);
+    const auto engine = MakeEngine(test::ToySetup(schedule.layout), comm);
     try {
       engine->Run(
           schedule, [](int64_t u) { return test::ToyBatch(u, 3); }, 1);
@@ -257,7 +237,7 @@ TEST(Errors, SayRankActionCauseAndTable) {
   OnRanks(
       2,
       [&](const std::shared_ptr<Communicator>& comm) {
-        PipelineSetup setup = SetupFor(schedule.layout);
+        PipelineSetup setup = test::ToySetup(schedule.layout);
         setup.loss = [](const Tensors&, const at::Tensor&) -> at::Tensor {
           throw ContractError("the loss is on strike");
         };
@@ -289,13 +269,13 @@ TEST(Errors, BadSetupsAreRefusedInOneLine) {
       }
       return "nothing was thrown";
     };
-    PipelineSetup setup = SetupFor(Layout::Linear(2));
+    PipelineSetup setup = test::ToySetup(Layout::Linear(2));
     setup.balance = {3, 3};
     EXPECT_EQ(message([&] { MakeEngine(setup, comm); }),
               "the balance 3,3 adds up to 6 layers, and the model has 9: use for example 5,4");
-    EXPECT_EQ(message([&] { MakeEngine(SetupFor(Layout::Linear(3)), comm); }),
+    EXPECT_EQ(message([&] { MakeEngine(test::ToySetup(Layout::Linear(3)), comm); }),
               "the layout 'linear 3' is for 3 ranks, and there are 2");
-    const auto engine = MakeEngine(SetupFor(Layout::Linear(2)), comm);
+    const auto engine = MakeEngine(test::ToySetup(Layout::Linear(2)), comm);
     EXPECT_NE(message([&] {
                 engine->Run(Complete(GPipe(2, 5)), [](int64_t) { return test::ToyBatch(0, 3); });
               }).find("a mini-batch of 3 samples was given to a schedule of 5 micro-batches: use at most 3"),

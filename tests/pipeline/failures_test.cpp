@@ -24,7 +24,6 @@
 #include <torch/torch.h>
 
 #include "shardlab/base/errors.hpp"
-#include "shardlab/base/split.hpp"
 #include "shardlab/launch/process.hpp"
 #include "shardlab/launch/run_ranks.hpp"
 #include "shardlab/pipeline/engine.hpp"
@@ -130,9 +129,7 @@ Setting Training(int ranks, bool asynchronous) {
   const Schedule schedule =
       AddCommunication(asynchronous ? DoubleBufferWeights(OneFOneB(ranks, kUpdates * kMicrobatches), kMicrobatches)
                                     : Flush(OneFOneB(ranks, kMicrobatches)));
-  PipelineSetup setup{test::ToyModel(), {}, schedule.layout};
-  for (const int64_t size : SplitSizes(9, ranks)) setup.balance.push_back(static_cast<int>(size));
-  setup.loss = test::CrossEntropy();
+  PipelineSetup setup = test::ToySetup(schedule.layout);
   setup.optimizer = test::MakeSgd(0.01);
   if (asynchronous) setup.weights = MakeWeightVersions;
   return {schedule, setup, [](int64_t update) { return test::ToyBatch(update, 2 * kMicrobatches); },

@@ -58,9 +58,7 @@ void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& 
   const int m = static_cast<int>(std::min<int64_t>(recipe.per_update, mine.size()));
   const Schedule schedule = AddCommunication(AddGradientReduction(recipe.make(runs_on ? m * recipe.updates : m)));
 
-  PipelineSetup setup{test::ToyModel(), {}, schedule.layout};
-  for (const int64_t size : SplitSizes(9, schedule.layout.stages())) setup.balance.push_back(static_cast<int>(size));
-  setup.loss = test::CrossEntropy();
+  PipelineSetup setup = test::ToySetup(schedule.layout);
   setup.optimizer = recipe.optimizer();
   setup.stage = [](int) { return MakeSplitStage(); };
   if (runs_on) setup.weights = MakeWeightVersions;

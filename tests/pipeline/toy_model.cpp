@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include "shardlab/base/counter_random.hpp"
+#include "shardlab/base/split.hpp"
 #include "shardlab/models/seeded.hpp"
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/models/trainer.hpp"
@@ -90,6 +91,23 @@ MiniBatch ToyBatch(int64_t update, int64_t samples) {
 LossFunction CrossEntropy() {
   return
       [](const Tensors& outputs, const at::Tensor& targets) { return at::cross_entropy_loss(outputs.at(0), targets); };
+}
+
+PipelineSetup ToySetup(const Layout& layout) {
+  PipelineSetup setup{ToyModel(), {}, layout};
+  for (const int64_t size : SplitSizes(static_cast<int64_t>(setup.model.size()), layout.stages())) {
+    setup.balance.push_back(static_cast<int>(size));
+  }
+  setup.loss = CrossEntropy();
+  setup.optimizer = MakeSgd(0.1);
+  return setup;
+}
+
+Reference Steps(int updates, int64_t samples) {
+  Reference reference;
+  reference.updates = updates;
+  reference.samples = samples;
+  return reference;
 }
 
 OptimizerFactory MakeSgd(double rate, double momentum) {

@@ -28,6 +28,9 @@ MiniBatch ToyBatch(int64_t update, int64_t samples);
 /// The mean cross-entropy.
 LossFunction CrossEntropy();
 
+/// A pipeline of the toy model: even stages, plain SGD.
+PipelineSetup ToySetup(const Layout& layout);
+
 /// SGD with momentum, or Adam.
 OptimizerFactory MakeSgd(double rate, double momentum = 0.0);
 OptimizerFactory MakeAdam(double rate);
@@ -50,13 +53,16 @@ struct Reference {
   OptimizerFactory optimizer = MakeSgd(0.1);
   double clip_norm = 0;
   std::function<double(int64_t)> learning_rate;
-  bool deferred = false;     ///< running statistics of whole mini-batches
+  bool deferred = false;  ///< running statistics of whole mini-batches
   /// The slices of an update that running statistics are of, ascending; nothing: all.
   std::optional<std::vector<int>> counted_slices;
   int64_t first_update = 0;  ///< of the numbering of batches
   /// Which version stage s computes update t on; none: t.
   std::function<int(int s, int t)> version;
 };
+
+/// A reference of so many updates with so many samples each.
+Reference Steps(int updates, int64_t samples);
 
 /// Trains by the definition: W(t+1) = W(t) - optimizer(gradient of update t, each stage's weights at its version).
 Trained TrainReference(const Reference& reference);
