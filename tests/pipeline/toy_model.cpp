@@ -140,10 +140,11 @@ Trained TrainReference(const Reference& reference) {
   TrainOptions options;
   options.steps = reference.updates;
   options.first_step = reference.first_update;
-  options.optimizer = reference.optimizer;
+  options.optimizer = [&](const Tensors& parameters) { return reference.optimizer(0, parameters); };
   options.recipe.clip_norm = reference.clip_norm;
   options.recipe.rate_factor = reference.learning_rate;
   options.whole_batch_statistics = reference.deferred;
+  options.counted_parts = reference.counted_slices;
   // The slices of the first replica, those of the second, ...
   options.parts = [&](int64_t batch) {
     std::vector<int64_t> parts;

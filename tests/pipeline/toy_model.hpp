@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,8 +54,8 @@ struct Reference {
   double clip_norm = 0;
   std::function<double(int64_t)> learning_rate;
   bool deferred = false;  ///< running statistics of whole mini-batches
-  /// The slices of an update that running statistics are of, ascending; nothing: all.
-  std::optional<std::vector<int>> counted_slices;
+  /// The slices of an update that the statistics of whole mini-batches are of; none: all.
+  std::set<int> counted_slices;
   int64_t first_update = 0;  ///< of the numbering of batches
   /// Which version stage s computes update t on; none: t.
   std::function<int(int s, int t)> version;
