@@ -49,25 +49,22 @@
 
 set(shardlab_cmake_dir ${CMAKE_CURRENT_LIST_DIR})
 
-# What all compiled code of a module has, for `size` plain, aten or nn.
+# What all compiled code of a module has; `size` and the rest as shardlab_code takes them.
 function(shardlab_module_code target size)
-  set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden)
+  shardlab_code(${target} ${size} ${ARGN})
   if(size STREQUAL plain)
     target_link_libraries(${target} PRIVATE shardlab_base)
-    target_compile_options(${target} PRIVATE -Wall -Wextra $<$<BOOL:${SHARDLAB_WERROR}>:-Werror>)
   else()
-    shardlab_pch(${target} hidden ${size})
     target_link_libraries(${target} PRIVATE shardlab_core)
   endif()
 endfunction()
 
-# One shared object of a module. `files` are absolute, or relative to the calling CMakeLists.txt.
-function(shardlab_flavour target size)
+# One shared object of a module, its files compiled by themselves with `how` ALONE. They are absolute, or relative to the
+# calling CMakeLists.txt.
+function(shardlab_flavour target size how)
   add_library(${target} SHARED ${ARGN})
-  set_target_properties(${target} PROPERTIES
-    DEFINE_SYMBOL "" # a macro that the precompiled header was not made with
-    LINK_DEPENDS_NO_SHARED ON)
-  shardlab_module_code(${target} ${size})
+  set_target_properties(${target} PROPERTIES LINK_DEPENDS_NO_SHARED ON)
+  shardlab_module_code(${target} ${size} ${how})
   # Every symbol must be found at build time: at run time it would end the host, and every case with it.
   target_link_options(${target} PRIVATE -Wl,-z,defs)
 endfunction()
@@ -75,11 +72,11 @@ endfunction()
 # <name>_stubs, <name>_solutions and <name>_exercises: some files of a module.
 function(shardlab_flavours name module size)
   list(TRANSFORM ARGN PREPEND stubs/ OUTPUT_VARIABLE stubs)
-  shardlab_flavour(${name}_stubs ${size} ${stubs})
+  shardlab_flavour(${name}_stubs ${size} ALONE ${stubs})
 
   if(IS_DIRECTORY ${PROJECT_SOURCE_DIR}/solutions/${module})
     list(TRANSFORM ARGN PREPEND ${PROJECT_SOURCE_DIR}/solutions/${module}/ OUTPUT_VARIABLE solutions)
-    shardlab_flavour(${name}_solutions ${size} ${solutions})
+    shardlab_flavour(${name}_solutions ${size} "" ${solutions})
   endif()
 
   set(students ${PROJECT_SOURCE_DIR}/exercises/${module})
@@ -93,7 +90,7 @@ function(shardlab_flavours name module size)
       "${stub_objects}/${file}${CMAKE_CXX_OUTPUT_EXTENSION};${shardlab_cmake_dir}/compile_or_stub")
     list(APPEND units ${units_folder}/${file})
   endforeach()
-  shardlab_flavour(${name}_exercises ${size} ${units})
+  shardlab_flavour(${name}_exercises ${size} ALONE ${units})
   add_dependencies(${name}_exercises ${name}_stubs)
   set(folders ${students} ${units_folder} ${stub_objects} --)
   set(compiler ${shardlab_cmake_dir}/compile_or_stub ${folders} ${CMAKE_CXX_COMPILER_LAUNCHER})
@@ -168,7 +165,7 @@ function(shardlab_grader module)
   shardlab_module_code(${module}_bodies ${size})
   shardlab_hosts(${module} ${module} "${bodies}" ${uses} shardlab_core)
   add_executable(referee_${module} ${ARG_CASES})
-  shardlab_module_code(referee_${module} ${size})
+  shardlab_module_code(referee_${module} ${size} ALONE)
   target_link_libraries(referee_${module} PRIVATE shardlab_referee_main GTest::gtest)
   add_dependencies(graders_${module} referee_${module})
 endfunction()

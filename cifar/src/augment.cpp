@@ -10,8 +10,8 @@
 namespace shardlab::cifar {
 namespace {
 
-constexpr int kSide = static_cast<int>(kImageSide);
-constexpr int kPlane = kSide * kSide;
+constexpr int kImage = static_cast<int>(kImageSide);
+constexpr int kPlane = kImage * kImage;
 constexpr int32_t kPadding = 4;
 
 // The number that each of the 256 bytes becomes, by channel: one rounding, whatever the compiler does elsewhere.
@@ -34,13 +34,13 @@ template <typename T>
 void PrepareImage(const uint8_t* image, const Table<T>& table, const Augmentation& change, T* out) {
   for (size_t c = 0; c < kChannels; ++c) {
     const uint8_t* plane = image + c * kPlane;
-    for (int y = 0; y < kSide; ++y) {
+    for (int y = 0; y < kImage; ++y) {
       const int from_y = y - change.shift_y;
-      for (int x = 0; x < kSide; ++x) {
+      for (int x = 0; x < kImage; ++x) {
         const int moved_x = x - change.shift_x;
-        const bool inside = from_y >= 0 && from_y < kSide && moved_x >= 0 && moved_x < kSide;
-        const int from_x = change.flip ? kSide - 1 - moved_x : moved_x;
-        *out++ = table[c][inside ? plane[from_y * kSide + from_x] : 0];
+        const bool inside = from_y >= 0 && from_y < kImage && moved_x >= 0 && moved_x < kImage;
+        const int from_x = change.flip ? kImage - 1 - moved_x : moved_x;
+        *out++ = table[c][inside ? plane[from_y * kImage + from_x] : 0];
       }
     }
   }

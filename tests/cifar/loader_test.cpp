@@ -13,10 +13,12 @@
 namespace shardlab::cifar {
 namespace {
 
-std::shared_ptr<const Dataset> Images(int64_t n) { return std::make_shared<Dataset>(MakeSynthetic({n, 1, 1}).train); }
+std::shared_ptr<const Dataset> PlainImages(int64_t n) {
+  return std::make_shared<Dataset>(MakeSynthetic({n, 1, 1}).train);
+}
 
 Loader Make(int64_t n, LoaderOptions options) {
-  const auto data = Images(n);
+  const auto data = PlainImages(n);
   return Loader(data, Measure(*data), options);
 }
 
@@ -73,7 +75,7 @@ TEST(Loader, ShardsJoinedAreTheBatch) {
 }
 
 TEST(Loader, GivesTheTypeAndTheLabelsOfTheSet) {
-  const auto data = Images(12);
+  const auto data = PlainImages(12);
   for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
     LoaderOptions options;
     options.batch = 5;

@@ -16,7 +16,7 @@
 
 namespace {
 
-void Detach() {
+void DetachFromHost() {
   if (fork() != 0) return;
   setsid();
   if (fork() != 0) _exit(0);
@@ -43,7 +43,7 @@ const bool done = [] {
   const std::string name = program_invocation_short_name;
   if (name == "host_exits") std::exit(0);
   if (name == "host_exits_at_once") _exit(0);
-  if (name == "host_detaches") Detach();
+  if (name == "host_detaches") DetachFromHost();
   if (name == "host_starts_a_thread") {
     std::thread([] {
       for (;;) pause();

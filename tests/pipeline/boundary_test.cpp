@@ -83,7 +83,7 @@ std::string MessageOf(const std::function<void()>& call) {
   return "nothing was thrown";
 }
 
-PipelineSetup SetupFor(const LayerSequence& model, const Schedule& schedule) {
+PipelineSetup BoundarySetup(const LayerSequence& model, const Schedule& schedule) {
   PipelineSetup setup{model, {1, 1}, schedule.layout};
   setup.loss = test::CrossEntropy();
   setup.optimizer = test::MakeSgd(0.1);
@@ -104,7 +104,7 @@ TEST(Boundary, WhatIsNoneIsNamedWithItsLayer) {
     std::string told;
     test::OnRanks(2, [&](const std::shared_ptr<Communicator>& comm) {
       if (comm->rank() != 0) return;  // nothing comes as far
-      const auto engine = MakeEngine(SetupFor(model, schedule), comm);
+      const auto engine = MakeEngine(BoundarySetup(model, schedule), comm);
       told = MessageOf([&] { engine->Run(schedule, [&](int64_t) { return MiniBatch{6, {x}, labels}; }); });
     });
     EXPECT_EQ(told.find("rank 0 failed at 0F0 (entry 0 of its list): " + wanted), 0u) << wanted << "\n" << told;
@@ -115,7 +115,7 @@ TEST(Boundary, ALossIsOneNumber) {
   const at::Tensor x = at::rand({6, 4}, at::kDouble), labels = at::zeros({6}, at::kLong);
   const Schedule schedule = AddCommunication(Flush(GPipe(1, 2)));
   test::OnRanks(1, [&](const std::shared_ptr<Communicator>& comm) {
-    PipelineSetup setup = SetupFor(Model([](const Tensors& y) { return Tensors{y[0]}; }), schedule);
+    PipelineSetup setup = BoundarySetup(Model([](const Tensors& y) { return Tensors{y[0]}; }), schedule);
     setup.balance = {2};
     setup.loss = [](const Tensors& y, const at::Tensor&) { return y[0].sum(1); };
     const auto engine = MakeEngine(setup, comm);
@@ -149,7 +149,7 @@ TEST(Boundary, TensorsOfAnyTypeAndShapeTravel) {
         return Tensors{y[0] * y[3].to(at::kDouble)};
       })};
   test::OnRanks(2, [&](const std::shared_ptr<Communicator>& comm) {
-    const auto engine = MakeEngine(SetupFor(model, schedule), comm);
+    const auto engine = MakeEngine(BoundarySetup(model, schedule), comm);
     engine->Run(schedule, [&](int64_t) { return MiniBatch{6, {x}, labels}; });
   });
 }

@@ -33,7 +33,7 @@
 namespace shardlab {
 namespace {
 
-struct Recipe {
+struct ReplicaRun {
   const char* name;
   int stages;  // ranks of one replica
   int replicas;
@@ -50,7 +50,7 @@ void Require(bool holds, const std::string& otherwise) {
   if (!holds) throw std::runtime_error(otherwise);
 }
 
-void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& world) {
+void TrainReplicas(const ReplicaRun& recipe, const std::shared_ptr<Communicator>& world) {
   const int replica = world->rank() / recipe.stages;
   const std::shared_ptr<Communicator> pipe = world->Split(replica, world->rank(), "pipe");
   const Range mine = SplitRange(recipe.samples, recipe.replicas, replica);
@@ -112,10 +112,10 @@ void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& 
   }
 }
 
-void RunAll(const std::vector<Recipe>& recipes) {
-  for (const Recipe& recipe : recipes) {
+void RunAll(const std::vector<ReplicaRun>& recipes) {
+  for (const ReplicaRun& recipe : recipes) {
     const auto failures = RunRanks(recipe.stages * recipe.replicas,
-                                   [&](const std::shared_ptr<Communicator>& world) { TrainAndCompare(recipe, world); });
+                                   [&](const std::shared_ptr<Communicator>& world) { TrainReplicas(recipe, world); });
     for (const RankFailure& failure : failures) {
       ADD_FAILURE() << recipe.name << ", rank " << failure.rank << ": " << failure.message;
     }

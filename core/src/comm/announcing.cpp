@@ -12,11 +12,9 @@
 namespace shardlab {
 namespace {
 
-int64_t Bytes(const at::Tensor& tensor) { return tensor.numel() * static_cast<int64_t>(tensor.element_size()); }
-
-int64_t Bytes(const std::vector<at::Tensor>& tensors) {
+int64_t TotalBytes(const std::vector<at::Tensor>& tensors) {
   int64_t sum = 0;
-  for (const at::Tensor& tensor : tensors) sum += Bytes(tensor);
+  for (const at::Tensor& tensor : tensors) sum += BytesOf(tensor);
   return sum;
 }
 
@@ -61,7 +59,7 @@ uint64_t Mix(const char* data, size_t size, uint64_t hash) {
 uint64_t Checksum(const at::Tensor& tensor) {
   if (!tensor.device().is_cpu()) return 0;
   const auto* data = static_cast<const char*>(tensor.data_ptr());
-  const auto size = static_cast<size_t>(Bytes(tensor));
+  const auto size = static_cast<size_t>(BytesOf(tensor));
   if (size == 0) return 0;
   if (size <= kWholeBytes) return Mix(data, size, size) | 1;
   uint64_t hash = size;
@@ -178,8 +176,8 @@ class Announcing final : public Communicator {
       record->dims = static_cast<int32_t>(shown->dim());
       for (int dim = 0; dim < std::min<int>(6, record->dims); ++dim) record->shape[dim] = shown->size(dim);
     }
-    record->bytes_sent = Bytes(operation.inputs);
-    record->bytes_received = Bytes(operation.outputs);
+    record->bytes_sent = TotalBytes(operation.inputs);
+    record->bytes_received = TotalBytes(operation.outputs);
     if (operation.kind == OpKind::kAllReduce) record->bytes_sent = record->bytes_received;
     if (root_writes_nothing && operation.peer == rank()) std::swap(record->bytes_sent, record->bytes_received);
   }
@@ -194,7 +192,7 @@ class Announcing final : public Communicator {
       const at::Tensor& sent = gathers ? operation.inputs[0] : operation.inputs[r];
       const at::Tensor& received =
           operation.kind == OpKind::kReduceScatter ? operation.outputs[0] : operation.outputs[r];
-      parts[r] = {Bytes(sent), Bytes(received), ShapeHash(sent), ShapeHash(received)};
+      parts[r] = {BytesOf(sent), BytesOf(received), ShapeHash(sent), ShapeHash(received)};
     }
     return parts;
   }

@@ -37,7 +37,7 @@ std::string Reason(const std::exception& error) {
 // How long a rank whose connection has closed waits for what its peer, or who buries it, has to say.
 constexpr double kLastWords_s = 0.2;
 // A collective that is under way looks for news as often.
-constexpr auto kLooks = std::chrono::milliseconds(250);
+constexpr auto kWorkLooks = std::chrono::milliseconds(250);
 
 bool IsClosedConnection(const std::string& reason) {
   for (const char* sign : {"closed by peer", "reset by peer", "Broken pipe", "Socket closed"}) {
@@ -120,7 +120,7 @@ class PendingWork final : public Work {
   bool WaitForCollective(FailureNews& news) {
     for (;;) {
       try {
-        return work_->wait(kLooks);
+        return work_->wait(kWorkLooks);
       } catch (const std::exception&) {
         if (work_->isCompleted()) throw;
         if (!news.Heard().empty()) return false;
@@ -164,12 +164,10 @@ c10d::ReduceOp GlooReduceOp(ReduceOp op) {
   return c10d::ReduceOp::SUM;
 }
 
-int64_t Bytes(const at::Tensor& tensor) { return tensor.numel() * static_cast<int64_t>(tensor.element_size()); }
-
 // The bytes of a contiguous tensor, without a copy: data that only moves needs no dtype, and Gloo lacks some.
 at::Tensor AsBytes(const at::Tensor& tensor) {
   return at::from_blob(
-      tensor.data_ptr(), {Bytes(tensor)}, [tensor](void*) {}, at::kByte);
+      tensor.data_ptr(), {BytesOf(tensor)}, [tensor](void*) {}, at::kByte);
 }
 
 // Gloo writes to the sockets of ranks that may have died. Unless somebody handles the signal that this brings, it ends
@@ -319,7 +317,7 @@ class GlooCommunicator final : public Communicator {
   std::unique_ptr<Work> AllReduceByGathering(const Operation& operation) {
     const at::Tensor tensor = operation.outputs[0].detach();
     const auto all = std::make_shared<std::vector<Tensors>>(1);
-    for (int r = 0; r < size(); ++r) (*all)[0].push_back(at::empty({Bytes(tensor)}, at::kByte));
+    for (int r = 0; r < size(); ++r) (*all)[0].push_back(at::empty({BytesOf(tensor)}, at::kByte));
     Tensors mine{AsBytes(tensor).clone()};
     return Pending(gloo_->allgather(*all, mine), operation, [all, tensor, operation] {
       // As if all ranks were here: each operation holds what that rank gave.
@@ -337,12 +335,12 @@ class GlooCommunicator final : public Communicator {
 
   std::unique_ptr<Work> AllGather(const Operation& operation) {
     int64_t largest = 0;
-    for (const at::Tensor& tensor : operation.outputs) largest = std::max(largest, Bytes(tensor));
+    for (const at::Tensor& tensor : operation.outputs) largest = std::max(largest, BytesOf(tensor));
     if (largest == 0) return Pending(gloo_->barrier(), operation);
     const auto all = std::make_shared<std::vector<Tensors>>(1);
     for (int r = 0; r < size(); ++r) (*all)[0].push_back(at::empty({largest}, at::kByte));
     Tensors mine{at::zeros({largest}, at::kByte)};
-    mine[0].narrow(0, 0, Bytes(operation.inputs[0])).copy_(AsBytes(operation.inputs[0]));
+    mine[0].narrow(0, 0, BytesOf(operation.inputs[0])).copy_(AsBytes(operation.inputs[0]));
     return Pending(gloo_->allgather(*all, mine), operation, [all, operation] {
       for (size_t r = 0; r < operation.outputs.size(); ++r) {
         const at::Tensor into = AsBytes(operation.outputs[r]);
@@ -369,7 +367,7 @@ class GlooCommunicator final : public Communicator {
     for (const at::Tensor& part : parts) {
       pieces.push_back(at::zeros({1}, at::kByte));
       pieces.push_back(AsBytes(part));
-      send_counts.push_back(1 + Bytes(part));
+      send_counts.push_back(1 + BytesOf(part));
     }
     for (const int64_t bytes : incoming) receive_counts.push_back(1 + bytes);
     at::Tensor outgoing = at::cat(pieces);
@@ -389,7 +387,7 @@ class GlooCommunicator final : public Communicator {
 
   std::unique_ptr<Work> AllToAll(const Operation& operation) {
     std::vector<int64_t> incoming;
-    for (const at::Tensor& tensor : operation.outputs) incoming.push_back(Bytes(tensor));
+    for (const at::Tensor& tensor : operation.outputs) incoming.push_back(BytesOf(tensor));
     return Exchange(operation, operation.inputs, incoming, [operation](const Tensors& received) {
       for (size_t r = 0; r < received.size(); ++r) AsBytes(operation.outputs[r]).copy_(received[r]);
     });
@@ -397,7 +395,7 @@ class GlooCommunicator final : public Communicator {
 
   std::unique_ptr<Work> ReduceScatter(const Operation& operation) {
     const at::Tensor into = operation.outputs[0].detach();
-    const std::vector<int64_t> incoming(static_cast<size_t>(size()), Bytes(into));
+    const std::vector<int64_t> incoming(static_cast<size_t>(size()), BytesOf(into));
     return Exchange(operation, operation.inputs, incoming, [into](const Tensors& received) {
       const at::Tensor term = at::empty_like(into);
       for (size_t r = 0; r < received.size(); ++r) {

@@ -14,10 +14,10 @@ namespace shardlab::grade {
 
 namespace {
 
-constexpr uint32_t kMagic = 0x4d415246;  // "FRAM"
+constexpr uint32_t kFrameMagic = 0x4d415246;  // "FRAM"
 
 struct Header {
-  uint32_t magic = kMagic;
+  uint32_t magic = kFrameMagic;
   uint16_t name_length = 0;
   uint8_t dtype = 0;
   uint8_t dims = 0;
@@ -91,7 +91,7 @@ Frames DecodeFrames(const void* data, size_t size) {
     std::memcpy(&header, from, sizeof header);
     from += sizeof header;
     size -= sizeof header;
-    if (header.magic != kMagic) throw FrameError("there is something else where a tensor should begin");
+    if (header.magic != kFrameMagic) throw FrameError("there is something else where a tensor should begin");
     if (header.name_length == 0 || header.name_length > kMaxFrameName || Aligned(header.name_length) > size) {
       throw FrameError(fmt::format("a tensor's name has {} characters", header.name_length));
     }

@@ -16,14 +16,14 @@ using nlohmann::json;
 
 namespace {
 
-constexpr int64_t kPrintedLimit = 256 << 10;
+constexpr int64_t kRefereePrintedLimit = 256 << 10;
 constexpr double kSendLimit = 30;
 
 }  // namespace
 
 Referee::Referee(const SessionOptions& options, const std::string& program) : program_(program) {
   auto [mine, theirs] = launch::MakeSockets(SOCK_STREAM);
-  printed_ = launch::MakeSharedMemory("shardlab-referee-printed", kPrintedLimit + 4096);
+  printed_ = launch::MakeSharedMemory("shardlab-referee-printed", kRefereePrintedLimit + 4096);
   launch::ProgramSpec spec;
   spec.program = program_;
   spec.arguments = {"--supervisor-fd=3", "--module=" + options.module};
@@ -39,7 +39,7 @@ Referee::Referee(const SessionOptions& options, const std::string& program) : pr
 }
 
 void Referee::Blame(const std::string& what) const {
-  const std::string printed = launch::PrintedTo(printed_, kPrintedLimit);
+  const std::string printed = launch::PrintedTo(printed_, kRefereePrintedLimit);
   std::string last = printed.substr(printed.size() > 4000 ? printed.size() - 4000 : 0);
   throw EnvironmentError(fmt::format("the referee {} {}{}{}", program_, what,
                                      last.empty() ? " (it printed nothing)" : "; the last that it printed:\n", last));

@@ -12,7 +12,7 @@
 namespace shardlab::grade {
 
 namespace {
-constexpr int64_t kPrintedLimit = 64 << 10;
+constexpr int64_t kHostPrintedLimit = 64 << 10;
 }
 
 nlohmann::json CasePacket(const CaseRequest& request, uint64_t nonce) {
@@ -32,7 +32,7 @@ HostProcess::HostProcess(const std::string& program, std::shared_ptr<const launc
     : program_(program), sandbox_(std::move(sandbox)) {
   auto [mine, theirs] = launch::MakeSockets(SOCK_SEQPACKET);
   socket_ = std::move(mine);
-  printed_ = launch::MakeSharedMemory("shardlab-host-printed", kPrintedLimit + 4096);
+  printed_ = launch::MakeSharedMemory("shardlab-host-printed", kHostPrintedLimit + 4096);
   launch::ProgramSpec spec;
   spec.program = program;
   spec.arguments = {"--supervisor-fd=3"};
@@ -141,6 +141,6 @@ std::string HostProcess::HowItEnded() {
   return launch::DescribeWaitStatus(sandbox_ ? sandbox_->ProgramsWaitStatus(status) : status);
 }
 
-std::string HostProcess::Printed() const { return launch::PrintedTo(printed_, kPrintedLimit); }
+std::string HostProcess::Printed() const { return launch::PrintedTo(printed_, kHostPrintedLimit); }
 
 }  // namespace shardlab::grade

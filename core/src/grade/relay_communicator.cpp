@@ -26,10 +26,9 @@
 namespace shardlab::grade {
 namespace {
 
-size_t BytesOf(const at::Tensor& tensor) { return static_cast<size_t>(tensor.numel()) * tensor.element_size(); }
-
 void AppendTo(std::string* bytes, const at::Tensor& tensor) {
-  if (tensor.numel() > 0) bytes->append(static_cast<const char*>(tensor.data_ptr()), BytesOf(tensor));
+  if (tensor.numel() > 0)
+    bytes->append(static_cast<const char*>(tensor.data_ptr()), static_cast<size_t>(BytesOf(tensor)));
 }
 
 /// The socket, and what has come through it. A thread of its own reads, so that what has come for one of this rank's
@@ -136,7 +135,7 @@ class Connection {
 };
 
 void CopyTo(const at::Tensor& tensor, const std::string& bytes, const std::string& what) {
-  if (bytes.size() != BytesOf(tensor)) {
+  if (bytes.size() != static_cast<size_t>(BytesOf(tensor))) {
     throw CommError(fmt::format("{}: {} bytes came", what, bytes.size()));
   }
   if (!bytes.empty()) std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());
@@ -287,7 +286,8 @@ class RelayCommunicator final : public Communicator {
     head.bytes = bytes.size();
     std::vector<RelayShare> shares;
     for (size_t r = 0; r < group().world_ranks.size(); ++r) {
-      shares.push_back({group().world_ranks[r], 0, one_a_rank ? BytesOf(operation.inputs[r]) : head.bytes});
+      shares.push_back(
+          {group().world_ranks[r], 0, one_a_rank ? static_cast<uint64_t>(BytesOf(operation.inputs[r])) : head.bytes});
     }
     connection_->Send(head, shares, bytes);
     return std::make_unique<CollectiveWork>(connection_, group(), rank(), head.number, operation);

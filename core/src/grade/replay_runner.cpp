@@ -21,15 +21,15 @@ using nlohmann::json;
 
 namespace {
 
-constexpr int kDrainMs = 20;
-constexpr double kEndSeconds = 1.0;
-constexpr size_t kMaxEvents = 200'000;
+constexpr int kReplayDrainMs = 20;
+constexpr double kReplayEndSeconds = 1.0;
+constexpr size_t kReplayMaxEvents = 200'000;
 
 /// One case under way.
 class ReplayedCase {
  public:
   ReplayedCase(const CaseRequest& request, std::vector<std::unique_ptr<HostProcess>>& hosts)
-      : request_(request), hosts_(hosts), relay_(request.ranks), matcher_(request.ranks, kMaxEvents) {
+      : request_(request), hosts_(hosts), relay_(request.ranks), matcher_(request.ranks, kReplayMaxEvents) {
     std::random_device random;
     nonce_ = (uint64_t{random()} << 32) | random();
   }
@@ -173,7 +173,7 @@ CaseOutcome ReplayedCase::Run(const std::atomic<bool>* cancel) {
         entries.push_back({hosts_[static_cast<size_t>(rank)]->socket(), POLLIN, 0});
       }
     }
-    poll(entries.data(), entries.size(), kDrainMs);
+    poll(entries.data(), entries.size(), kReplayDrainMs);
     relay_.Pump();
     for (int rank = 0; rank < request_.ranks; ++rank) Hear(rank);
     Drain();
@@ -182,7 +182,7 @@ CaseOutcome ReplayedCase::Run(const std::atomic<bool>* cancel) {
     if (cancel != nullptr && cancel->load()) Fail(Status::kSkipped, "not run: cancelled");
     if (!outcome_.message.empty() && !ending) {
       ending = true;
-      end = Deadline(kEndSeconds);
+      end = Deadline(kReplayEndSeconds);
       for (int rank = 0; rank < request_.ranks; ++rank) hosts_[static_cast<size_t>(rank)]->EndCase();
     }
   }

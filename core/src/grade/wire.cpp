@@ -18,7 +18,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr uint32_t kMagic = 0x44524853;  // "SHRD"
+constexpr uint32_t kPacketMagic = 0x44524853;  // "SHRD"
 constexpr uint32_t kMaxJson = 64u << 20;
 constexpr uint32_t kMaxBlobs = 4096;
 constexpr uint64_t kMaxBlob = uint64_t{4} << 30;
@@ -68,7 +68,7 @@ void Channel::Send(const Message& message, double limit_s) {
   header["blobs"] = sizes;
   const std::string text = Dump(header);
   if (text.size() > kMaxJson) throw WireError(fmt::format("a message of {} bytes is too long", text.size()));
-  const uint32_t prefix[2] = {kMagic, static_cast<uint32_t>(text.size())};
+  const uint32_t prefix[2] = {kPacketMagic, static_cast<uint32_t>(text.size())};
 
   const Deadline deadline(limit_s);
   const auto write_all = [&](const void* data, size_t size) {
@@ -113,7 +113,7 @@ std::optional<Message> Channel::Receive(double wait_s, double limit_s) {
   const Deadline deadline(limit_s);
   uint32_t prefix[2];
   ReadAll(prefix, sizeof prefix, deadline);
-  if (prefix[0] != kMagic || prefix[1] > kMaxJson)
+  if (prefix[0] != kPacketMagic || prefix[1] > kMaxJson)
     throw WireError("the other side sent something that is not a message");
   std::string text(prefix[1], '\0');
   ReadAll(text.data(), text.size(), deadline);

@@ -55,7 +55,7 @@ Ran Run(ProgramSpec spec, double limit_s) {
   return {WIFEXITED(status) && WEXITSTATUS(status) == 0, PrintedTo(printed, (1 << 20) - 4096)};
 }
 
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+std::string FirstLineOf(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 bool IsSystems(const std::string& path) {
   for (const char* folder : {"/usr/", "/lib", "/bin/", "/sbin/"}) {
@@ -272,7 +272,7 @@ std::string WhyNot(const Sandbox& sandbox) {
     ProgramSpec spec;
     spec.program = "/usr/bin/true";
     const Ran ran = Run(sandbox.Inside(spec), 10);
-    return ran.well ? "" : ran.printed.empty() ? "it ended without a word" : FirstLine(ran.printed);
+    return ran.well ? "" : ran.printed.empty() ? "it ended without a word" : FirstLineOf(ran.printed);
   } catch (const EnvironmentError& error) {
     return error.what();
   }

@@ -203,7 +203,7 @@ class Stem : public Layer {
   ConvNorm conv_;
 };
 
-void Check(const ModelOptions& options, int layers, int64_t filters) {
+void CheckAmoebaNet(const ModelOptions& options, int layers, int64_t filters) {
   RequireSize(options.channels, "channels");
   RequireSize(options.classes, "classes");
   if (layers < 3 || layers % 3 != 0) {
@@ -223,7 +223,7 @@ void Check(const ModelOptions& options, int layers, int64_t filters) {
 }  // namespace
 
 LayerSequence AmoebaNetD(const ModelOptions& options, int layers, int64_t filters) {
-  Check(options, layers, filters);
+  CheckAmoebaNet(options, layers, filters);
   const bool large = options.side >= kLargeSide;
 
   LayerSequence model;

@@ -103,7 +103,7 @@ class TokenMlp : public Layer {
   uint64_t seed_;
 };
 
-void Check(const ModelOptions& options, const TransformerOptions& transformer, int64_t patch) {
+void CheckTransformer(const ModelOptions& options, const TransformerOptions& transformer, int64_t patch) {
   RequireSize(options.channels, "channels");
   RequireSize(options.classes, "classes");
   RequireSize(options.side, "a side");
@@ -129,7 +129,7 @@ void Check(const ModelOptions& options, const TransformerOptions& transformer, i
 
 LayerSequence VisionTransformer(const ModelOptions& options, const TransformerOptions& transformer) {
   const int64_t patch = transformer.patch != 0 ? transformer.patch : (options.side >= kLargeSide ? 16 : 4);
-  Check(options, transformer, patch);
+  CheckTransformer(options, transformer, patch);
   const int64_t width = transformer.width;
   Dropping drop{transformer.dropout, 0};
   LayerSequence model;

@@ -53,7 +53,7 @@ class UpAndJoin : public Layer {
   }
 };
 
-void Check(const ModelOptions& options, const UNetOptions& unet) {
+void CheckUNet(const ModelOptions& options, const UNetOptions& unet) {
   RequireSize(options.channels, "channels");
   RequireSize(options.classes, "classes");
   RequireSize(unet.depth, "levels");
@@ -74,7 +74,7 @@ void Check(const ModelOptions& options, const UNetOptions& unet) {
 }  // namespace
 
 LayerSequence UNet(const ModelOptions& options, const UNetOptions& unet) {
-  Check(options, unet);
+  CheckUNet(options, unet);
   LayerSequence model;
   uint64_t dropouts = 0;
   // As many convolutions as asked for, in -> middle -> ... -> middle -> out.

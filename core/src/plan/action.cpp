@@ -13,7 +13,7 @@ namespace shardlab {
 
 namespace {
 
-constexpr std::array<std::pair<ActionKind, std::string_view>, 11> kNames = {{
+constexpr std::array<std::pair<ActionKind, std::string_view>, 11> kActionNames = {{
     {ActionKind::kForward, "F"},
     {ActionKind::kBackward, "B"},
     {ActionKind::kBackwardInput, "I"},
@@ -46,7 +46,7 @@ bool TakeKind(std::string_view& text, ActionKind& kind) {
     kind = ActionKind::kBackward;
     return true;
   }
-  for (const auto& [candidate, name] : kNames) {
+  for (const auto& [candidate, name] : kActionNames) {
     if (word == name) {
       kind = candidate;
       return true;
@@ -81,7 +81,7 @@ bool IsReceive(ActionKind kind) { return kind == ActionKind::kReceiveForward || 
 bool IsMessage(ActionKind kind) { return IsSend(kind) || IsReceive(kind); }
 bool HasMicrobatch(ActionKind kind) { return kind < ActionKind::kReduceGradients; }
 
-std::string_view Name(ActionKind kind) { return kNames.at(static_cast<size_t>(kind)).second; }
+std::string_view Name(ActionKind kind) { return kActionNames.at(static_cast<size_t>(kind)).second; }
 
 std::string ToString(const Action& action) {
   std::string text = fmt::format("{}{}", action.chunk, Name(action.kind));

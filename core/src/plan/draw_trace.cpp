@@ -15,7 +15,7 @@ using nlohmann::json;
 namespace {
 
 // Of the names that chrome://tracing knows colours by; Perfetto has its own, one for each kind too.
-const char* ColourOf(ActionKind kind) {
+const char* CatapultColour(ActionKind kind) {
   switch (kind) {
     case ActionKind::kForward:
       return "rail_response";  // blue
@@ -32,9 +32,9 @@ const char* ColourOf(ActionKind kind) {
   }
 }
 
-class TraceWriter {
+class PlanTraceWriter {
  public:
-  explicit TraceWriter(double microseconds) : microseconds_(microseconds) {}
+  explicit PlanTraceWriter(double microseconds) : microseconds_(microseconds) {}
 
   void Add(const TracedRun& run) {
     ++process_;
@@ -86,7 +86,7 @@ class TraceWriter {
     if (span.end > span.begin) {
       spans_[Key(action)] = &span;
       more["dur"] = (span.end - span.begin) * microseconds_;
-      more["cname"] = ColourOf(action.kind);
+      more["cname"] = CatapultColour(action.kind);
       Put("X", thread, ToString(action), span.begin, more);
     } else {
       more["s"] = "t";
@@ -123,7 +123,7 @@ class TraceWriter {
 }  // namespace
 
 std::string ToChromeTrace(const std::vector<TracedRun>& runs, double microseconds) {
-  TraceWriter writer(microseconds);
+  PlanTraceWriter writer(microseconds);
   for (const TracedRun& run : runs) writer.Add(run);
   return writer.Text();
 }

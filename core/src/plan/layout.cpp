@@ -12,7 +12,7 @@ namespace shardlab {
 
 namespace {
 
-constexpr std::array<std::pair<LayoutKind, std::string_view>, 4> kNames = {{
+constexpr std::array<std::pair<LayoutKind, std::string_view>, 4> kLayoutNames = {{
     {LayoutKind::kLinear, "linear"},
     {LayoutKind::kLooped, "looped"},
     {LayoutKind::kVee, "vee"},
@@ -75,7 +75,7 @@ bool operator==(const Layout& a, const Layout& b) {
 }
 
 std::string ToString(const Layout& layout) {
-  const std::string_view name = kNames.at(static_cast<size_t>(layout.kind())).second;
+  const std::string_view name = kLayoutNames.at(static_cast<size_t>(layout.kind())).second;
   if (TakesChunks(layout.kind())) return fmt::format("{} {} {}", name, layout.ranks(), layout.chunks_per_rank());
   return fmt::format("{} {}", name, layout.ranks());
 }
@@ -87,7 +87,7 @@ Layout ParseLayout(std::string_view text) {
   int ranks = 0;
   int chunks = 0;
   words >> name;
-  for (const auto& [kind, known] : kNames) {
+  for (const auto& [kind, known] : kLayoutNames) {
     if (name != known || !(words >> ranks)) continue;
     if (TakesChunks(kind) && !(words >> chunks)) break;
     if (words >> extra) break;

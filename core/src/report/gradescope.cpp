@@ -17,8 +17,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kMaxMessage = 4000;  // bytes of one case's explanation
-constexpr size_t kMaxExplained = 10;  // cases of one part; the others are named
+constexpr size_t kMaxExplanation = 4000;  // bytes of one case's explanation
+constexpr size_t kMaxExplained = 10;      // cases of one part; the others are named
 
 /// One line a case that passed is too much to read: they are counted.
 std::string OutputOf(const PartScore& part) {
@@ -34,7 +34,7 @@ std::string OutputOf(const PartScore& part) {
     } else if (++explained > kMaxExplained) {
       others += fmt::format("{}{}", others.empty() ? "" : ", ", result.id);
     } else {
-      std::string message = result.message.substr(0, kMaxMessage);
+      std::string message = result.message.substr(0, kMaxExplanation);
       if (message.size() < result.message.size()) message += " ...";
       text += fmt::format("{} ({}): {}\n{}\n\n", result.id, Name(result.kind), Name(result.status), message);
     }

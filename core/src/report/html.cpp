@@ -12,6 +12,7 @@
 #include "shardlab/report/chart.hpp"
 #include "shardlab/report/score_card_text.hpp"
 #include "shardlab/report/terminal.hpp"
+#include "words.hpp"
 
 namespace shardlab {
 
@@ -45,10 +46,6 @@ const char* ToneClass(Status status) {
 }
 
 std::string ShortId(const std::string& part) { return part.substr(part.find('.') + 1); }
-
-std::string Plural(size_t count, const std::string& thing) {
-  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
-}
 
 /// A picture as an address, so that its own style sheet stays its own.
 std::string DataAddress(const std::string& svg) {
@@ -104,9 +101,6 @@ std::string WithoutEvidence(const CaseResult& result) {
   }
   return kept;
 }
-
-/// "all_gather_bytes" for "all_gather_bytes/ranks=3".
-std::string BaseName(const std::string& id) { return id.substr(0, id.find('/')); }
 
 class Page {
  public:

@@ -16,17 +16,17 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 /// JSON knows neither infinity nor NaN.
-Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+Json FiniteOrNull(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 Json CaseJson(const CaseResult& result) {
   Json json = {
       {"id", result.id}, {"kind", Name(result.kind)}, {"status", Name(result.status)}, {"message", result.message}};
   if (result.has_figure) {
-    json["measured"] = Number(result.measured);
-    json["target"] = Number(result.target);
+    json["measured"] = FiniteOrNull(result.measured);
+    json["target"] = FiniteOrNull(result.target);
     json["unit"] = result.unit;
   }
-  json["seconds"] = Number(result.seconds);
+  json["seconds"] = FiniteOrNull(result.seconds);
   return json;
 }
 
@@ -81,7 +81,7 @@ std::string ToJson(const ScoreCard& card) {
                      {"max", card.Max()},
                      {"bonus", card.Bonus()},
                      {"bonus_max", card.BonusMax()},
-                     {"seconds", Number(card.seconds)},
+                     {"seconds", FiniteOrNull(card.seconds)},
                      {"modules", std::move(modules)},
                      {"libtorch", card.libtorch},
                      {"revision", card.revision}};

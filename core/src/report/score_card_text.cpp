@@ -5,19 +5,14 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "words.hpp"
+
 namespace shardlab {
 
 using grade::CaseResult;
 using grade::Status;
 
 namespace {
-
-std::string Plural(int count, const std::string& thing) {
-  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
-}
-
-/// "all_gather_bytes" for "all_gather_bytes/ranks=3".
-std::string BaseName(const std::string& id) { return id.substr(0, id.find('/')); }
 
 class CardWriter {
  public:
@@ -111,7 +106,7 @@ class CardWriter {
     const bool of_a_case = decisive && part.status != Status::kNotImplemented && part.status != Status::kDoesNotCompile;
     if (of_a_case) {
       std::string heading = fmt::format("{} ({} case)", decisive->id, Name(decisive->kind));
-      if (others > 0) heading += fmt::format(", and {}", Plural(others, "other case"));
+      if (others > 0) heading += fmt::format(", and {}", Plural(static_cast<size_t>(others), "other case"));
       Indented(heading, Tone::kQuiet);
     }
     std::vector<std::string> lines = Wrap(text, terminal_.width - kIndent);

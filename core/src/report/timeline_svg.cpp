@@ -24,10 +24,10 @@ namespace {
 //   +----------------------------------------------------------+
 
 constexpr double kWidth = 960, kLeft = 92, kRight = kWidth - 14, kTop = 34;
-constexpr double kRow = 34, kBar = 20, kAxis = 30;
-constexpr double kCut = 74;         // pixels that a stretch cut out takes
-constexpr size_t kMaxArrows = 400;  // more hide what they point at
-constexpr double kLetter = 6.1;     // width of a letter in a bar
+constexpr double kRankRow = 34, kBar = 20, kAxis = 30;
+constexpr double kCut = 74;           // pixels that a stretch cut out takes
+constexpr size_t kMaxArrows = 400;    // more hide what they point at
+constexpr double kLetterWidth = 6.1;  // width of a letter in a bar
 
 /// Time to pixels, with the long stretches in which nothing happens cut out.
 class TimeAxis {
@@ -120,10 +120,10 @@ class Drawing {
     for (size_t r = 0; r < timeline.ranks.size(); ++r) {
       for (int thread = 0; thread < std::min(timeline.ranks[r].threads, kMaxThreads); ++thread) {
         const auto row = static_cast<double>(rows_.size());
-        rows_[{static_cast<int>(r), thread}] = kTop + kRow * row;
+        rows_[{static_cast<int>(r), thread}] = kTop + kRankRow * row;
       }
     }
-    bottom_ = kTop + kRow * static_cast<double>(rows_.size());
+    bottom_ = kTop + kRankRow * static_cast<double>(rows_.size());
   }
 
   std::string Draw() {
@@ -206,17 +206,17 @@ class Drawing {
     for (const auto& [key, y] : rows_) {
       const auto [rank, thread] = key;
       const TimelineRank& of = timeline_.ranks[static_cast<size_t>(rank)];
-      svg_.Text(thread == 0 ? "tl-text tl-name" : "tl-text tl-quiet", kLeft - 10, y + kRow / 2 + 4.5,
+      svg_.Text(thread == 0 ? "tl-text tl-name" : "tl-text tl-quiet", kLeft - 10, y + kRankRow / 2 + 4.5,
                 thread == 0 ? fmt::format("rank {}", rank) : fmt::format("helper {}", thread), Anchor::kEnd);
       const bool silent = of.first_us < 0;
-      if (silent) words_.Text("tl-text tl-quiet", kLeft + 18, y + kRow / 2 + 4, "called nothing");
+      if (silent) words_.Text("tl-text tl-quiet", kLeft + 18, y + kRankRow / 2 + 4, "called nothing");
       const double from = silent ? kLeft : axis_.Pixel(of.first_us), to = silent ? kLeft : axis_.Pixel(of.last_us);
       if (thread == 0 && !silent) {
-        svg_.Rect("tl-lane", from, y + (kRow - kBar) / 2, std::max(2.0, to - from), kBar);
+        svg_.Rect("tl-lane", from, y + (kRankRow - kBar) / 2, std::max(2.0, to - from), kBar);
       }
       const bool bad = of.status != Status::kPassed && of.status != Status::kSkipped && of.status != Status::kDeadlock;
       if (thread == 0 && !of.returned && bad) {
-        svg_.Path("tl-bad", SvgPath("M", std::min(to + 2, kRight - 11), y + kRow / 2 - 5, "l10 10m0 -10l-10 10"),
+        svg_.Path("tl-bad", SvgPath("M", std::min(to + 2, kRight - 11), y + kRankRow / 2 - 5, "l10 10m0 -10l-10 10"),
                   fmt::format("rank {}: {}", rank, of.message));
       }
     }
@@ -243,12 +243,12 @@ class Drawing {
     const auto row = rows_.find({span.rank, span.waiting_thread});
     if (!span.waits() || row == rows_.end()) return;
     const double from = axis_.Pixel(span.blocked_us), width = std::max(1.5, end - from);
-    svg_.Rect(colour + (Stuck(span) ? " tl-stuck" : ""), from, row->second + (kRow - kBar) / 2, width, kBar,
+    svg_.Rect(colour + (Stuck(span) ? " tl-stuck" : ""), from, row->second + (kRankRow - kBar) / 2, width, kBar,
               Title(span));
     const std::string text = Short(span);
-    if (kLetter * static_cast<double>(text.size()) + 8 > width) return;
+    if (kLetterWidth * static_cast<double>(text.size()) + 8 > width) return;
     words_.OpenGroup("class=\"" + colour + "\"");  // what the letters must stand out against
-    words_.Text("tl-in", from + width / 2, row->second + kRow / 2 + 4, text, Anchor::kMiddle);
+    words_.Text("tl-in", from + width / 2, row->second + kRankRow / 2 + 4, text, Anchor::kMiddle);
     words_.CloseGroup();
   }
 
@@ -276,8 +276,8 @@ class Drawing {
     if (from_row == rows_.end() || to_row == rows_.end() || !receive.ended() || send.rank == receive.rank) return;
     const bool down = from_row->second < to_row->second;
     const double x1 = axis_.Pixel(send.posted_us), x2 = axis_.Pixel(receive.ended_us);
-    const double y1 = from_row->second + kRow / 2 + (down ? kBar / 2 : -kBar / 2);
-    const double y2 = to_row->second + kRow / 2 + (down ? -kBar / 2 : kBar / 2);
+    const double y1 = from_row->second + kRankRow / 2 + (down ? kBar / 2 : -kBar / 2);
+    const double y2 = to_row->second + kRankRow / 2 + (down ? -kBar / 2 : kBar / 2);
     svg_.Path("tl-arrow", SvgPath("M", x1, y1, "L", x2, y2));
     svg_.Circle("tl-dot", x2, y2, 2);
   }
@@ -285,7 +285,7 @@ class Drawing {
   void Mark(const TimelineMark& mark) {
     const auto row = rows_.find({mark.rank, mark.thread});
     if (row == rows_.end()) return;
-    svg_.Path("tl-mark", SvgPath("M", axis_.Pixel(mark.time_us), row->second + (kRow - kBar) / 2 + 2, "l4 -7h-8z"),
+    svg_.Path("tl-mark", SvgPath("M", axis_.Pixel(mark.time_us), row->second + (kRankRow - kBar) / 2 + 2, "l4 -7h-8z"),
               fmt::format("rank {}: {}", mark.rank, mark.name));
   }
 

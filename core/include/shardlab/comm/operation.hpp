@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,10 @@ struct Operation {
 std::string Describe(const Operation& operation);
 /// "float32 [2, 3]".
 std::string Describe(const at::Tensor& tensor);
+/// What a message with this tensor carries.
+inline int64_t BytesOf(const at::Tensor& tensor) {
+  return tensor.numel() * static_cast<int64_t>(tensor.element_size());
+}
 
 /// Does what a collective does, given the operations of all ranks of the group in their order: for groups of one rank,
 /// and for ranks that share an address space. Sums in the order of ranks.
