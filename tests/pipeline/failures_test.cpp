@@ -115,7 +115,7 @@ class TrappedSgd final : public torch::optim::SGD {
   Trap trap_;
 };
 
-enum class Where { kForward, kBackward, kLoss, kStep, kSource };
+enum class Place { kForward, kBackward, kLoss, kStep, kSource };
 
 struct Setting {
   Schedule schedule;  // complete
@@ -136,33 +136,33 @@ Setting Training(int ranks, bool asynchronous) {
           asynchronous ? 1 : kUpdates};
 }
 
-void SetTrap(Setting& setting, Where where, int rank, const std::function<void()>& then, int call = kCall) {
+void SetTrap(Setting& setting, Place where, int rank, const std::function<void()>& then, int call = kCall) {
   // The last layer of the stage.
   int layer = -1;
   for (int stage = 0; stage <= rank; ++stage) layer += setting.setup.balance[static_cast<size_t>(stage)];
   LayerSpec& spec = setting.setup.model[static_cast<size_t>(layer)];
   switch (where) {
-    case Where::kForward:
-    case Where::kBackward: {
+    case Place::kForward:
+    case Place::kBackward: {
       const Trap trap = At(call, then);
       spec.make = [make = spec.make, trap, where] {
-        return std::make_shared<Trapped>(make(), where == Where::kForward ? trap : Trap(),
-                                         where == Where::kBackward ? trap : Trap());
+        return std::make_shared<Trapped>(make(), where == Place::kForward ? trap : Trap(),
+                                         where == Place::kBackward ? trap : Trap());
       };
       break;
     }
-    case Where::kLoss:
+    case Place::kLoss:
       setting.setup.loss = [trap = At(call, then)](const Tensors& y, const at::Tensor& labels) {
         trap();
         return test::CrossEntropy()(y, labels);
       };
       break;
-    case Where::kStep:
+    case Place::kStep:
       setting.setup.optimizer = [trap = At(2, then)](int, const std::vector<at::Tensor>& parameters) {
         return std::make_unique<TrappedSgd>(parameters, trap);
       };
       break;
-    case Where::kSource:
+    case Place::kSource:
       setting.source = [source = setting.source, trap = At(2, then)](int64_t update) {
         trap();
         return source(update);
@@ -197,7 +197,7 @@ void TrainUntilItFails(const Setting& setting, const World& comm, const Clock& c
 
 struct Mishap {
   const char* name;
-  Where where;
+  Place where;
   std::function<void()> then;
   std::string action;  // at which the failing rank says that it failed; empty: it says nothing
   std::string cause;   // as the others tell it
@@ -206,14 +206,14 @@ struct Mishap {
 std::vector<Mishap> Mishaps() {
   const auto strike = [] { throw ContractError("on strike"); };
   return {
-      {"forward", Where::kForward, strike, "F", "on strike"},
-      {"backward", Where::kBackward, strike, "B", "on strike"},
-      {"step", Where::kStep, strike, "STEP", "on strike"},
-      {"source", Where::kSource, strike, "", "on strike"},
-      {"no exception class", Where::kForward, [] { throw 42; }, "F", "no std::exception"},
-      {"SIGKILL", Where::kForward, [] { raise(SIGKILL); }, "", "was killed by SIGKILL"},
-      {"SIGSEGV", Where::kBackward, [] { raise(SIGSEGV); }, "", "was killed by SIGSEGV"},
-      {"exit", Where::kForward, [] { _exit(0); }, "", "ended with exit status 0"},
+      {"forward", Place::kForward, strike, "F", "on strike"},
+      {"backward", Place::kBackward, strike, "B", "on strike"},
+      {"step", Place::kStep, strike, "STEP", "on strike"},
+      {"source", Place::kSource, strike, "", "on strike"},
+      {"no exception class", Place::kForward, [] { throw 42; }, "F", "no std::exception"},
+      {"SIGKILL", Place::kForward, [] { raise(SIGKILL); }, "", "was killed by SIGKILL"},
+      {"SIGSEGV", Place::kBackward, [] { raise(SIGSEGV); }, "", "was killed by SIGSEGV"},
+      {"exit", Place::kForward, [] { _exit(0); }, "", "ended with exit status 0"},
   };
 }
 
@@ -274,9 +274,9 @@ TEST(Failures, OfTwoRanksAreToldByBoth) {
 TEST(Failures, OfFourRanksAreToldByAll) {
   for (const Mishap& mishap : Mishaps()) {
     ExpectTold(mishap, 4, false, 0);
-    ExpectTold(mishap, 4, true, mishap.where == Where::kForward ? 1 : 3);
+    ExpectTold(mishap, 4, true, mishap.where == Place::kForward ? 1 : 3);
   }
-  ExpectTold({"loss", Where::kLoss, [] { throw ContractError("on strike"); }, "F", "on strike"}, 4, false, 3);
+  ExpectTold({"loss", Place::kLoss, [] { throw ContractError("on strike"); }, "F", "on strike"}, 4, false, 3);
 }
 
 // Rank 3 fails while rank 2 computes. Rank 1 waits for rank 2, and rank 0 for rank 1: nothing of theirs breaks, and
@@ -291,14 +291,14 @@ TEST(Failures, AreToldToWhoeverWaitsForARankThatComputes) {
       [&](const World& comm) {
         Setting setting = Training(4, false);
         if (comm->rank() == 3) {
-          SetTrap(setting, Where::kLoss, 3, [&] {
+          SetTrap(setting, Place::kLoss, 3, [&] {
             clock->failed = launch::MonotonicNs();
             throw ContractError("on strike");
           });
         }
         if (comm->rank() == 2) {  // one micro-batch ahead of rank 3
           SetTrap(
-              setting, Where::kForward, 2, [] { std::this_thread::sleep_for(std::chrono::seconds(6)); }, kCall + 1);
+              setting, Place::kForward, 2, [] { std::this_thread::sleep_for(std::chrono::seconds(6)); }, kCall + 1);
         }
         TrainUntilItFails(setting, comm, clock);
       },
@@ -323,10 +323,10 @@ TEST(Failures, EndARankThatComputesOn) {
       [&](const World& comm) {
         Setting setting = Training(2, false);
         if (comm->rank() == 1) {
-          SetTrap(setting, Where::kLoss, 1, [] { throw ContractError("on strike"); });
+          SetTrap(setting, Place::kLoss, 1, [] { throw ContractError("on strike"); });
         } else {
           SetTrap(
-              setting, Where::kForward, 0, [] { std::this_thread::sleep_for(std::chrono::minutes(5)); }, kCall + 1);
+              setting, Place::kForward, 0, [] { std::this_thread::sleep_for(std::chrono::minutes(5)); }, kCall + 1);
         }
         TrainUntilItFails(setting, comm, clock);
       },
