@@ -21,12 +21,13 @@
 #                                    |                                |
 #                     does not compile, is missing, or      does not link with the others
 #                     lacks a contract function                       |
-#                                    +------> the stub's object  <----+
-#                                             and <build>/exercises/m/ring.cpp.error.txt
+#                                    +---->  left out, with   <-------+
+#                                            <build>/exercises/m/ring.cpp.error.txt
 #
-#   So one broken file costs its own parts and no others, and the build of a student's tree does not fail. The error
+#   The stubs are linked too, as weak symbols (weak_stubs): they give the functions of a file that is left out, and of one
+#   that is still its stub, which need not be compiled again. So one broken file costs its own parts and no others, and the build of a student's tree does not fail. The error
 #   file exists exactly while the stub stands in. Its first line is one sentence that names the file; the compiler's or
-#   linker's words follow, if it was they who objected.
+#   linker's words follow, if they objected.
 #
 #   <build>/exercises/m/ring.cpp is the translation unit that CMake knows: it includes the student's file. A student's
 #   file that is deleted or renamed therefore breaks neither configuring nor building.
@@ -72,7 +73,16 @@ endfunction()
 # <name>_stubs, <name>_solutions and <name>_exercises: some files of a module.
 function(shardlab_flavours name module size)
   list(TRANSFORM ARGN PREPEND stubs/ OUTPUT_VARIABLE stubs)
-  shardlab_flavour(${name}_stubs ${size} ALONE ${stubs})
+  add_library(${name}_stub_objects OBJECT ${stubs})
+  shardlab_module_code(${name}_stub_objects ${size})
+  shardlab_flavour(${name}_stubs ${size} "" $<TARGET_OBJECTS:${name}_stub_objects>)
+  set_target_properties(${name}_stubs PROPERTIES LINKER_LANGUAGE CXX)
+  set(weak_stubs ${CMAKE_CURRENT_BINARY_DIR}/${name}_weak_stubs.o)
+  set(contract ${CMAKE_CURRENT_BINARY_DIR}/${name}_contract.txt)
+  add_custom_command(OUTPUT ${weak_stubs} ${contract}
+    COMMAND ${shardlab_cmake_dir}/weak_stubs ${CMAKE_CXX_COMPILER} ${weak_stubs} ${contract} $<TARGET_OBJECTS:${name}_stub_objects>
+    DEPENDS ${name}_stub_objects $<TARGET_OBJECTS:${name}_stub_objects> ${shardlab_cmake_dir}/weak_stubs
+    COMMAND_EXPAND_LISTS VERBATIM)
 
   if(IS_DIRECTORY ${PROJECT_SOURCE_DIR}/solutions/${module})
     list(TRANSFORM ARGN PREPEND ${PROJECT_SOURCE_DIR}/solutions/${module}/ OUTPUT_VARIABLE solutions)
@@ -81,20 +91,19 @@ function(shardlab_flavours name module size)
 
   set(students ${PROJECT_SOURCE_DIR}/exercises/${module})
   set(units_folder ${PROJECT_BINARY_DIR}/exercises/${module})
-  set(stub_objects ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${name}_stubs.dir/stubs)
   set(units)
   foreach(file ${ARGN})
     file(CONFIGURE OUTPUT ${units_folder}/${file} CONTENT "#include \"${students}/${file}\"\n" @ONLY)
-    # OBJECT_DEPENDS: the stub's object must be there before it is needed in place of the student's.
     set_source_files_properties(${units_folder}/${file} PROPERTIES OBJECT_DEPENDS
-      "${stub_objects}/${file}${CMAKE_CXX_OUTPUT_EXTENSION};${shardlab_cmake_dir}/compile_or_stub")
+      "${contract};${shardlab_cmake_dir}/compile_or_stub")
     list(APPEND units ${units_folder}/${file})
   endforeach()
   shardlab_flavour(${name}_exercises ${size} ALONE ${units})
-  add_dependencies(${name}_exercises ${name}_stubs)
-  set(folders ${students} ${units_folder} ${stub_objects} --)
-  set(compiler ${shardlab_cmake_dir}/compile_or_stub ${folders} ${CMAKE_CXX_COMPILER_LAUNCHER})
-  set(linker ${shardlab_cmake_dir}/link_or_stub ${folders} ${CMAKE_CXX_LINKER_LAUNCHER})
+  # Behind the student's objects: what both define inline is the student's.
+  target_link_libraries(${name}_exercises PRIVATE ${weak_stubs})
+  set(given ${students} ${units_folder} ${contract} --)
+  set(compiler ${shardlab_cmake_dir}/compile_or_stub ${given} ${CMAKE_CXX_COMPILER_LAUNCHER})
+  set(linker ${shardlab_cmake_dir}/link_or_stub ${given} ${CMAKE_CXX_LINKER_LAUNCHER})
   set_target_properties(${name}_exercises PROPERTIES
     CXX_COMPILER_LAUNCHER "${compiler}"
     CXX_LINKER_LAUNCHER "${linker}"

@@ -91,6 +91,7 @@ Json BenchEdit(const Context& context) {
   constexpr int kRuns = 3;
   // A compiler cache would answer instead of the compiler: the content is the same.
   setenv("CCACHE_DISABLE", "1", 1);
+  setenv("SHARDLAB_COMPILE_STUBS", "1", 1);  // a file that is still its stub would not be compiled either
   Json rows = Json::array();
   std::vector<std::vector<std::string>> table = {
       {"module", "saved file", "seconds to a host that can be graded", "to its verdicts"}};
