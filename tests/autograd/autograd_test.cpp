@@ -7,6 +7,7 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "../texts.hpp"
 #include "shardlab/autograd/conjugate_op.hpp"
 #include "shardlab/autograd/dropout.hpp"
 #include "shardlab/autograd/on_gradient_ready.hpp"
@@ -21,16 +22,6 @@ void Backward(const at::Tensor& y) { torch::autograd::backward({y.sum()}, {}); }
 
 const ConjugateOp kDouble{"Double", [](const at::Tensor& x) { return x * 2; },
                           [](const at::Tensor& dy) { return dy * 2; }};
-
-template <typename Function>
-std::string MessageOf(Function function) {
-  try {
-    function();
-  } catch (const ContractError& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 TEST(ConjugateOp, ForwardAndBackwardAreThePair) {
   const at::Tensor x = Leaf({1, 2, 3});

@@ -13,8 +13,6 @@
 namespace shardlab {
 namespace {
 
-using cifar::MessageOf;
-
 ModelOptions Small(at::ScalarType dtype = at::kDouble) {
   ModelOptions options;
   options.side = 8;

@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
+
 namespace shardlab::cifar {
 
 /// A folder that is gone when the test is.
@@ -39,21 +41,6 @@ class Scratch {
  private:
   std::filesystem::path path_;
 };
-
-/// What the call throws; a failure of the test where it throws something else or nothing.
-template <typename Error, typename Call>
-std::string MessageOf(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  } catch (const std::exception& error) {
-    ADD_FAILURE() << "another kind of error: " << error.what();
-    return "";
-  }
-  ADD_FAILURE() << "no error";
-  return "";
-}
 
 #define EXPECT_SAYS(message, words) EXPECT_NE((message).find(words), std::string::npos) << "it says: " << (message)
 

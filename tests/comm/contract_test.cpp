@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/comm/mailbox.hpp"
 #include "shardlab/comm/point_to_point_only.hpp"
@@ -16,69 +17,63 @@ using testing::HasSubstr;
 
 class Contract : public testing::Test {
  protected:
-  template <typename Call>
-  std::string Refusal(Call call) {
-    try {
-      call();
-    } catch (const ContractError& error) {
-      return error.what();
-    }
-    return "was not refused";
-  }
-
   std::vector<std::shared_ptr<Communicator>> ranks_ = MakeMailbox(3);
   Communicator& comm_ = *ranks_[1];
   const at::Tensor x_ = at::zeros({2, 3});
 };
 
 TEST_F(Contract, RanksThatDoNotExist) {
-  EXPECT_THAT(Refusal([&] { comm_.Send(x_, 3); }), HasSubstr("rank 3 does not exist: group 'world' has ranks 0 to 2"));
-  EXPECT_THAT(Refusal([&] { comm_.Recv(x_, -1); }), HasSubstr("rank -1 does not exist"));
-  EXPECT_THAT(Refusal([&] { comm_.Send(x_, 1); }), HasSubstr("Send (contract_test.cpp:"));
-  EXPECT_THAT(Refusal([&] { comm_.Recv(x_, 1); }), HasSubstr("rank 1 would talk to itself"));
-  EXPECT_THAT(Refusal([&] { comm_.Broadcast(x_, 7); }), HasSubstr("root 7 does not exist"));
-  EXPECT_THAT(Refusal([&] { comm_.Send(x_, 0, -2); }), HasSubstr("tag -2 is negative"));
+  EXPECT_THAT(MessageOf([&] { comm_.Send(x_, 3); }),
+              HasSubstr("rank 3 does not exist: group 'world' has ranks 0 to 2"));
+  EXPECT_THAT(MessageOf([&] { comm_.Recv(x_, -1); }), HasSubstr("rank -1 does not exist"));
+  EXPECT_THAT(MessageOf([&] { comm_.Send(x_, 1); }), HasSubstr("Send (contract_test.cpp:"));
+  EXPECT_THAT(MessageOf([&] { comm_.Recv(x_, 1); }), HasSubstr("rank 1 would talk to itself"));
+  EXPECT_THAT(MessageOf([&] { comm_.Broadcast(x_, 7); }), HasSubstr("root 7 does not exist"));
+  EXPECT_THAT(MessageOf([&] { comm_.Send(x_, 0, -2); }), HasSubstr("tag -2 is negative"));
 }
 
 TEST_F(Contract, TensorsThatCannotTravel) {
-  EXPECT_THAT(Refusal([&] { comm_.Send(x_.t(), 0); }),
+  EXPECT_THAT(MessageOf([&] { comm_.Send(x_.t(), 0); }),
               HasSubstr("float32 [3, 2] with strides [1, 3], is not contiguous: pass x.contiguous()"));
-  EXPECT_THAT(Refusal([&] { comm_.AllReduce(at::Tensor()); }), HasSubstr("undefined"));
-  EXPECT_THAT(Refusal([&] { comm_.AllReduce(x_.t()); }), HasSubstr("not contiguous"));
+  EXPECT_THAT(MessageOf([&] { comm_.AllReduce(at::Tensor()); }), HasSubstr("undefined"));
+  EXPECT_THAT(MessageOf([&] { comm_.AllReduce(x_.t()); }), HasSubstr("not contiguous"));
   // A copy would be received into, and thrown away.
-  EXPECT_THAT(Refusal([&] { comm_.Recv(x_.t(), 0); }),
+  EXPECT_THAT(MessageOf([&] { comm_.Recv(x_.t(), 0); }),
               testing::AllOf(HasSubstr("not contiguous: make it so"), testing::Not(HasSubstr("contiguous()"))));
 }
 
 TEST_F(Contract, ListsThatDoNotFitTheGroup) {
-  EXPECT_THAT(Refusal([&] { comm_.AllGather({x_, x_}, x_); }), HasSubstr("`into` holds 2 tensors"));
-  EXPECT_THAT(Refusal([&] {
+  EXPECT_THAT(MessageOf([&] { comm_.AllGather({x_, x_}, x_); }), HasSubstr("`into` holds 2 tensors"));
+  EXPECT_THAT(MessageOf([&] {
                 comm_.AllGather({x_, at::zeros({2}), x_}, x_);
               }),
               HasSubstr("`mine` is float32 [2, 3], but into[1], which will hold it, is float32 [2]"));
-  EXPECT_THAT(Refusal([&] {
+  EXPECT_THAT(MessageOf([&] {
                 comm_.AllGather({x_, x_, at::zeros({2}, at::kLong)}, x_);
               }),
               HasSubstr("into[2] is int64 [2], but the others are float32"));
-  EXPECT_THAT(Refusal([&] { comm_.ReduceScatter(x_, {x_, at::zeros({1}), x_}); }), HasSubstr("parts[1], this rank's"));
-  EXPECT_THAT(Refusal([&] { comm_.AllToAll({x_, x_, x_}, {x_, at::zeros({5}), x_}); }), HasSubstr("parts[1]"));
-  EXPECT_THAT(Refusal([&] { comm_.AllToAll({x_, x_, x_}, {}); }), HasSubstr("holds 0 tensors"));
+  EXPECT_THAT(MessageOf([&] {
+                comm_.ReduceScatter(x_, {x_, at::zeros({1}), x_});
+              }),
+              HasSubstr("parts[1], this rank's"));
+  EXPECT_THAT(MessageOf([&] { comm_.AllToAll({x_, x_, x_}, {x_, at::zeros({5}), x_}); }), HasSubstr("parts[1]"));
+  EXPECT_THAT(MessageOf([&] { comm_.AllToAll({x_, x_, x_}, {}); }), HasSubstr("holds 0 tensors"));
 }
 
 TEST_F(Contract, GroupsThatAreNone) {
-  EXPECT_THAT(Refusal([&] { comm_.Subgroup({}, "none"); }), HasSubstr("without ranks"));
-  EXPECT_THAT(Refusal([&] { comm_.Subgroup({0, 3}, "far"); }), HasSubstr("rank 3 does not exist"));
-  EXPECT_THAT(Refusal([&] { comm_.Subgroup({0, 2, 0}, "twice"); }), HasSubstr("rank 0 is named twice"));
+  EXPECT_THAT(MessageOf([&] { comm_.Subgroup({}, "none"); }), HasSubstr("without ranks"));
+  EXPECT_THAT(MessageOf([&] { comm_.Subgroup({0, 3}, "far"); }), HasSubstr("rank 3 does not exist"));
+  EXPECT_THAT(MessageOf([&] { comm_.Subgroup({0, 2, 0}, "twice"); }), HasSubstr("rank 0 is named twice"));
   EXPECT_EQ(comm_.Subgroup({0, 2}, "others"), nullptr);
 }
 
 TEST_F(Contract, CollectivesWhereTheyAreToBeBuilt) {
   const auto limited = MakePointToPointOnly(ranks_[1]);
-  EXPECT_THAT(Refusal([&] { limited->AllReduce(x_); }), HasSubstr("AllReduce is not to be had here"));
-  EXPECT_THAT(Refusal([&] { limited->Barrier(); }), HasSubstr("built from sends and receives"));
+  EXPECT_THAT(MessageOf([&] { limited->AllReduce(x_); }), HasSubstr("AllReduce is not to be had here"));
+  EXPECT_THAT(MessageOf([&] { limited->Barrier(); }), HasSubstr("built from sends and receives"));
   EXPECT_NO_THROW(limited->ISend(x_, 0));
   const auto alone = limited->Subgroup({1}, "alone");
-  EXPECT_THAT(Refusal([&] { alone->Broadcast(x_, 0); }), HasSubstr("not to be had"));
+  EXPECT_THAT(MessageOf([&] { alone->Broadcast(x_, 0); }), HasSubstr("not to be had"));
 }
 
 // An operation writes behind autograd's back, so it says so: a backward that needs the old values refuses.

@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "../texts.hpp"
 #include "checks.hpp"
 #include "fork_ranks.hpp"
 #include "shardlab/base/errors.hpp"
@@ -16,15 +17,6 @@ namespace {
 
 using testing::HasSubstr;
 using Groups = std::vector<std::vector<int>>;
-
-std::string Refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const ContractError& error) {
-    return error.what();
-  }
-  return "was not refused";
-}
 
 TEST(DeviceMesh, IsRowMajor) {
   const auto axes = ParseMesh("data=2,tensor=3");
@@ -41,21 +33,22 @@ TEST(DeviceMesh, ReadsAndWritesItsText) {
     EXPECT_EQ(MeshText(ParseMesh(text)), text);
   }
   EXPECT_EQ(MeshSize(ParseMesh("data=2,spatial=2x3")), 12);
-  EXPECT_THAT(Refusal([] { ParseMesh("date=2"); }), HasSubstr("no axis 'date', there are data, pipe, tensor, spatial"));
-  EXPECT_THAT(Refusal([] { ParseMesh("data=0"); }), HasSubstr("'0' is no size"));
-  EXPECT_THAT(Refusal([] { ParseMesh("data=2x2"); }), HasSubstr("no size"));
-  EXPECT_THAT(Refusal([] { ParseMesh("data=2,,tensor=2"); }), HasSubstr("'' has no size"));
-  EXPECT_THAT(Refusal([] { ParseMesh("data=2,data=3"); }), HasSubstr("given twice"));
-  EXPECT_THAT(Refusal([] { ParseMesh(""); }), HasSubstr("written like"));
+  EXPECT_THAT(MessageOf([] { ParseMesh("date=2"); }),
+              HasSubstr("no axis 'date', there are data, pipe, tensor, spatial"));
+  EXPECT_THAT(MessageOf([] { ParseMesh("data=0"); }), HasSubstr("'0' is no size"));
+  EXPECT_THAT(MessageOf([] { ParseMesh("data=2x2"); }), HasSubstr("no size"));
+  EXPECT_THAT(MessageOf([] { ParseMesh("data=2,,tensor=2"); }), HasSubstr("'' has no size"));
+  EXPECT_THAT(MessageOf([] { ParseMesh("data=2,data=3"); }), HasSubstr("given twice"));
+  EXPECT_THAT(MessageOf([] { ParseMesh(""); }), HasSubstr("written like"));
 }
 
 TEST(DeviceMesh, SaysWhatWouldFit) {
-  EXPECT_EQ(Refusal([] { CheckMesh(ParseMesh("data=2,tensor=2"), 6); }),
+  EXPECT_EQ(MessageOf([] { CheckMesh(ParseMesh("data=2,tensor=2"), 6); }),
             "data=2,tensor=2 needs 4 ranks, there are 6: data=3,tensor=2 or data=2,tensor=3 would fit");
-  EXPECT_EQ(Refusal([] { CheckMesh(ParseMesh("data=2,tensor=2"), 5); }),
+  EXPECT_EQ(MessageOf([] { CheckMesh(ParseMesh("data=2,tensor=2"), 5); }),
             "data=2,tensor=2 needs 4 ranks, there are 5: data=5,tensor=1 or data=1,tensor=5 would fit");
-  EXPECT_THAT(Refusal([] { CheckMesh(ParseMesh("tensor=2,spatial=2x2"), 2); }), HasSubstr("tensor=2,spatial=1x1"));
-  EXPECT_EQ(Refusal([] { CheckMesh(ParseMesh("data=2,tensor=3"), 6); }), "was not refused");
+  EXPECT_THAT(MessageOf([] { CheckMesh(ParseMesh("tensor=2,spatial=2x2"), 2); }), HasSubstr("tensor=2,spatial=1x1"));
+  EXPECT_EQ(MessageOf([] { CheckMesh(ParseMesh("data=2,tensor=3"), 6); }), "nothing was thrown");
 }
 
 void CheckMeshBody(Communicator& comm) {
@@ -95,9 +88,9 @@ TEST(DeviceMesh, ConnectsTheRanksAlongItsAxes) {
 TEST(DeviceMesh, RefusesBeforeAnyGroupIsMade) {
   RunOnMailbox(3, [](Communicator& comm) {
     const std::shared_ptr<Communicator> world(&comm, [](Communicator*) {});
-    Check(Refusal([&] { DeviceMesh(world, ParseMesh("data=2,tensor=2")); }).find("there are 3") != std::string::npos,
+    Check(MessageOf([&] { DeviceMesh(world, ParseMesh("data=2,tensor=2")); }).find("there are 3") != std::string::npos,
           "names the number of ranks");
-    Check(Refusal([&] { (void)DeviceMesh(world, ParseMesh("data=3")).Along("tensor"); }).find("data=3") !=
+    Check(MessageOf([&] { (void)DeviceMesh(world, ParseMesh("data=3")).Along("tensor"); }).find("data=3") !=
               std::string::npos,
           "names the mesh");
   });

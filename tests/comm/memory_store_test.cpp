@@ -1,4 +1,5 @@
 #include "shardlab/comm/memory_store.hpp"
+#include "../texts.hpp"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -69,12 +70,8 @@ TEST(MemoryStore, AddIsOneStepForAllProcesses) {
 
 TEST(MemoryStore, AWaitEndsWithItsLimitAndNamesTheKey) {
   StoreMemory memory;
-  try {
-    memory.Store()->wait({"nobody"}, milliseconds(30));
-    FAIL() << "nothing was stored";
-  } catch (const CommError& error) {
-    EXPECT_NE(std::string(error.what()).find("nobody"), std::string::npos) << error.what();
-  }
+  const std::string message = MessageOf<CommError>([&] { memory.Store()->wait({"nobody"}, milliseconds(30)); });
+  EXPECT_NE(message.find("nobody"), std::string::npos) << message;
 }
 
 TEST(MemoryStore, AProcessThatDiesDoesNotLockTheOthersOut) {

@@ -5,13 +5,14 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "small.hpp"
 
 namespace shardlab {
 namespace {
 
-int64_t Count(const LayerSequence& sequence) {
+int64_t ParametersOf(const LayerSequence& sequence) {
   const std::vector<int64_t> counts = CountParameters(sequence);
   return std::accumulate(counts.begin(), counts.end(), int64_t{0});
 }
@@ -24,32 +25,22 @@ ModelOptions ImageNet() {
   return options;
 }
 
-template <typename Error, typename Function>
-std::string MessageOf(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
-
 #define EXPECT_SAYS(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
 
 TEST(Sizes, OfResNetsAreThoseOfTorchvision) {
-  EXPECT_EQ(Count(MakeSequence("resnet18", ImageNet())), 11689512);
-  EXPECT_EQ(Count(MakeSequence("resnet50", ImageNet())), 25557032);
-  EXPECT_EQ(Count(MakeSequence("resnet101", ImageNet())), 44549160);
+  EXPECT_EQ(ParametersOf(MakeSequence("resnet18", ImageNet())), 11689512);
+  EXPECT_EQ(ParametersOf(MakeSequence("resnet50", ImageNet())), 25557032);
+  EXPECT_EQ(ParametersOf(MakeSequence("resnet101", ImageNet())), 44549160);
   EXPECT_EQ(MakeSequence("resnet101", ImageNet()).size(), 33u + 4u);
 }
 
 // torchgpipe's table (81.5M, 319.0M, 542.7M, 1.06B, 1.84B), the numbers of GPipe's table 1 within rounding.
 TEST(Sizes, OfAmoebaNetsAreThoseOfTorchgpipe) {
-  EXPECT_NEAR(static_cast<double>(Count(MakeSequence("amoebanet-18-208", ImageNet()))), 81.5e6, 0.05e6);
-  EXPECT_NEAR(static_cast<double>(Count(MakeSequence("amoebanet-18-416", ImageNet()))), 319.0e6, 0.05e6);
-  EXPECT_NEAR(static_cast<double>(Count(MakeSequence("amoebanet-18-544", ImageNet()))), 542.7e6, 0.05e6);
-  EXPECT_NEAR(static_cast<double>(Count(MakeSequence("amoebanet-36-544", ImageNet()))), 1.06e9, 0.005e9);
-  EXPECT_NEAR(static_cast<double>(Count(MakeSequence("amoebanet-72-512", ImageNet()))), 1.84e9, 0.005e9);
+  EXPECT_NEAR(static_cast<double>(ParametersOf(MakeSequence("amoebanet-18-208", ImageNet()))), 81.5e6, 0.05e6);
+  EXPECT_NEAR(static_cast<double>(ParametersOf(MakeSequence("amoebanet-18-416", ImageNet()))), 319.0e6, 0.05e6);
+  EXPECT_NEAR(static_cast<double>(ParametersOf(MakeSequence("amoebanet-18-544", ImageNet()))), 542.7e6, 0.05e6);
+  EXPECT_NEAR(static_cast<double>(ParametersOf(MakeSequence("amoebanet-36-544", ImageNet()))), 1.06e9, 0.005e9);
+  EXPECT_NEAR(static_cast<double>(ParametersOf(MakeSequence("amoebanet-72-512", ImageNet()))), 1.84e9, 0.005e9);
   EXPECT_EQ(MakeSequence("amoebanet-18-416", ImageNet()).size(), 24u) << "torchgpipe's balance of one stage";
 }
 
@@ -57,10 +48,10 @@ TEST(Sizes, OfUNetsAreThoseOfTorchgpipe) {
   ModelOptions options = ImageNet();
   options.side = 192;
   options.classes = 1;
-  EXPECT_NEAR(static_cast<double>(Count(MakeSequence("unet-6-72", options))), 362.2e6, 0.05e6);
-  EXPECT_NEAR(static_cast<double>(Count(MakeSequence("unet-11-128", options))), 2.21e9, 0.005e9);
-  EXPECT_NEAR(static_cast<double>(Count(MakeSequence("unet-24-128", options))), 4.99e9, 0.005e9);
-  EXPECT_NEAR(static_cast<double>(Count(MakeSequence("unet-48-160", options))), 15.82e9, 0.005e9);
+  EXPECT_NEAR(static_cast<double>(ParametersOf(MakeSequence("unet-6-72", options))), 362.2e6, 0.05e6);
+  EXPECT_NEAR(static_cast<double>(ParametersOf(MakeSequence("unet-11-128", options))), 2.21e9, 0.005e9);
+  EXPECT_NEAR(static_cast<double>(ParametersOf(MakeSequence("unet-24-128", options))), 4.99e9, 0.005e9);
+  EXPECT_NEAR(static_cast<double>(ParametersOf(MakeSequence("unet-48-160", options))), 15.82e9, 0.005e9);
 }
 
 TEST(Sizes, OfTransformersAreThoseOfViT) {
@@ -68,11 +59,11 @@ TEST(Sizes, OfTransformersAreThoseOfViT) {
   base.depth = 12;
   base.width = 768;
   base.heads = 12;
-  EXPECT_EQ(Count(VisionTransformer(ImageNet(), base)), 86567656);  // ViT-B/16
+  EXPECT_EQ(ParametersOf(VisionTransformer(ImageNet(), base)), 86567656);  // ViT-B/16
   TransformerOptions tiny = base;
   tiny.width = 192;
   tiny.heads = 3;
-  EXPECT_EQ(Count(VisionTransformer(ImageNet(), tiny)), 5717416);  // ViT-Ti/16
+  EXPECT_EQ(ParametersOf(VisionTransformer(ImageNet(), tiny)), 5717416);  // ViT-Ti/16
 }
 
 TEST(Sequences, GiveLogitsForSmallAndForLargeImages) {

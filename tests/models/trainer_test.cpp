@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/layers/batch_norm.hpp"
 #include "shardlab/models/sequences.hpp"
@@ -95,12 +96,7 @@ TEST(Reference, RefusesAVersionThatIsNotThere) {
     SequenceClassifier model(TwoFactors());
     TrainOptions options = SquaresWithSgd(4);
     options.version = [&](const std::string&, int64_t t) { return version(t); };
-    try {
-      Train(model, Samples, options);
-    } catch (const ContractError& error) {
-      return std::string(error.what());
-    }
-    return std::string("nothing");
+    return MessageOf([&] { Train(model, Samples, options); });
   };
   EXPECT_EQ(refused([](int64_t t) { return t + 1; }),
             "update 0 computes `w0.weight` on version 1, which is not made yet");

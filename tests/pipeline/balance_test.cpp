@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/pipeline/balance.hpp"
 
@@ -33,15 +34,6 @@ double Squares(const std::vector<double>& costs, const std::vector<int>& sizes) 
     layer += size;
   }
   return sum;
-}
-
-std::string MessageOf(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const ContractError& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 TEST(Balance, TheFigure) {

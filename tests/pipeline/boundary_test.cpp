@@ -12,6 +12,7 @@
 
 #include <torch/torch.h>
 
+#include "../texts.hpp"
 #include "on_ranks.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/models/profile.hpp"
@@ -74,15 +75,6 @@ std::vector<Misfit> Misfits() {
   };
 }
 
-std::string MessageOf(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
-
 PipelineSetup BoundarySetup(const LayerSequence& model, const Schedule& schedule) {
   PipelineSetup setup{model, {1, 1}, schedule.layout};
   setup.loss = test::CrossEntropy();
@@ -96,16 +88,18 @@ TEST(Boundary, WhatIsNoneIsNamedWithItsLayer) {
   for (const Misfit& misfit : Misfits()) {
     const LayerSequence model = Model(misfit.forward);
     const std::string wanted = "layer 'first' returned " + misfit.says;
-    EXPECT_EQ(MessageOf([&] { ProfileLayers(model, {x}, {1}); }).find(wanted), 0u)
+    EXPECT_EQ(MessageOf<std::exception>([&] { ProfileLayers(model, {x}, {1}); }).find(wanted), 0u)
         << wanted << "\n"
-        << MessageOf([&] { ProfileLayers(model, {x}, {1}); });
-    EXPECT_EQ(MessageOf([&] { SequenceClassifier(model).forward(x); }).find(wanted), 0u) << wanted;
+        << MessageOf<std::exception>([&] { ProfileLayers(model, {x}, {1}); });
+    EXPECT_EQ(MessageOf<std::exception>([&] { SequenceClassifier(model).forward(x); }).find(wanted), 0u) << wanted;
 
     std::string told;
     test::OnRanks(2, [&](const std::shared_ptr<Communicator>& comm) {
       if (comm->rank() != 0) return;  // nothing comes as far
       const auto engine = MakeEngine(BoundarySetup(model, schedule), comm);
-      told = MessageOf([&] { engine->Run(schedule, [&](int64_t) { return MiniBatch{6, {x}, labels}; }); });
+      told = MessageOf<std::exception>([&] {
+        engine->Run(schedule, [&](int64_t) { return MiniBatch{6, {x}, labels}; });
+      });
     });
     EXPECT_EQ(told.find("rank 0 failed at 0F0 (entry 0 of its list): " + wanted), 0u) << wanted << "\n" << told;
   }
@@ -119,7 +113,7 @@ TEST(Boundary, ALossIsOneNumber) {
     setup.balance = {2};
     setup.loss = [](const Tensors& y, const at::Tensor&) { return y[0].sum(1); };
     const auto engine = MakeEngine(setup, comm);
-    const std::string message = MessageOf([&] {
+    const std::string message = MessageOf<std::exception>([&] {
       engine->Run(schedule, [&](int64_t) { return MiniBatch{6, {x}, labels}; });
     });
     EXPECT_NE(message.find("the loss function returned float64 [3]: it returns one number"), std::string::npos)

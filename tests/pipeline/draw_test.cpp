@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "../texts.hpp"
 #include "shardlab/pipeline/generators.hpp"
 #include "shardlab/pipeline/policies.hpp"
 #include "shardlab/plan/draw.hpp"
@@ -140,12 +141,6 @@ TEST(Draw, NothingToDraw) {
   const Schedule schedule = Naive(1, 1);
   EXPECT_EQ(DrawText(schedule, Simulate(schedule, free)), "nothing in this schedule takes time\n");
   EXPECT_NE(DrawSvg(schedule, Simulate(schedule, free)).find("</svg>"), std::string::npos);
-}
-
-size_t Count(const std::string& text, const std::string& part) {
-  size_t count = 0;
-  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
 }
 
 TEST(Draw, SvgHasEveryActionStepAndMessage) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
 #include "shardlab/pipeline/generators.hpp"
 #include "shardlab/pipeline/policies.hpp"
 #include "shardlab/plan/dependencies.hpp"
@@ -13,16 +14,6 @@
 
 namespace shardlab {
 namespace {
-
-template <typename Make>
-std::string ErrorOf(Make make) {
-  try {
-    make();
-  } catch (const ScheduleError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 void ExpectError(const std::string& error, const std::string& words) {
   EXPECT_NE(error.find(words), std::string::npos) << error;
@@ -38,7 +29,8 @@ TEST(Text, ActionsPrintAndParse) {
   EXPECT_EQ(ParseAction("3BW7"), (Action{ActionKind::kBackward, 3, 7}));
   for (const char* text : {"", "F0", "2", "2F", "2X0", "2F0x", "-1F0", "2F-1", "2F0@", "2F0@x", "0SEND_F2@1", "2f0",
                            "99999999999F0", "2STEP0"}) {
-    ExpectError(ErrorOf([&] { ParseAction(text); }), "is not an action: write chunk, kind and micro-batch");
+    ExpectError(MessageOf<ScheduleError>([&] { ParseAction(text); }),
+                "is not an action: write chunk, kind and micro-batch");
   }
 }
 
@@ -47,9 +39,9 @@ TEST(Text, LayoutsPrintAndParse) {
     EXPECT_EQ(ToString(ParseLayout(text)), text);
   }
   for (const char* text : {"", "linear", "linear x", "linear 4 2", "looped 4", "ring 4"}) {
-    ExpectError(ErrorOf([&] { ParseLayout(text); }), "is not a layout");
+    ExpectError(MessageOf<ScheduleError>([&] { ParseLayout(text); }), "is not a layout");
   }
-  ExpectError(ErrorOf([] { ParseLayout("linear 0"); }), "at least 1 stage");
+  ExpectError(MessageOf<ScheduleError>([] { ParseLayout("linear 0"); }), "at least 1 stage");
 }
 
 // The figure in layout.hpp.
@@ -94,7 +86,7 @@ TEST(Text, OwnFormGoesBothWays) {
 }
 
 TEST(Text, OwnFormNamesTheLine) {
-  const auto error_of = [](const std::string& text) { return ErrorOf([&] { ParseSchedule(text); }); };
+  const auto error_of = [](const std::string& text) { return MessageOf<ScheduleError>([&] { ParseSchedule(text); }); };
   const std::string head = "schedule x\nlayout linear 2\nmicro-batches 1\n";
   ExpectError(error_of(head + "rank 0: 0F0 0Q0\n"), "line 4: '0Q0' is not an action");
   ExpectError(error_of(head + "rank 0: 0F0\n  0B0 oops\n"), "line 5: 'oops' is not an action");
@@ -146,7 +138,7 @@ TEST(Text, PyTorchCsvOfEveryAge) {
 }
 
 TEST(Text, PyTorchCsvNamesTheCell) {
-  const auto error_of = [](const std::string& text) { return ErrorOf([&] { FromPyTorchCsv(text); }); };
+  const auto error_of = [](const std::string& text) { return MessageOf<ScheduleError>([&] { FromPyTorchCsv(text); }); };
   ExpectError(error_of("0F0,0B0\n1F0,what\n"), "line 2, cell 2: 'what' is not an action");
   ExpectError(error_of("0F0,(0F1;0B0\n"), "line 1, cell 2: '(0F1;0B0' is no pair");
   ExpectError(error_of("0F0\n0B0\n"), "line 2, cell 1: stage 0 runs here and on line 1");
@@ -156,8 +148,9 @@ TEST(Text, PyTorchCsvNamesTheCell) {
   ExpectError(error_of("999999999F0\n"), "more than 65536 chunks");
   ExpectError(error_of("0F999999999\n"), "not 1000000000");
 
-  ExpectError(ErrorOf([] { ToPyTorchCsv(StashWeights(OneFOneB(2, 3))); }), "PyTorch's CSV cannot say");
-  ExpectError(ErrorOf([] { ToPyTorchCsv(AddRecompute(GPipe(2, 3), Recompute::kAlways)); }), "no recomputation");
+  ExpectError(MessageOf<ScheduleError>([] { ToPyTorchCsv(StashWeights(OneFOneB(2, 3))); }), "PyTorch's CSV cannot say");
+  ExpectError(MessageOf<ScheduleError>([] { ToPyTorchCsv(AddRecompute(GPipe(2, 3), Recompute::kAlways)); }),
+              "no recomputation");
 }
 
 // ---- The figure in dependencies.hpp.

@@ -13,6 +13,7 @@
 
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/plan/box.hpp"
 
@@ -122,13 +123,8 @@ Distribution Tiles(int64_t height, int64_t width, int64_t rows, int64_t columns,
 }
 
 void ExpectThrows(const std::function<void()>& call, const std::string& words) {
-  try {
-    call();
-  } catch (const ContractError& error) {
-    EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
-    return;
-  }
-  ADD_FAILURE() << "no error that says: " << words;
+  const std::string message = MessageOf(call);
+  EXPECT_NE(message.find(words), std::string::npos) << message;
 }
 
 TEST(Boxes, PrintAndParse) {

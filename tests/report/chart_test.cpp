@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/report/chart.hpp"
 
@@ -23,12 +24,6 @@ ChartSeries Series(const std::string& name, std::vector<double> y) {
   series.name = name;
   series.y = std::move(y);
   return series;
-}
-
-size_t Count(const std::string& text, const std::string& what) {
-  size_t count = 0;
-  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;
-  return count;
 }
 
 /// The labels of an axis, "sl-x" or "sl-y".

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/report/rubric.hpp"
 
@@ -40,12 +41,7 @@ std::string Complaint(const std::string& from, const std::string& to) {
   const size_t at = text.find(from);
   if (at == std::string::npos) return "the good rubric has no " + from;
   text.replace(at, from.size(), to);
-  try {
-    ParseRubric(text, "r.toml");
-  } catch (const UsageError& error) {
-    return error.what();
-  }
-  return "nothing";
+  return MessageOf<UsageError>([&] { ParseRubric(text, "r.toml"); });
 }
 
 TEST(Rubric, ReadsEverythingThatAPartHas) {

@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/report/files.hpp"
 #include "shardlab/report/progress.hpp"
@@ -288,12 +289,8 @@ TEST_F(Files, AreWrittenWholeAndLeaveNothingElseBehind) {
 }
 
 TEST_F(Files, AFullDiskIsNamed) {
-  try {
-    WriteFileSafely("/dev/full", "text");
-    FAIL() << "writing to /dev/full went well";
-  } catch (const EnvironmentError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("cannot write /dev/full"), HasSubstr("full")));
-  }
+  EXPECT_THAT(MessageOf<EnvironmentError>([] { WriteFileSafely("/dev/full", "text"); }),
+              AllOf(HasSubstr("cannot write /dev/full"), HasSubstr("full")));
 }
 
 TEST_F(Files, WhatCannotBeWrittenIsFoundBeforehand) {

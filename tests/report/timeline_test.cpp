@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "../texts.hpp"
 #include "sample.hpp"
 #include "shardlab/report/timeline.hpp"
 #include "shardlab/report/wait_graph.hpp"
@@ -19,12 +20,6 @@ using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-
-size_t Occurrences(const std::string& text, const std::string& what) {
-  size_t count = 0;
-  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;
-  return count;
-}
 
 TEST(Timeline, PutsPostsWaitsAndMessagesTogether) {
   const Timeline timeline = MakeTimeline(sample::RingRun(3));
@@ -64,7 +59,7 @@ TEST(Timeline, WhatNeverEndsStaysOpen) {
   EXPECT_FALSE(timeline.ranks[0].returned);
   const std::string svg = TimelineSvg(timeline, "Timeline of x");
   EXPECT_THAT(svg, HasSubstr("Rank 0 waits in Recv from rank 2, tag 0, float64 [3], at ring.cpp:31. Rank 1 returned."));
-  EXPECT_EQ(Occurrences(svg, "tl-recv tl-stuck\""), 1u);
+  EXPECT_EQ(Count(svg, "tl-recv tl-stuck\""), 1u);
   EXPECT_THAT(svg, HasSubstr(">fails or never ends<"));
   EXPECT_THAT(TimelineSvg(MakeTimeline(sample::RingRun(3)), "x"), Not(HasSubstr("tl-stuck")));
 }
@@ -76,7 +71,7 @@ TEST(Timeline, ALongStretchOfNothingIsCutAndSaid) {
   }
   const std::string svg = TimelineSvg(MakeTimeline(run), "x");
   EXPECT_THAT(svg, HasSubstr(">5 s cut<"));
-  EXPECT_EQ(Occurrences(svg, "class=\"tl-cut\""), 1u);
+  EXPECT_EQ(Count(svg, "class=\"tl-cut\""), 1u);
   EXPECT_THAT(TimelineSvg(MakeTimeline(sample::RingRun(2)), "x"), Not(HasSubstr("tl-cut")));
 }
 
@@ -161,10 +156,10 @@ TEST(WaitGraph, DrawsTheCycleAndWhoIsGone) {
   waits[1] = {1, {0}, "Recv from rank 0", "a.cpp:1", true};
   waits[2] = {3, {1, 7}, "AllReduce", "a.cpp:2", false};
   const std::string svg = WaitGraphSvg(waits);
-  EXPECT_EQ(Occurrences(svg, "<path class=\"wg-edge wg-cycle\""), 2u);
-  EXPECT_EQ(Occurrences(svg, "<path class=\"wg-edge\""), 2u);
-  EXPECT_EQ(Occurrences(svg, "wg-gone"), 1u) << "rank 7";
-  EXPECT_EQ(Occurrences(svg, "<text"), 4u);
+  EXPECT_EQ(Count(svg, "<path class=\"wg-edge wg-cycle\""), 2u);
+  EXPECT_EQ(Count(svg, "<path class=\"wg-edge\""), 2u);
+  EXPECT_EQ(Count(svg, "wg-gone"), 1u) << "rank 7";
+  EXPECT_EQ(Count(svg, "<text"), 4u);
   EXPECT_THAT(svg,
               HasSubstr("Rank 0 waits for rank 1, in the cycle. Rank 1 waits for rank 0, in the cycle. Rank 3 waits "
                         "for rank 1 and 7."));
@@ -174,7 +169,7 @@ TEST(WaitGraph, ManyRanksAndNonsense) {
   std::vector<grade::Waiting> waits;
   for (int rank = 0; rank < 128; ++rank) waits.push_back({rank, {(rank + 1) % 128}, "Recv", "", rank > 100});
   const std::string svg = WaitGraphSvg(waits);
-  EXPECT_EQ(Occurrences(svg, "<circle"), 16u);
+  EXPECT_EQ(Count(svg, "<circle"), 16u);
   EXPECT_THAT(svg, HasSubstr("and 112 more ranks"));
   EXPECT_THAT(svg, AllOf(HasSubstr(">rank 101<"), Not(HasSubstr(">rank 2<")))) << "the cycle comes first";
   EXPECT_EQ(WaitGraphSvg({}), "");

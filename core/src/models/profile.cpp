@@ -130,19 +130,4 @@ std::vector<double> BytesOf(const std::vector<LayerProfile>& profile, int copies
   return bytes;
 }
 
-std::string ProfileText(const std::vector<LayerProfile>& profile) {
-  constexpr double kMiB = 1 << 20;
-  size_t width = 5;
-  for (const LayerProfile& layer : profile) width = std::max(width, layer.name.size());
-  std::string text =
-      fmt::format("{:<{}}  forward ms  backward ms    parameters  activations MiB  boundary MiB\n", "layer", width);
-  for (const LayerProfile& layer : profile) {
-    text += fmt::format("{:<{}}  {:>10.3f}  {:>11.3f}  {:>12}  {:>15.3f}  {:>12.3f}\n", layer.name, width,
-                        1e3 * layer.forward_s, 1e3 * layer.backward_s, layer.parameters,
-                        static_cast<double>(layer.activation_bytes) / kMiB,
-                        static_cast<double>(layer.boundary_bytes + layer.skip_bytes) / kMiB);
-  }
-  return text;
-}
-
 }  // namespace shardlab

@@ -52,7 +52,4 @@ std::vector<double> SecondsOf(const std::vector<LayerProfile>& profile, bool rec
 /// \param live micro-batches whose activations are alive at once.
 std::vector<double> BytesOf(const std::vector<LayerProfile>& profile, int copies = 3, int live = 1);
 
-/// The profile as a table for a terminal, a line a layer.
-std::string ProfileText(const std::vector<LayerProfile>& profile);
-
 }  // namespace shardlab
