@@ -8,73 +8,83 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "plan.hpp"
-
-namespace torch::optim {
-class Optimizer;
-}
+#include "record.hpp"
+#include "shardlab/comm/device_mesh.hpp"
+#include "shardlab/plan/box.hpp"
 
 /// \file
 /// What a run writes so that it can go on later, bit for bit.
 ///
 ///     FOLDER/run.json                  what was trained, how far, and the loss of every step so far
-///     FOLDER/step200.part0of2.pt       the tensors of one part of the model, by name; torch.load of Python reads them
+///     FOLDER/step200.part0of2.pt       pieces of tensors by name and box; torch.load of Python reads them
 ///     FOLDER/step200.part1of2.pt
 ///
-/// A part is what one rank of the first replica holds: its stages along `pipe`, its shards along `tensor`. Parts are
-/// written first, then run.json, which names them, and then those of the older checkpoint are removed: at every moment
-/// the folder holds a whole checkpoint. Replicas are equal and the order of the images follows from the seed and the
-/// step, so a run may be resumed with other numbers of replicas and stages; shards need the same number.
+/// A part is what one rank of the first replica holds: its stages along `pipe`, its shards along `tensor`. A piece says
+/// which box of its tensor it is, and who reads puts the boxes together that make its own: any mesh reads what any mesh
+/// wrote. Parts are written first, then run.json, which names them, and then those of the older checkpoint are removed:
+/// at every moment the folder holds a whole checkpoint. The order of the images follows from the seed and the step.
+
+namespace shardlab {
+class StageModule;
+}
 
 namespace shardlab::train {
 
-/// Tensors by name: "parameters/fc1.weight", "buffers/bn1.running_mean", "optimizer/fc1.weight/momentum_buffer".
-using NamedTensors = std::map<std::string, at::Tensor>;
+struct Held;
+struct Task;
 
-/// A module's tensors with the names that they have in the model.
-using NamedList = std::vector<std::pair<std::string, at::Tensor>>;
-
-/// run.json.
-struct RunRecord {
-  std::string model, data, optimizer, dtype;
-  int64_t image = 0;
-  int64_t batch = 0;
-  uint64_t seed = 0;
-  bool augment = false;
-  double learning_rate = 0;
-  int tensor = 1;              ///< shards of each layer
-  int parts = 1;               ///< files
-  int64_t steps = 0;           ///< done
-  std::vector<double> losses;  ///< of these steps
+/// Some elements of a tensor of the model or of the optimizer's state.
+struct Piece {
+  std::string name;  ///< "parameters/fc1.weight", "buffers/bn1.running_mean", "optimizer/fc1.weight/momentum_buffer"
+  Box box;           ///< which elements of the tensor
+  at::Tensor values;
 };
 
-/// The record of a run as planned, before its first step.
-RunRecord RecordOf(const Plan& plan);
+/// What a rank adds to a checkpoint.
+using Pieces = std::vector<Piece>;
 
-/// Reads FOLDER/run.json. No LibTorch.
-/// \throws UsageError in one line when there is no checkpoint, or the file is damaged.
-RunRecord ReadRecord(const std::string& folder);
+/// Which elements of the model's tensors this rank holds.
+class ShardBoxes {
+ public:
+  ShardBoxes(const Task& task, DeviceMesh& mesh);
 
-/// \throws UsageError in one line unless a run with this plan can go on from the checkpoint: it names the option that
-/// differs and what the checkpoint has.
-void RequireFits(const std::string& folder, const RunRecord& saved, const Plan& plan);
+  /// What the square of each gradient counts in the norm of the whole model: 1/k for a parameter of which k ranks along
+  /// tensor hold the same elements. Called on all ranks along tensor, for the same layers.
+  std::vector<double> Counts(const StageModule& module) const;
 
-/// What a rank adds to a checkpoint: copies of nothing, the tensors themselves.
-NamedTensors StateOf(const NamedList& parameters, const NamedList& buffers, torch::optim::Optimizer* optimizer);
+  /// The box of a parameter or buffer of the model, of which this rank holds `part`.
+  /// \throws ContractError when the model has none of that name, or `part` is no slice of it.
+  Box Of(const std::string& name, const at::Tensor& part) const;
+  /// Whether this rank writes a box: one of several that hold the same tensor does.
+  bool Writes(const std::string& name, const Box& box) const;
 
-/// Copies the saved values into parameters and buffers, and gives the optimizer the saved state of its parameters.
-/// \throws UsageError that names the tensor when one is missing or has another shape or type.
-void Restore(const std::string& folder, const NamedTensors& saved, const NamedList& parameters,
-             const NamedList& buffers, torch::optim::Optimizer* optimizer);
+ private:
+  std::map<std::string, std::vector<int64_t>> full_;  // sizes
+  std::shared_ptr<Communicator> tensor_;
+};
+
+/// Adds what this rank writes of its layers and of their optimizer's state: copies of nothing, the tensors themselves.
+void AddPieces(const Held& held, const ShardBoxes& boxes, Pieces* pieces);
 
 /// Writes one part. \throws EnvironmentError that names the file and the cause.
-void WritePart(const std::string& folder, const RunRecord& record, int part, const NamedTensors& state);
+void WritePart(const std::string& folder, const RunRecord& record, int part, const Pieces& pieces);
 
-/// Writes run.json, when all parts are written, and removes the parts of other checkpoints.
-/// \throws EnvironmentError that names the file and the cause.
-void WriteRecord(const std::string& folder, const RunRecord& record);
+/// The tensors of a checkpoint, from all its parts.
+class SavedTensors {
+ public:
+  /// Reads them. \throws UsageError when a file is missing or damaged.
+  SavedTensors(std::string folder, const RunRecord& record);
 
-/// Reads one part, or all of them when `part` is negative. \throws UsageError when a file is missing or damaged.
-NamedTensors ReadParts(const std::string& folder, const RunRecord& record, int part);
+  /// Copies what is this rank's into its layers, and gives the optimizer the saved state of its parameters.
+  /// \throws UsageError that names the tensor when one is missing or has another shape or type.
+  void Restore(const Held& held, const ShardBoxes& boxes) const;
+
+ private:
+  void CopyInto(const std::string& name, const Box& box, at::Tensor target) const;
+  bool Has(const std::string& name) const { return pieces_.count(name) > 0; }
+
+  std::string folder_;
+  std::map<std::string, std::vector<std::pair<Box, at::Tensor>>> pieces_;
+};
 
 }  // namespace shardlab::train

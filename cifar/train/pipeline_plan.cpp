@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -115,6 +116,11 @@ void PipelineOptions::Check(Plan* plan) const {
           plan->steps, plan->schedule, most, most / plan->micro_batches));
     }
   }
+  if (plan->clip > 0 && IsAsynchronous(*plan)) {
+    throw UsageError(fmt::format(
+        "--clip: {} updates without a flush, so that at no time all gradients of an update are there: leave it out",
+        plan->schedule));
+  }
   if (plan->compare && !plan->resume.empty() && IsAsynchronous(*plan)) {
     throw UsageError(
         fmt::format("--compare --resume: where a checkpoint is, {} empties the pipeline, so that its delays "
@@ -129,13 +135,12 @@ void PipelineOptions::Check(Plan* plan) const {
     if (why.rfind(plan->schedule + ": ", 0) == 0) why.erase(0, plan->schedule.size() + 2);
     throw UsageError(fmt::format("--schedule {}: {}", plan->schedule, why));
   }
-  ModelOptions options;
-  options.side = plan->image;
-  const int layers = static_cast<int>(MakeSequence(plan->model, options).size());
+  const int layers = LayersOf(*plan);
   const int stages = StagesOf(*plan);
   if (stages > layers) {
-    throw UsageError(fmt::format("--mesh {}: {} has {} layer{}, which cannot be cut into {} stages with none empty",
-                                 plan->mesh, plan->model, layers, layers == 1 ? "" : "s", stages));
+    throw UsageError(fmt::format("--mesh {}: {} has {} layer{}{}, which cannot be cut into {} stages with none empty",
+                                 plan->mesh, plan->model, layers, layers == 1 ? "" : "s",
+                                 plan->Along("tensor") > 1 ? " along tensor" : "", stages));
   }
   try {
     FixedBalance(*plan, layers);
@@ -143,6 +148,19 @@ void PipelineOptions::Check(Plan* plan) const {
     throw UsageError(fmt::format("--balance: {}", error.what()));
   }
   if (!plan->trace.empty()) RequireWritable(plan->trace, "--trace");
+}
+
+int LayersOf(const Plan& plan) {
+  ModelOptions options;
+  options.side = plan.image;
+  const LayerSequence model = MakeSequence(plan.model, options);
+  if (plan.Along("tensor") == 1) return static_cast<int>(model.size());
+  const auto count = [&](const char* kind) {
+    return static_cast<int>(std::count_if(model.begin(), model.end(), [&](const LayerSpec& layer) {
+      return layer.name.compare(0, std::strlen(kind), kind) == 0;
+    }));
+  };
+  return count("conv") + (count("fc") + 1) / 2;  // dense layers come by twos
 }
 
 bool IsAsynchronous(const Plan& plan) { return TraitsOf(plan.schedule).IsAsynchronous(); }

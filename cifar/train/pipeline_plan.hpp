@@ -47,6 +47,9 @@ int MicroBatchesOf(const Plan& plan, int64_t samples);
 /// Synchronous schedules have one update.
 Schedule ScheduleOf(const Plan& plan, int microbatches, int updates);
 
+/// Between how many layers the model can be cut: along tensor they are regions (MakeParallelModel), of several layers.
+int LayersOf(const Plan& plan);
+
 /// Layers of each stage where the plan says it, by hand or even; empty where they are to be measured.
 std::vector<int> FixedBalance(const Plan& plan, int layers);
 

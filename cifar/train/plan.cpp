@@ -9,8 +9,8 @@
 #include <CLI/CLI.hpp>
 
 #include "../schedule/command_line.hpp"
-#include "checkpoint.hpp"
 #include "pipeline_plan.hpp"
+#include "record.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/cifar/files.hpp"
 #include "shardlab/models/sequences.hpp"
@@ -45,10 +45,6 @@ void ReadMesh(Plan* plan) {
     }
   }
   plan->axes = axes;
-  if (plan->Along("tensor") > 1 && plan->pipeline) {
-    throw UsageError(
-        "--mesh: a pipeline's stages are not split along tensor so far: name data and pipe, or data and tensor");
-  }
 }
 
 void CheckModel(const Plan& plan) {
@@ -79,6 +75,7 @@ Recipe Plan::MakeRecipe() const {
   recipe.optimizer = optimizer == "adam" ? OptimizerKind::kAdam : OptimizerKind::kSgd;
   recipe.learning_rate = learning_rate;
   recipe.momentum = momentum;
+  recipe.clip_norm = clip;
   return recipe;
 }
 
@@ -92,7 +89,7 @@ int Plan::Along(const std::string& axis) const {
 bool ReadPlan(int argc, char** argv, Plan* plan) {
   CLI::App app("Trains a model on a mesh of ranks.", "lab train");
   app.set_config("--config", "", "options from a file (TOML)");
-  app.add_option("--mesh", plan->mesh, "ranks along each axis: data=2,tensor=2, pipe=4 or data=2,pipe=2")
+  app.add_option("--mesh", plan->mesh, "ranks along each axis: data=2,tensor=2, pipe=4 or data=2,pipe=2,tensor=2")
       ->capture_default_str();
   const auto* model =
       app.add_option("--model", plan->model,
@@ -113,6 +110,9 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
                               ->capture_default_str();
   const auto* rate =
       app.add_option("--lr", plan->learning_rate, "learning rate (0.02 with sgd, 0.001 with adam)")->check(AboveZero());
+  const auto* clip =
+      app.add_option("--clip", plan->clip, "the largest norm of all gradients together; larger ones are scaled down")
+          ->check(AboveZero());
   const auto* batch = app.add_option("--batch", plan->batch, "images a step, on all ranks together")
                           ->check(AboveZero())
                           ->capture_default_str();
@@ -160,6 +160,7 @@ bool ReadPlan(int argc, char** argv, Plan* plan) {
     take(data, plan->data, saved->data);
     take(image, plan->image, saved->image);
     take(optimizer, plan->optimizer, saved->optimizer);
+    take(clip, plan->clip, saved->clip);
     take(batch, plan->batch, saved->batch);
     take(seed, plan->seed, saved->seed);
     take(augment, plan->augment, saved->augment);

@@ -22,6 +22,7 @@ struct Plan {
   std::string optimizer = "sgd";  ///< sgd, adam
   double learning_rate = 0.02;
   double momentum = 0.9;  ///< of sgd
+  double clip = 0;        ///< largest norm of all gradients together; 0: they are not clipped
   int64_t image = 32;     ///< side to which images are enlarged before the model sees them
   int64_t batch = 64;     ///< images a step, on all ranks together
   int64_t steps = 200;    ///< updates to make; beyond those of a checkpoint

@@ -1,18 +1,17 @@
-// The part of a checkpoint that needs no LibTorch: what was trained, and whether this run can go on from it.
+#include "record.hpp"
 
 #include <filesystem>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "checkpoint.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/report/files.hpp"
 
 namespace shardlab::train {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 std::string RecordPath(const std::string& folder) { return folder + "/run.json"; }
 
@@ -29,8 +28,8 @@ RunRecord RecordOf(const Plan& plan) {
   record.seed = plan.seed;
   record.augment = plan.augment;
   record.learning_rate = plan.learning_rate;
-  record.tensor = plan.Along("tensor");
-  record.parts = record.tensor * plan.Along("pipe");
+  record.clip = plan.clip;
+  record.parts = plan.Along("tensor") * plan.Along("pipe");
   return record;
 }
 
@@ -55,11 +54,11 @@ RunRecord ReadRecord(const std::string& folder) {
     json.at("seed").get_to(record.seed);
     json.at("augment").get_to(record.augment);
     json.at("learning_rate").get_to(record.learning_rate);
-    json.at("tensor").get_to(record.tensor);
+    json.at("clip").get_to(record.clip);
     json.at("parts").get_to(record.parts);
     json.at("losses").get_to(record.losses);
     record.steps = static_cast<int64_t>(record.losses.size());
-    if (record.parts >= 1 && record.batch >= 1 && record.tensor >= 1) return record;
+    if (record.parts >= 1 && record.batch >= 1) return record;
   } catch (const nlohmann::json::exception&) {
     // said below
   } catch (const EnvironmentError& error) {
@@ -81,15 +80,12 @@ void RequireFits(const std::string& folder, const RunRecord& saved, const Plan& 
   same("optimizer", saved.optimizer, mine.optimizer);
   same("dtype", saved.dtype, mine.dtype);
   same("image", saved.image, mine.image);
+  same("clip", saved.clip, mine.clip);
   same("batch", saved.batch, mine.batch);
   same("seed", saved.seed, mine.seed);
   if (saved.augment != mine.augment) {
     throw UsageError(fmt::format("--resume {}: this checkpoint was trained {} --augment, and this run {} it", folder,
                                  saved.augment ? "with" : "without", mine.augment ? "has" : "lacks"));
-  }
-  if (saved.tensor != mine.tensor) {
-    throw UsageError(fmt::format("--resume {}: this checkpoint holds layers in {} shards: use --mesh tensor={}, not {}",
-                                 folder, saved.tensor, saved.tensor, mine.tensor));
   }
   if (plan.compare && saved.learning_rate != mine.learning_rate) {
     throw UsageError(
@@ -105,7 +101,7 @@ void WriteRecord(const std::string& folder, const RunRecord& record) {
                                {"dtype", record.dtype},     {"image", record.image},
                                {"batch", record.batch},     {"seed", record.seed},
                                {"augment", record.augment}, {"learning_rate", record.learning_rate},
-                               {"tensor", record.tensor},   {"parts", record.parts},
+                               {"clip", record.clip},       {"parts", record.parts},
                                {"steps", record.steps},     {"losses", record.losses}};
   WriteFileSafely(RecordPath(folder), json.dump(1) + "\n");
   const std::string current = fmt::format("step{}.part", record.steps);

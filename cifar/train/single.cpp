@@ -9,7 +9,7 @@
 #include "shardlab/base/split.hpp"
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/report/progress.hpp"
-#include "task.hpp"
+#include "train.hpp"
 
 namespace shardlab::train {
 namespace {
@@ -27,10 +27,9 @@ std::vector<int64_t> PartsOf(const Plan& plan, int64_t size) {
 
 }  // namespace
 
-Figures TrainInOneProcess(const Task& task, const std::vector<int>& balance) {
+Figures TrainInOneProcess(const Task& task, const Cut& cut) {
   const Plan& plan = task.plan;
-  const LayerSequence sequence = MakeSequence(plan.model, task.model_options);
-  SequenceClassifier model(sequence);
+  SequenceClassifier model(MakeSequence(plan.model, task.model_options));
   cifar::Loader loader = task.MakeLoader();
   TrainOptions options;
   options.steps = task.first_step() + plan.steps;
@@ -39,7 +38,7 @@ Figures TrainInOneProcess(const Task& task, const std::vector<int>& balance) {
   options.whole_batch_statistics = plan.pipeline;
   if (plan.pipeline && IsAsynchronous(plan)) {
     options.version = [&](const std::string& parameter, int64_t t) {
-      return VersionOf(plan, StageOf(sequence, balance, parameter), static_cast<int>(t));
+      return VersionOf(plan, StageOf(cut.model, cut.balance, parameter), static_cast<int>(t));
     };
   }
   Progress progress("training in one process", options.steps);

@@ -51,19 +51,4 @@ bool KeepsStatistics(const Task& task) {
   return std::any_of(model.begin(), model.end(), [](const LayerSpec& spec) { return !spec.make()->buffers().empty(); });
 }
 
-int PartOf(const DeviceMesh& mesh) {
-  if (mesh.Coordinate("data") != 0) return -1;
-  return mesh.Coordinate("pipe") * mesh.Size("tensor") + mesh.Coordinate("tensor");
-}
-
-void SaveCheckpoint(const Task& task, DeviceMesh& mesh, const std::vector<double>& losses, const NamedTensors& state) {
-  RunRecord record = RecordOf(task.plan);
-  record.losses = losses;
-  record.steps = static_cast<int64_t>(losses.size());
-  const int part = PartOf(mesh);
-  if (part >= 0) WritePart(task.plan.save, record, part, state);
-  mesh.world().Barrier();  // the record is written when all parts are there
-  if (mesh.world().rank() == 0) WriteRecord(task.plan.save, record);
-}
-
 }  // namespace shardlab::train

@@ -5,8 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "checkpoint.hpp"
 #include "plan.hpp"
+#include "record.hpp"
 #include "shardlab/cifar/loader.hpp"
 #include "shardlab/comm/device_mesh.hpp"
 #include "shardlab/models/classifiers.hpp"
@@ -24,8 +24,7 @@ struct Task {
   cifar::Normalization normalization;
   Batch test;
   ModelOptions model_options;
-  RunRecord record;       ///< of the checkpoint that is resumed, or of no step
-  NamedTensors restored;  ///< that checkpoint's tensors, those that this rank may need
+  RunRecord record;  ///< of the checkpoint that is resumed, or of no step
 
   cifar::Loader MakeLoader() const;
   /// Images [B, C, 32, 32] as the model sees them, enlarged where that was asked for.
@@ -47,29 +46,5 @@ struct Figures {
   double accuracy = 0;
   double seconds = 0;
 };
-
-/// Trains along data and tensor, and saves where that was asked for. Called on all ranks.
-Figures TrainOnMesh(const Task& task, DeviceMesh& mesh);
-
-/// What a pipeline does besides training.
-struct PipelineFigures {
-  Figures figures;
-  std::vector<int> balance;
-};
-
-/// Trains along data and pipe, and saves where that was asked for. Called on all ranks; rank 0 prints how the model was
-/// cut, and plan and run of a step.
-PipelineFigures TrainOnPipeline(const Task& task, DeviceMesh& mesh);
-
-/// Trains all steps in this process, on the same parts of every batch.
-/// \param balance layers of each stage; matters to asynchronous schedules, whose stages compute on older weights.
-Figures TrainInOneProcess(const Task& task, const std::vector<int>& balance);
-
-/// Writes this rank's part and, when all have, the record. Called on all ranks of the mesh; `state` is asked on those
-/// that have a part.
-void SaveCheckpoint(const Task& task, DeviceMesh& mesh, const std::vector<double>& losses, const NamedTensors& state);
-
-/// Which part of a checkpoint this rank holds; -1 in all replicas but the first.
-int PartOf(const DeviceMesh& mesh);
 
 }  // namespace shardlab::train

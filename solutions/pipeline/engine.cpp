@@ -434,11 +434,16 @@ void ScheduleEngine::Step(const Action& action) {
   // Before the first STEP of an update the gradients of all chunks are complete, on every rank.
   if (setup_.clip_norm > 0 && clipped_version_ != action.version) {
     Tensors gradients;
+    std::vector<double> counts;
     for (auto& [index, chunk] : chunks_) {
-      for (const at::Tensor& gradient : chunk.weights->Gradients()) gradients.push_back(gradient);
+      size_t parameter = 0;
+      for (const at::Tensor& gradient : chunk.weights->Gradients()) {
+        gradients.push_back(gradient);
+        const double once = setup_.norm_count ? setup_.norm_count(index, parameter++) : 1.0;
+        counts.push_back(once / setup_.layout.replicas());  // each copy has the same ones
+      }
     }
-    const std::vector<double> counts(gradients.size(), 1.0 / setup_.layout.replicas());  // each copy has the same ones
-    ClipGradients(gradients, setup_.clip_norm, *comm_, counts);
+    ClipGradients(gradients, setup_.clip_norm, setup_.norm_ranks ? *setup_.norm_ranks : *comm_, counts);
     clipped_version_ = action.version;
   }
   const int64_t update = updates_done_ + action.version - 1;

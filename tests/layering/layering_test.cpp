@@ -77,7 +77,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"launch", {"base", "comm"}},
     {"grade", {"base", "comm", "measure", "launch"}},
     {"communication", {"base", "comm", "autograd"}},
-    {"tensor_parallel", {"base", "comm", "autograd", "layers", "models"}},
+    {"tensor_parallel", {"base", "comm", "autograd", "layers", "models", "plan"}},
     {"pipeline", {"base", "comm", "autograd", "plan", "layers"}},
 };
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -11,12 +12,17 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/split.hpp"
 #include "shardlab/comm/mailbox.hpp"
+#include "shardlab/models/seeded.hpp"
+#include "shardlab/models/sequences.hpp"
+#include "shardlab/models/trainer.hpp"
 #include "shardlab/tensor_parallel/batch_norm.hpp"
 #include "shardlab/tensor_parallel/column_linear.hpp"
 #include "shardlab/tensor_parallel/fused_mlp.hpp"
 #include "shardlab/tensor_parallel/layer_norm.hpp"
 #include "shardlab/tensor_parallel/moments.hpp"
+#include "shardlab/tensor_parallel/parallel_model.hpp"
 #include "shardlab/tensor_parallel/row_linear.hpp"
+#include "shardlab/tensor_parallel/shard_box.hpp"
 #include "shardlab/tensor_parallel/shards.hpp"
 
 namespace shardlab {
@@ -116,6 +122,66 @@ TEST(Moments, MergingIsTheMomentsOfAll) {
   EXPECT_EQ(all.count, 5);
   EXPECT_DOUBLE_EQ(all.mean.item().toDouble(), 5.0);
   EXPECT_DOUBLE_EQ(all.m2.item().toDouble(), 46.0);
+}
+
+// Trained in two micro-batches, as a pipeline would: losses, and this rank's boxes of all parameters and statistics.
+TEST(Transparency, EveryModelOfShardsIsThatOfOneProcess) {
+  for (const std::string& name : ModelNames()) {
+    ModelOptions options;
+    options.side = 8;
+    options.classes = 3;
+    options.hidden = {7, 5, 3};
+    options.conv_channels = {3, 5};
+    options.dense = 4;
+    options.dtype = at::kDouble;
+    const at::Tensor images = SeededTensor({5, 3, 8, 8}, 3, "images");
+    const at::Tensor labels = at::arange(5, at::kLong).remainder(3);
+    const auto train = [&](const LayerSequence& sequence) {
+      SequenceClassifier model(sequence);
+      TrainOptions training;
+      training.steps = 3;
+      training.slices = 2;
+      training.whole_batch_statistics = true;
+      return Train(
+          model,
+          [&](int64_t) {
+            return Batch{images, labels};
+          },
+          training);
+    };
+    const TrainResult whole = train(MakeSequence(name, options));
+    for (const int ranks : {1, 2, 4}) {
+      OnRanks(ranks, [&](const std::shared_ptr<Communicator>& comm) {
+        const TrainResult mine = train(MakeParallelModel(name, options, comm));
+        for (size_t step = 0; step < 3; ++step) EXPECT_NEAR(mine.losses[step], whole.losses[step], 1e-12) << name;
+        const auto near_boxes = [&](const auto& parts, const auto& all) {
+          ASSERT_EQ(parts.size(), all.size());
+          for (const auto& [tensor, part] : parts) {
+            const auto same = [&, called = tensor](const auto& item) { return item.first == called; };
+            const auto full = std::find_if(all.begin(), all.end(), same);
+            ASSERT_NE(full, all.end()) << tensor;
+            const Box box = ShardBox(full->second.sizes(), part.sizes(), ranks, comm->rank());
+            if (box.empty()) continue;
+            EXPECT_TRUE(Near(part, ViewOfBox(full->second, box, WholeBox(full->second.sizes().vec()))))
+                << tensor << " of " << name << " on rank " << comm->rank() << " of " << ranks;
+          }
+        };
+        near_boxes(mine.parameters, whole.parameters);
+        near_boxes(mine.buffers, whole.buffers);
+      });
+    }
+  }
+}
+
+TEST(ShardBox, IsTheWholeOrASliceOfOneDimension) {
+  EXPECT_EQ(ToString(ShardBox({7, 4}, {7, 4}, 3, 1)), "[0:7, 0:4]");
+  EXPECT_EQ(ToString(ShardBox({7, 4}, {2, 4}, 3, 1)), "[3:5, 0:4]");
+  EXPECT_EQ(ToString(ShardBox({7, 4}, {7, 1}, 3, 2)), "[0:7, 3:4]");
+  EXPECT_EQ(ToString(ShardBox({2, 4}, {0, 4}, 3, 2)), "[2:2, 0:4]");
+  EXPECT_EQ(ToString(ShardBox({}, {}, 3, 2)), "[]");
+  EXPECT_THROW(ShardBox({7, 4}, {3, 4}, 3, 1), ContractError) << "rank 1 has two rows";
+  EXPECT_THROW(ShardBox({7, 4}, {2, 2}, 3, 1), ContractError);
+  EXPECT_THROW(ShardBox({7, 4}, {7}, 3, 1), ContractError);
 }
 
 TEST(Layers, RefuseShapesThatDoNotFit) {

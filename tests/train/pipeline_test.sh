@@ -24,6 +24,22 @@ says 0 'largest difference' --data synthetic --mesh data=3,pipe=2 --model transf
 says 0 'as delayed' --data synthetic --mesh data=2,pipe=2 --model transformer-1-16 --schedule 2bw --micro-batches 2 \
   --steps 3 --batch 9 --compare
 
+title 'stages whose layers are split along tensor'
+says 0 "$exact" --data synthetic --mesh pipe=2,tensor=2 --model cnn-bn \
+  --micro-batches 3 --steps 3 --batch 10 --compare --recompute except_last
+expect grep -q '[0-9]: conv' built
+says 0 "$exact" --data synthetic --mesh data=2,pipe=2,tensor=2 --model mlp-ln \
+  --micro-batches 2 --steps 3 --batch 9 --compare --optimizer adam --schedule zb-h1
+says 0 'as delayed' --data synthetic --mesh pipe=3,tensor=2 --model cnn --schedule pipedream --steps 4 --batch 6 --compare
+
+title 'gradients are clipped by the norm of the whole model, in which each weight counts once'
+clipped='--data synthetic --steps 3 --batch 9 --clip 0.05 --compare'
+says 0 "$exact" $clipped --mesh data=2 --model cnn
+says 0 "$exact" $clipped --mesh data=2,tensor=3 --model mlp-ln
+says 0 "$exact" $clipped --mesh pipe=2,tensor=2 --model mlp-ln --micro-batches 2
+says 0 "$exact" $clipped --mesh data=2,pipe=2 --model mlp --micro-batches 2
+refuses '--clip: 2bw updates without a flush' --mesh pipe=2 --schedule 2bw --clip 1
+
 title 'an asynchronous one and its definition have one curve'
 says 0 'as delayed' --data synthetic --mesh pipe=3 --model cnn --schedule pipedream --steps 5 --batch 6 --compare
 says 0 'as delayed' --data synthetic --mesh pipe=2 --model mlp-ln --schedule wpipe --micro-batches 2 --steps 4 --batch 5 \
@@ -38,10 +54,11 @@ refuses "'99999999999' is no size for pipe" --mesh pipe=99999999999
 refuses "'pipe' has no size" --mesh pipe
 refuses "'pipe' is given twice" --mesh pipe=2,pipe=2
 refuses "there is no axis 'pipes'" --mesh pipes=2
-refuses 'name data and pipe, or data and tensor' --mesh pipe=2,tensor=2
+refuses 'mlp-ln has 2 layers along tensor, which cannot be cut into 3 stages' --mesh pipe=3,tensor=2 --model mlp-ln
 refuses 'so spatial must be 1' --mesh pipe=2,spatial=2x2
 refuses 'name the axis' --schedule gpipe
 refuses 'resnet18 is trained along data and pipe' --mesh tensor=2 --model resnet18
+refuses 'resnet18 is trained along data and pipe' --mesh pipe=2,tensor=2 --model resnet18
 refuses "did you mean 'resnet18'" --mesh pipe=2 --model resnet19
 refuses 'a multiple of 3, not 4' --mesh pipe=2 --model amoebanet-4-16
 refuses 'a side of 32 to 1024' --mesh pipe=2 --image 16

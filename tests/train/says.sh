@@ -8,6 +8,9 @@ says() {
   grep -q -- "$text" built || failed "train $*: no '$text'"
 }
 
+# What --compare says when two runs differ by no more than the order of sums.
+exact='largest difference of a step.s loss: [0-9.]*e\(-1[4-9]\|+00\) '
+
 # refuses TEXT ARGUMENTS...: in one line with TEXT in it, and exit status 2.
 refuses() {
   says 2 "$@"

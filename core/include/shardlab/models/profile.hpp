@@ -35,9 +35,10 @@ struct ProfileOptions {
 ///
 /// Holds one layer, its activations and what is on its way to later ones at a time, never the whole model. From now on
 /// tensor memory is counted (shardlab/measure/memory.hpp).
-/// \param inputs one micro-batch of the model's inputs.
+/// Where layers communicate, as those of MakeParallelModel do, all their ranks measure together: each calls this.
 /// It is a dry run too: what a layer returns that could not travel to another stage is refused here (RequireBoundary).
 ///
+/// \param inputs one micro-batch of the model's inputs.
 /// \throws ContractError for repeats below 1, a layer that returns no boundary, or a sequence that RequireRunnable
 /// refuses.
 std::vector<LayerProfile> ProfileLayers(const LayerSequence& sequence, const Tensors& inputs,

@@ -51,6 +51,12 @@ struct PipelineSetup {
   /// gradients are multiplied by min(1, clip_norm / (norm + 1e-6)), in a norm that counts each weight once, however many
   /// copies there are. Needs a flush: without one there is no time at which all gradients of an update are there.
   double clip_norm = 0;
+  /// The ranks that hold the model together, where they are more than this pipeline's: those of several pipelines whose
+  /// layers are split between them. The norm is over all of them. Null: this pipeline's ranks.
+  std::shared_ptr<Communicator> norm_ranks = nullptr;
+  /// What the square of a gradient counts in the norm: 1/k where k pipelines of `norm_ranks` hold the same weights.
+  /// `parameter` is its index in WeightStore::Gradients(). None: 1.
+  std::function<double(int chunk, size_t parameter)> norm_count = nullptr;
   /// How many updates were made before, in a run that is resumed: what MicroBatch::step and `learning_rate` count from.
   int64_t first_update = 0;
   /// Where the layers of this rank are; the data may come from elsewhere.

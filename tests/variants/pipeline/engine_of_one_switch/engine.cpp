@@ -213,10 +213,13 @@ class SwitchEngine final : public Engine {
         if (setup_.clip_norm > 0 && clipped_ < action.version) {
           clipped_ = action.version;
           Tensors all;
+          std::vector<double> counts;
           for (auto& [c, each] : chunks_) {
-            for (const at::Tensor& gradient : each.weights->Gradients()) all.push_back(gradient);
+            const Tensors mine = each.weights->Gradients();
+            all.insert(all.end(), mine.begin(), mine.end());
+            for (size_t i = 0; i < mine.size(); ++i) counts.push_back(setup_.norm_count ? setup_.norm_count(c, i) : 1);
           }
-          ClipGradients(all, setup_.clip_norm, *comm_);
+          ClipGradients(all, setup_.clip_norm, setup_.norm_ranks ? *setup_.norm_ranks : *comm_, counts);
         }
         chunk.weights->Update(setup_.learning_rate ? setup_.learning_rate(updates_done_ + action.version - 1) : 1);
         break;

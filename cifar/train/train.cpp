@@ -1,0 +1,118 @@
+#include "train.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "checkpoint.hpp"
+#include "runner.hpp"
+#include "shardlab/report/progress.hpp"
+
+namespace shardlab::train {
+namespace {
+
+constexpr int64_t kEvaluated = 250;  // images at a time: enlarged, all of them would take too much memory
+
+class Trainer {
+ public:
+  Trainer(const Task& task, DeviceMesh& mesh, const ShardBoxes& boxes, Runner& runner)
+      : task_(task), mesh_(mesh), boxes_(boxes), runner_(runner) {}
+
+  Figures Train() {
+    if (!task_.plan.resume.empty()) {
+      const SavedTensors saved(task_.plan.resume, task_.record);
+      for (const Held& held : runner_.Holds()) saved.Restore(held, boxes_);
+    }
+    Figures figures;
+    figures.losses = task_.record.losses;
+    const auto start = std::chrono::steady_clock::now();
+    const std::vector<double> losses = RunSteps();
+    figures.losses.insert(figures.losses.end(), losses.begin(), losses.end());
+    figures.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    runner_.Show();
+    figures.accuracy = TestAccuracy();
+    if (!task_.plan.save.empty()) Save(figures.losses);
+    return figures;
+  }
+
+ private:
+  std::vector<double> RunSteps() {
+    const int64_t first = task_.first_step(), steps = task_.plan.steps;
+    std::unique_ptr<Progress> progress;
+    if (mesh_.world().rank() == 0) progress = std::make_unique<Progress>("training on the mesh", steps);
+    const int64_t together = runner_.AllAtOnce() ? steps : 1;
+    const auto begun = [&](int64_t step) {
+      if (progress && together > 1) progress->Update(step - first, "in flight");
+    };
+    std::vector<double> losses;
+    for (int64_t done = 0; done < steps; done += together) {
+      std::vector<double> mine = runner_.Run(first + done, together, begun);
+      mine.resize(static_cast<size_t>(together), 0);
+      for (const double share : mine) losses.push_back(Sum(at::scalar_tensor(share, at::kDouble)).item().toDouble());
+      if (progress) progress->Update(done + together, fmt::format("loss {:.3f}", losses.back()));
+    }
+    return losses;
+  }
+
+  // What the last ranks of all replicas know, added up, on every rank.
+  at::Tensor Sum(const at::Tensor& value) {
+    const auto pipe = mesh_.Along("pipe"), data = mesh_.Along("data");
+    if (pipe->size() > 1) pipe->Broadcast(value, pipe->size() - 1);
+    if (data->size() > 1) data->AllReduce(value);
+    return value;
+  }
+
+  double TestAccuracy() {
+    const int64_t n = task_.test.images.size(0);
+    const at::Tensor right = at::zeros({}, at::kLong);
+    int chunk = 0;
+    for (int64_t begin = 0; begin < n; begin += kEvaluated) {
+      if (chunk++ % mesh_.Size("data") != mesh_.Coordinate("data")) continue;
+      const int64_t end = std::min(begin + kEvaluated, n);
+      const Tensors logits = runner_.Evaluate(task_.Enlarged(task_.test.images.slice(0, begin, end)));
+      if (!logits.empty()) right.add_(logits[0].argmax(1).eq(task_.test.labels.slice(0, begin, end)).sum());
+    }
+    return static_cast<double>(Sum(right).item().toLong()) / static_cast<double>(n);
+  }
+
+  // Replicas are equal, so the first one writes.
+  void Save(const std::vector<double>& losses) {
+    RunRecord record = RecordOf(task_.plan);
+    record.losses = losses;
+    record.steps = static_cast<int64_t>(losses.size());
+    if (mesh_.Coordinate("data") == 0) {
+      Pieces pieces;
+      for (const Held& held : runner_.Holds()) AddPieces(held, boxes_, &pieces);
+      const int part = mesh_.Coordinate("pipe") * mesh_.Size("tensor") + mesh_.Coordinate("tensor");
+      WritePart(task_.plan.save, record, part, pieces);
+    }
+    mesh_.world().Barrier();  // the record is written when all parts are there
+    if (mesh_.world().rank() == 0) WriteRecord(task_.plan.save, record);
+  }
+
+  const Task& task_;
+  DeviceMesh& mesh_;
+  const ShardBoxes& boxes_;
+  Runner& runner_;
+};
+
+}  // namespace
+
+Trained TrainOnMesh(const Task& task, DeviceMesh& mesh) {
+  Trained trained;
+  trained.cut = MakeCut(task, mesh);
+  const ShardBoxes boxes(task, mesh);
+  const auto runner = task.plan.pipeline ? MakePipelineRunner(task, trained.cut, boxes, mesh)
+                                         : MakeWholeModelRunner(task, trained.cut, boxes, mesh);
+  if (task.plan.pipeline && mesh.world().rank() == 0) {
+    fmt::print("\n{}\n", trained.cut.Text());
+    std::fflush(stdout);
+  }
+  trained.figures = Trainer(task, mesh, boxes, *runner).Train();
+  return trained;
+}
+
+}  // namespace shardlab::train
