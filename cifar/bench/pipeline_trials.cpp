@@ -18,9 +18,8 @@
 #include "shardlab/launch/run_ranks.hpp"
 #include "shardlab/measure/memory.hpp"
 #include "shardlab/pipeline/balance.hpp"
+#include "shardlab/pipeline/computation.hpp"
 #include "shardlab/pipeline/engine.hpp"
-#include "shardlab/pipeline/generators.hpp"
-#include "shardlab/pipeline/policies.hpp"
 #include "shardlab/plan/passes.hpp"
 
 namespace shardlab::bench {
@@ -123,28 +122,31 @@ double Simulated(const Schedule& schedule, int updates, const std::vector<double
   return Simulate(AddCommunication(schedule), costs).makespan / updates;
 }
 
-/// The schedules on two ranks that are measured.
-struct Plan {
+/// A schedule on two ranks that is measured.
+struct TrialSchedule {
   std::string name;
   Schedule schedule;
   int updates;
 };
 
-std::vector<Plan> PlansOnTwo(const Task& task) {
-  const int m = task.microbatches;
-  return {{"gpipe", Flush(GPipe(2, m)), 1},
-          {"1f1b", Flush(OneFOneB(2, m)), 1},
-          {"2bw", DoubleBufferWeights(OneFOneB(2, m * task.updates), m), task.updates},
-          {"wpipe", GroupWeights(WPipe(2, m * task.updates), m), task.updates}};
+std::vector<TrialSchedule> SchedulesOnTwo(const Task& task) {
+  std::vector<TrialSchedule> all;
+  for (const char* name : {"gpipe", "1f1b", "2bw", "wpipe"}) {
+    const ScheduleTraits& traits = TraitsOf(name);
+    const int updates = traits.IsAsynchronous() ? task.updates : 1;
+    Schedule schedule = ComputationOf(traits, 2, 1, task.microbatches, updates);
+    all.push_back({name, traits.IsAsynchronous() ? std::move(schedule) : Flush(std::move(schedule)), updates});
+  }
+  return all;
 }
 
 /// A cut of which no single layer can move to a neighbour to save time. With several stages a rank, or where stages
 /// wait for each other unevenly, the cut whose largest stage is smallest need not be the fastest.
-std::vector<int> FastestCut(const Plan& plan, const std::vector<LayerProfile>& profile) {
+std::vector<int> FastestCut(const TrialSchedule& trial, const std::vector<LayerProfile>& profile) {
   const auto seconds = [&](const std::vector<int>& cut) {
-    return SimulatedSeconds(plan.schedule, plan.updates, profile, cut, 0);
+    return SimulatedSeconds(trial.schedule, trial.updates, profile, cut, 0);
   };
-  std::vector<int> best = Balance(SecondsOf(profile), plan.schedule.layout.stages());
+  std::vector<int> best = Balance(SecondsOf(profile), trial.schedule.layout.stages());
   double best_s = seconds(best);
   for (bool better = true; better;) {
     better = false;
@@ -269,15 +271,15 @@ Speed MeasureSpeed(const Task& task) {
   Speed speed;
   speed.profile = MeasureLayers(task);
   const std::vector<double> costs = SecondsOf(speed.profile);
-  const std::vector<Plan> plans = PlansOnTwo(task);
+  const std::vector<TrialSchedule> schedules = SchedulesOnTwo(task);
   const auto runs = static_cast<size_t>(task.runs);
 
   std::vector<std::vector<int>> balances;
-  for (const Plan& plan : plans) balances.push_back(FastestCut(plan, speed.profile));
+  for (const TrialSchedule& trial : schedules) balances.push_back(FastestCut(trial, speed.profile));
   const int64_t boundary = speed.profile[static_cast<size_t>(balances[0][0]) - 1].boundary_bytes;
 
-  // A row a run: the limit, naive-1, then the plans.
-  const size_t columns = 2 + plans.size();
+  // A row a run: the limit, naive-1, then the schedules.
+  const size_t columns = 2 + schedules.size();
   Shared table(1 + runs * columns);
   OnRanks(2, [&](const World& world) {
     const MiniBatch batch = BatchOf(task);
@@ -286,9 +288,9 @@ Speed MeasureSpeed(const Task& task) {
     const std::vector<int> whole = {static_cast<int>(speed.profile.size())};
     Runner naive{one_by_one, 1, alone, EngineOf(task, one_by_one, whole, alone)};
     std::vector<Runner> runners;
-    for (size_t i = 0; i < plans.size(); ++i) {
-      const Schedule schedule = AddCommunication(plans[i].schedule);
-      runners.push_back({schedule, plans[i].updates, world, EngineOf(task, schedule, balances[i], world)});
+    for (size_t i = 0; i < schedules.size(); ++i) {
+      const Schedule schedule = AddCommunication(schedules[i].schedule);
+      runners.push_back({schedule, schedules[i].updates, world, EngineOf(task, schedule, balances[i], world)});
     }
     const double message_s = MeasureMessage(world, boundary);
     const auto naive_alone = [&] {
@@ -325,18 +327,18 @@ Speed MeasureSpeed(const Task& task) {
   speed.naive_1.simulated_s = speed.naive_1.even_s = layers_s * task.microbatches;
   double forward_s = 0;
   for (const LayerProfile& layer : speed.profile) forward_s += layer.forward_s;
-  for (size_t i = 0; i < plans.size(); ++i) {
+  for (size_t i = 0; i < schedules.size(); ++i) {
     Trial trial;
-    trial.name = plans[i].name;
-    trial.flushes = plans[i].schedule.HasFlush();
+    trial.name = schedules[i].name;
+    trial.flushes = schedules[i].schedule.HasFlush();
     trial.balance = balances[i];
-    trial.imbalance = ImbalanceOf(plans[i].schedule.layout, speed.profile, balances[i]);
+    trial.imbalance = ImbalanceOf(schedules[i].schedule.layout, speed.profile, balances[i]);
     for (size_t run = 0; run < runs; ++run) trial.seconds.push_back(table[1 + run * columns + 2 + i]);
     trial.simulated_s =
-        SimulatedSeconds(plans[i].schedule, plans[i].updates, speed.profile, balances[i], speed.message_s);
+        SimulatedSeconds(schedules[i].schedule, schedules[i].updates, speed.profile, balances[i], speed.message_s);
     const auto stages = static_cast<double>(balances[i].size());
-    trial.even_s =
-        Simulated(plans[i].schedule, plans[i].updates, {forward_s / stages}, {(layers_s - forward_s) / stages}, 0);
+    trial.even_s = Simulated(schedules[i].schedule, schedules[i].updates, {forward_s / stages},
+                             {(layers_s - forward_s) / stages}, 0);
     speed.two.push_back(std::move(trial));
   }
   return speed;

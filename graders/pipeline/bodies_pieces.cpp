@@ -5,7 +5,6 @@
 
 #include <torch/torch.h>
 
-#include "plan.hpp"
 #include "probe.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
@@ -17,6 +16,7 @@
 #include "shardlab/pipeline/stage.hpp"
 #include "shardlab/pipeline/two_stages.hpp"
 #include "shardlab/pipeline/weights.hpp"
+#include "training_plan.hpp"
 
 // Bodies that call one piece of the pipeline.
 
@@ -47,7 +47,7 @@ class TupleLayer final : public Layer {
 
 // Steps of a model cut in two, by hand.
 SHARDLAB_BODY(two_stages) {
-  const Plan plan = ctx.params().get<Plan>();
+  const TrainingPlan plan = ctx.params().get<TrainingPlan>();
   const int layers = static_cast<int>(plan.MakeModel().size());
   const int begin = ctx.rank() == 0 ? 0 : plan.balance.at(0);
   const int end = ctx.rank() == 0 ? plan.balance.at(0) : layers;

@@ -7,7 +7,6 @@
 
 #include <torch/torch.h>
 
-#include "plan.hpp"
 #include "probe.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
@@ -16,6 +15,7 @@
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/plan/passes.hpp"
+#include "training_plan.hpp"
 
 // Bodies that run an engine.
 
@@ -43,7 +43,7 @@ class CountedWeights final : public WeightStore {
   int* most_;
 };
 
-PipelineSetup SetupFor(const Plan& plan, int* most_versions = nullptr) {
+PipelineSetup SetupFor(const TrainingPlan& plan, int* most_versions = nullptr) {
   PipelineSetup setup{plan.MakeModel(), plan.balance, plan.MakeLayout()};
   if (plan.model == "probe") {
     setup.loss = [](const Tensors& y, const at::Tensor& targets) { return (y.at(0) - targets).square().mean(); };
@@ -69,7 +69,7 @@ PipelineSetup SetupFor(const Plan& plan, int* most_versions = nullptr) {
 }
 
 // What the plan runs, complete: with steps, recomputation and messages.
-Schedule ScheduleOf(const Plan& plan, int microbatches, int updates) {
+Schedule ScheduleOf(const TrainingPlan& plan, int microbatches, int updates) {
   Schedule schedule = ComputationOf(TraitsOf(plan.schedule), plan.ranks, plan.chunks, microbatches, updates);
   if (!plan.IsAsynchronous()) schedule = Flush(std::move(schedule));
   const shardlab::Recompute mode = plan.recompute == "always"        ? shardlab::Recompute::kAlways
@@ -79,7 +79,7 @@ Schedule ScheduleOf(const Plan& plan, int microbatches, int updates) {
 }
 
 // The mini-batch of an update, of what the referee gave this rank.
-MiniBatch BatchOf(RankContext& ctx, const Plan& plan, size_t update) {
+MiniBatch BatchOf(RankContext& ctx, const TrainingPlan& plan, size_t update) {
   int64_t begin = 0;
   for (size_t i = 0; i < update; ++i) begin += plan.batches[i];
   MiniBatch batch;
@@ -94,7 +94,7 @@ MiniBatch BatchOf(RankContext& ctx, const Plan& plan, size_t update) {
 // Trains, and hands back the losses and what this rank holds of the model in the end. After one update of plain SGD the
 // change of the parameters, divided by the rate, is the gradient.
 SHARDLAB_BODY(train) {
-  const Plan plan = ctx.params().get<Plan>();
+  const TrainingPlan plan = ctx.params().get<TrainingPlan>();
   int versions = 1;
   const auto engine = MakeEngine(SetupFor(plan, &versions), ctx.shared_comm());
   const auto mine = plan.MakeLayout().ChunksOf(ctx.rank());
@@ -148,10 +148,10 @@ SHARDLAB_BODY(train) {
 
 // How long a step of each schedule in "timed" takes: the best of three, once the shapes are known.
 SHARDLAB_BODY(speed) {
-  const Plan plan = ctx.params().get<Plan>();
+  const TrainingPlan plan = ctx.params().get<TrainingPlan>();
   const auto engine = MakeEngine(SetupFor(plan), ctx.shared_comm());
   for (const std::string name : ctx.params().at("timed")) {
-    Plan other = plan;
+    TrainingPlan other = plan;
     other.schedule = name;
     const Schedule schedule = ScheduleOf(other, plan.microbatches, 1);
     double best = 1e9;
@@ -168,7 +168,7 @@ SHARDLAB_BODY(speed) {
 // What a step keeps alive at its peak: with 8 micro-batches, and with 1000 under a cap of memory that 8 leave no room
 // in. Then what GPipe keeps with 64 of them, without a cap.
 SHARDLAB_BODY(memory) {
-  const Plan plan = ctx.params().get<Plan>();
+  const TrainingPlan plan = ctx.params().get<TrainingPlan>();
   const auto engine = MakeEngine(SetupFor(plan), ctx.shared_comm());
   const int64_t each = plan.batches[0] / plan.microbatches;  // samples of a micro-batch
   CountMemory();
@@ -181,7 +181,7 @@ SHARDLAB_BODY(memory) {
     return part;
   };
   const auto measure = [&](const std::string& schedule, int m, const std::string& name) {
-    Plan other = plan;
+    TrainingPlan other = plan;
     other.schedule = schedule;
     const Schedule list = ScheduleOf(other, m, 1);
     ResetProbes();

@@ -10,7 +10,7 @@
 namespace shardlab::grade {
 namespace {
 
-Run Steps(CaseContext& t, const Plan& plan, const PipelineData& data, bool transposes = false,
+Run Steps(CaseContext& t, const TrainingPlan& plan, const PipelineData& data, bool transposes = false,
           const FaultSpec& faults = {}) {
   RunSpec spec = SpecOf("two_stages", plan, data);
   spec.params["transposes"] = transposes;
@@ -19,16 +19,16 @@ Run Steps(CaseContext& t, const Plan& plan, const PipelineData& data, bool trans
   return t.Launch(spec);
 }
 
-Plan TwoHalves(CaseContext& t, const std::vector<int64_t>& batches) {
-  Plan plan = PlanFor(t, "mlp", "naive", 1, batches);
+TrainingPlan TwoHalves(CaseContext& t, const std::vector<int64_t>& batches) {
+  TrainingPlan plan = PlanFor(t, "mlp", "naive", 1, batches);
   plan.learning_rate = 0.05;
   return plan;
 }
 
-void ExpectLosses(CaseContext& t, const Run& run, const Plan& plan, const PipelineData& data) {
+void ExpectLosses(CaseContext& t, const Run& run, const TrainingPlan& plan, const PipelineData& data) {
   const Trained reference = TrainReference(plan, data);
   Label label{fmt::format("the curve (the losses of {} steps)", reference.losses.size())};
-  Plan wrong = plan;
+  TrainingPlan wrong = plan;
   Definition keeps;
   keeps.mistakes.keeps_gradients = true;
   label.hypotheses = {
@@ -47,13 +47,13 @@ void ExpectLosses(CaseContext& t, const Run& run, const Plan& plan, const Pipeli
 }  // namespace
 
 SHARDLAB_CASE(by_hand, losses_of_three_steps, kValue, {2}) {
-  const Plan plan = TwoHalves(t, {8, 8, 8});
+  const TrainingPlan plan = TwoHalves(t, {8, 8, 8});
   const PipelineData data = DrawData(t, plan);
   ExpectLosses(t, Steps(t, plan, data), plan, data);
 }
 
 SHARDLAB_CASE(by_hand, gradients_of_both_halves, kGradient, {2}) {
-  Plan plan = TwoHalves(t, {8});
+  TrainingPlan plan = TwoHalves(t, {8});
   plan.learning_rate = 1;
   const PipelineData data = DrawData(t, plan);
   const Run run = Steps(t, plan, data);
@@ -68,7 +68,7 @@ SHARDLAB_CASE(by_hand, gradients_of_both_halves, kGradient, {2}) {
 }
 
 SHARDLAB_CASE(by_hand, two_tensors_travel, kCost, {2}) {
-  const Plan plan = TwoHalves(t, {8, 5});
+  const TrainingPlan plan = TwoHalves(t, {8, 5});
   const PipelineData data = DrawData(t, plan);
   const Run run = Steps(t, plan, data);
   for (int rank = 0; rank < 2; ++rank) {
@@ -81,7 +81,7 @@ SHARDLAB_CASE(by_hand, two_tensors_travel, kCost, {2}) {
 }
 
 SHARDLAB_CASE(by_hand, late_messages_and_odd_batches, kRobustness, {2}) {
-  const Plan plan = TwoHalves(t, {7, 1, 4});
+  const TrainingPlan plan = TwoHalves(t, {7, 1, 4});
   const PipelineData data = DrawData(t, plan);
   FaultSpec faults;
   faults.jitter_s = 0.003;
@@ -90,7 +90,7 @@ SHARDLAB_CASE(by_hand, late_messages_and_odd_batches, kRobustness, {2}) {
 }
 
 SHARDLAB_CASE(by_hand, activations_in_any_order_in_memory, kRobustness, {2}) {
-  Plan plan = TwoHalves(t, {6, 3});
+  TrainingPlan plan = TwoHalves(t, {6, 3});
   plan.momentum = 0.9;
   const PipelineData data = DrawData(t, plan);
   ExpectLosses(t, Steps(t, plan, data, true), plan, data);

@@ -34,14 +34,14 @@ SHARDLAB_CASE(recompute, the_same_dropout_twice, kValue, {1}) {
 
 SHARDLAB_CASE(recompute, three_modes, kValue, {2, 4}) {
   for (const char* mode : {"always", "except_last", "never"}) {
-    Plan plan = PlanFor(t, "transformer-2-8", "gpipe", 3, {7, 7});
+    TrainingPlan plan = PlanFor(t, "transformer-2-8", "gpipe", 3, {7, 7});
     plan.recompute = mode;
     ExpectTraining(t, plan, DrawData(t, plan));
   }
 }
 
 SHARDLAB_CASE(recompute, gradients, kGradient, {2}) {
-  Plan plan = PlanFor(t, "cnn-bn", "gpipe", 3, {7});
+  TrainingPlan plan = PlanFor(t, "cnn-bn", "gpipe", 3, {7});
   plan.recompute = "always";
   ExpectGradients(t, plan, DrawData(t, plan));
 }
@@ -50,7 +50,7 @@ SHARDLAB_CASE(recompute, forwards_and_what_is_kept, kCost, {2}) {
   const int m = 5;
   for (const auto& [mode, calls, peak] : std::vector<std::tuple<std::string, int, int>>{
            {"never", m, m}, {"except_last", 2 * m - 1, 2}, {"always", 2 * m, 1}}) {
-    Plan plan = PlanFor(t, "probe", "gpipe", m, {10});
+    TrainingPlan plan = PlanFor(t, "probe", "gpipe", m, {10});
     plan.recompute = mode;
     const Run run = ExpectTraining(t, plan, DrawData(t, plan));
     const int layers = plan.balance[0];
@@ -62,7 +62,7 @@ SHARDLAB_CASE(recompute, forwards_and_what_is_kept, kCost, {2}) {
 }
 
 SHARDLAB_CASE(recompute, evaluation_runs_once, kRobustness, {2}) {
-  Plan plan = PlanFor(t, "probe", "gpipe", 3, {6});
+  TrainingPlan plan = PlanFor(t, "probe", "gpipe", 3, {6});
   plan.recompute = "always";
   plan.evaluate = 6;
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
@@ -73,7 +73,7 @@ SHARDLAB_CASE(recompute, evaluation_runs_once, kRobustness, {2}) {
 
 SHARDLAB_CASE(recompute, running_statistics_are_counted_once, kRobustness, {2}) {
   for (const bool deferred : {false, true}) {
-    Plan plan = PlanFor(t, "cnn-bn", "gpipe", 3, {8, 7});
+    TrainingPlan plan = PlanFor(t, "cnn-bn", "gpipe", 3, {8, 7});
     plan.recompute = "except_last";
     plan.deferred = deferred;
     ExpectTraining(t, plan, DrawData(t, plan));
@@ -83,17 +83,17 @@ SHARDLAB_CASE(recompute, running_statistics_are_counted_once, kRobustness, {2}) 
 // ------------------------------------------------------------------------------------------------ 1f1b
 
 SHARDLAB_CASE(1f1b, training, kValue, {2, 4}) {
-  const Plan plan = PlanFor(t, "cnn-bn", "1f1b", 6, {13, 13});
+  const TrainingPlan plan = PlanFor(t, "cnn-bn", "1f1b", 6, {13, 13});
   ExpectTraining(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(1f1b, gradients, kGradient, {3}) {
-  const Plan plan = PlanFor(t, "mlp-ln", "1f1b", 5, {11});
+  const TrainingPlan plan = PlanFor(t, "mlp-ln", "1f1b", 5, {11});
   ExpectGradients(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(1f1b, a_thousand_micro_batches_in_the_memory_of_eight, kCost, {4}) {
-  Plan plan = PlanFor(t, "probe", "1f1b", 1000, {4000});
+  TrainingPlan plan = PlanFor(t, "probe", "1f1b", 1000, {4000});
   plan.layers = 8;
   plan.width = 48;
   plan.BalanceEvenly();
@@ -115,7 +115,7 @@ SHARDLAB_CASE(1f1b, a_thousand_micro_batches_in_the_memory_of_eight, kCost, {4})
 
 SHARDLAB_CASE(1f1b, fewer_micro_batches_than_stages, kRobustness, {4}) {
   for (const int m : {1, 2, 3}) {
-    const Plan plan = PlanFor(t, "probe", "1f1b", m, {7});
+    const TrainingPlan plan = PlanFor(t, "probe", "1f1b", m, {7});
     ExpectTraining(t, plan, DrawData(t, plan));
   }
 }
@@ -124,24 +124,24 @@ SHARDLAB_CASE(1f1b, late_messages, kRobustness, {3}) {
   FaultSpec faults;
   faults.jitter_s = 0.003;
   faults.seed = t.seed();
-  const Plan plan = PlanFor(t, "probe", "1f1b", 5, {11, 11});
+  const TrainingPlan plan = PlanFor(t, "probe", "1f1b", 5, {11, 11});
   ExpectTraining(t, plan, DrawData(t, plan), faults);
 }
 
 // ------------------------------------------------------------------------------------------------ interleaved
 
 SHARDLAB_CASE(interleaved, training, kValue, {2, 3}) {
-  const Plan plan = PlanFor(t, "cnn-bn", "interleaved", 2 * t.ranks(), {13, 13}, 2);
+  const TrainingPlan plan = PlanFor(t, "cnn-bn", "interleaved", 2 * t.ranks(), {13, 13}, 2);
   ExpectTraining(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(interleaved, gradients, kGradient, {2}) {
-  const Plan plan = PlanFor(t, "probe", "interleaved", 4, {9}, 3);
+  const TrainingPlan plan = PlanFor(t, "probe", "interleaved", 4, {9}, 3);
   ExpectGradients(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(interleaved, messages_of_a_step, kCost, {2, 4}) {
-  const Plan plan = PlanFor(t, "probe", "interleaved", t.ranks(), {8, 8}, 2);
+  const TrainingPlan plan = PlanFor(t, "probe", "interleaved", t.ranks(), {8, 8}, 2);
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   t.ExpectCost("messages of all ranks in a step: 2m(Pv-1)",
                static_cast<double>(TotalTraffic(run, t.ranks(), "step 1", "end").messages),
@@ -149,7 +149,7 @@ SHARDLAB_CASE(interleaved, messages_of_a_step, kCost, {2, 4}) {
 }
 
 SHARDLAB_CASE(interleaved, one_rank_and_uneven_chunks, kRobustness, {1}) {
-  Plan plan = PlanFor(t, "probe", "interleaved", 3, {7}, 3);
+  TrainingPlan plan = PlanFor(t, "probe", "interleaved", 3, {7}, 3);
   plan.layers = 6;
   plan.balance = {1, 3, 2};
   ExpectTraining(t, plan, DrawData(t, plan));
@@ -159,20 +159,20 @@ SHARDLAB_CASE(interleaved, one_rank_and_uneven_chunks, kRobustness, {1}) {
 
 SHARDLAB_CASE(zero_bubble, training, kValue, {2, 4}) {
   for (const char* schedule : {"zb-h1", "zb-h2"}) {
-    Plan plan = PlanFor(t, "cnn-bn", schedule, 7, {15, 15});
+    TrainingPlan plan = PlanFor(t, "cnn-bn", schedule, 7, {15, 15});
     plan.halves = true;
     ExpectTraining(t, plan, DrawData(t, plan));
   }
 }
 
 SHARDLAB_CASE(zero_bubble, gradients, kGradient, {3}) {
-  Plan plan = PlanFor(t, "transformer-2-8", "zb-h1", 4, {9});
+  TrainingPlan plan = PlanFor(t, "transformer-2-8", "zb-h1", 4, {9});
   plan.halves = true;
   ExpectGradients(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(zero_bubble, nothing_is_computed_twice, kCost, {2}) {
-  Plan plan = PlanFor(t, "probe", "zb-h1", 4, {8});
+  TrainingPlan plan = PlanFor(t, "probe", "zb-h1", 4, {8});
   plan.halves = true;
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   const int layers = plan.balance[1];
@@ -186,7 +186,7 @@ SHARDLAB_CASE(zero_bubble, few_micro_batches_and_late_messages, kRobustness, {3}
   faults.jitter_s = 0.002;
   faults.seed = t.seed();
   for (const char* schedule : {"zb-h1", "zb-h2"}) {
-    Plan plan = PlanFor(t, "probe", schedule, 2, {5});
+    TrainingPlan plan = PlanFor(t, "probe", schedule, 2, {5});
     plan.halves = true;
     ExpectTraining(t, plan, DrawData(t, plan), faults);
   }

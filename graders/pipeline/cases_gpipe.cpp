@@ -121,7 +121,7 @@ SHARDLAB_CASE(gpipe, a_stage_by_itself, kValue, {1}) { ExpectStage(t, false, fal
 
 SHARDLAB_CASE(gpipe, losses_of_a_pipeline, kValue, {1, 2, 4}) {
   for (const char* schedule : {"naive", "gpipe"}) {
-    const Plan plan = PlanFor(t, "probe", schedule, 4, {8, 8, 8});
+    const TrainingPlan plan = PlanFor(t, "probe", schedule, 4, {8, 8, 8});
     ExpectTraining(t, plan, DrawData(t, plan));
   }
 }
@@ -129,12 +129,12 @@ SHARDLAB_CASE(gpipe, losses_of_a_pipeline, kValue, {1, 2, 4}) {
 SHARDLAB_CASE(gpipe, gradients_of_a_stage, kGradient, {1}) { ExpectStage(t, false, true); }
 
 SHARDLAB_CASE(gpipe, gradients_of_a_pipeline, kGradient, {2, 3, 4}) {
-  const Plan plan = PlanFor(t, "cnn", "gpipe", 4, {8});
+  const TrainingPlan plan = PlanFor(t, "cnn", "gpipe", 4, {8});
   ExpectGradients(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(gpipe, really_parallel, kCost, {4}) {
-  Plan plan = PlanFor(t, "probe", "gpipe", 4, {4});
+  TrainingPlan plan = PlanFor(t, "probe", "gpipe", 4, {4});
   plan.layers = 4;
   plan.forward_s = 0.01;
   plan.backward_s = 0.02;
@@ -158,7 +158,7 @@ SHARDLAB_CASE(gpipe, really_parallel, kCost, {4}) {
 SHARDLAB_CASE(gpipe, messages_travel_while_ranks_compute, kCost, {2}) {
   constexpr int m = 8;
   constexpr double kDelay = 0.008;
-  Plan plan = PlanFor(t, "probe", "gpipe", m, {m});
+  TrainingPlan plan = PlanFor(t, "probe", "gpipe", m, {m});
   plan.layers = 2;
   plan.forward_s = 0.01;
   plan.backward_s = 0.02;
@@ -189,7 +189,7 @@ SHARDLAB_CASE(gpipe, messages_travel_while_ranks_compute, kCost, {2}) {
 }
 
 SHARDLAB_CASE(gpipe, messages_of_a_step, kCost, {2, 4}) {
-  Plan plan = PlanFor(t, "probe", "gpipe", 4, {10, 10});
+  TrainingPlan plan = PlanFor(t, "probe", "gpipe", 4, {10, 10});
   plan.width = 6;
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   // The first step tells the shapes; from the second on there are messages of tensors only.
@@ -202,7 +202,7 @@ SHARDLAB_CASE(gpipe, messages_of_a_step, kCost, {2, 4}) {
 }
 
 SHARDLAB_CASE(gpipe, nothing_is_left_after_a_step, kCost, {2}) {
-  const Plan plan = PlanFor(t, "probe", "gpipe", 3, {6, 6});
+  const TrainingPlan plan = PlanFor(t, "probe", "gpipe", 3, {6, 6});
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   for (int rank = 0; rank < t.ranks(); ++rank) {
     t.ExpectCost(fmt::format("graphs still alive on rank {} after the last step", rank), run.Number(rank, "live"), 0,
@@ -213,13 +213,13 @@ SHARDLAB_CASE(gpipe, nothing_is_left_after_a_step, kCost, {2}) {
 }
 
 SHARDLAB_CASE(gpipe, batches_that_do_not_divide, kRobustness, {2, 3}) {
-  const Plan plan =
+  const TrainingPlan plan =
       PlanFor(t, "mlp", "gpipe", 4, {10, 7, 3, 1});  // the last ones have fewer samples than micro-batches
   ExpectTraining(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(gpipe, uneven_stages_and_late_messages, kRobustness, {3}) {
-  Plan plan = PlanFor(t, "mlp-ln", "gpipe", 5, {11, 11});
+  TrainingPlan plan = PlanFor(t, "mlp-ln", "gpipe", 5, {11, 11});
   plan.balance = {1, 4, 2};
   FaultSpec faults;
   faults.jitter_s = 0.003;

@@ -62,8 +62,8 @@ void ExpectSkips(CaseContext& t, const std::vector<AskedSkips>& asked) {
   }
 }
 
-Plan UNetPlan(CaseContext& t, const std::vector<int64_t>& batches, int m) {
-  Plan plan;
+TrainingPlan UNetPlan(CaseContext& t, const std::vector<int64_t>& batches, int m) {
+  TrainingPlan plan;
   plan.side = 16;
   plan.model = "unet-1-4";
   plan.model_seed = t.seed() % 1000000;
@@ -88,17 +88,17 @@ SHARDLAB_CASE(skips, routes, kValue, {1}) {
 }
 
 SHARDLAB_CASE(skips, a_unet, kValue, {2, 4}) {
-  const Plan plan = UNetPlan(t, {5, 5}, 2);
+  const TrainingPlan plan = UNetPlan(t, {5, 5}, 2);
   ExpectTraining(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(skips, gradients_of_a_unet, kGradient, {3}) {
-  const Plan plan = UNetPlan(t, {6}, 3);
+  const TrainingPlan plan = UNetPlan(t, {6}, 3);
   ExpectGradients(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(skips, a_skip_travels_once_each_way, kCost, {4}) {
-  const Plan plan = UNetPlan(t, {4, 4}, 2);
+  const TrainingPlan plan = UNetPlan(t, {4, 4}, 2);
   const LayerSequence model = plan.MakeModel();
   // Who has which end, and how many boundaries lie between.
   std::vector<int> stage_of;
@@ -132,7 +132,7 @@ SHARDLAB_CASE(skips, late_skips, kRobustness, {3}) {
   FaultSpec faults;
   faults.jitter_s = 0.003;
   faults.seed = t.seed();
-  const Plan plan = UNetPlan(t, {5}, 3);
+  const TrainingPlan plan = UNetPlan(t, {5}, 3);
   ExpectTraining(t, plan, DrawData(t, plan), faults);
 }
 

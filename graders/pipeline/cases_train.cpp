@@ -12,8 +12,8 @@
 namespace shardlab::grade {
 namespace {
 
-Plan OnCifar(CaseContext& t, const std::string& model, const std::vector<int64_t>& batches) {
-  Plan plan = PlanFor(t, model, "gpipe", 4, batches);
+TrainingPlan OnCifar(CaseContext& t, const std::string& model, const std::vector<int64_t>& batches) {
+  TrainingPlan plan = PlanFor(t, model, "gpipe", 4, batches);
   plan.learning_rate = 0.05;
   plan.momentum = 0.9;
   return plan;
@@ -140,12 +140,12 @@ void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& g
 }  // namespace
 
 SHARDLAB_CASE(train, curve_of_a_cnn_with_batch_norm, kValue, {1, 2, 4}) {
-  const Plan plan = OnCifar(t, "cnn-bn", std::vector<int64_t>(10, 12));
+  const TrainingPlan plan = OnCifar(t, "cnn-bn", std::vector<int64_t>(10, 12));
   ExpectTraining(t, plan, DrawCifar(t, plan));
 }
 
 SHARDLAB_CASE(train, curve_of_an_mlp, kValue, {3, 4}) {
-  const Plan plan = OnCifar(t, "mlp-ln", std::vector<int64_t>(20, 14));
+  const TrainingPlan plan = OnCifar(t, "mlp-ln", std::vector<int64_t>(20, 14));
   ExpectTraining(t, plan, DrawCifar(t, plan));
 }
 
@@ -172,18 +172,18 @@ SHARDLAB_CASE(train, clipping_odd_gradients, kRobustness, {2, 3}) {
 }
 
 SHARDLAB_CASE(train, gradients_with_dropout, kGradient, {2, 4}) {
-  const Plan plan = PlanFor(t, "transformer-2-8", "gpipe", 3, {7});
+  const TrainingPlan plan = PlanFor(t, "transformer-2-8", "gpipe", 3, {7});
   ExpectGradients(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(train, gradients_with_deferred_statistics, kGradient, {2}) {
-  Plan plan = PlanFor(t, "cnn-bn", "gpipe", 3, {7});
+  TrainingPlan plan = PlanFor(t, "cnn-bn", "gpipe", 3, {7});
   plan.deferred = true;
   ExpectGradients(t, plan, DrawData(t, plan));
 }
 
 SHARDLAB_CASE(train, an_evaluation_sends_activations_only, kCost, {3}) {
-  Plan plan = PlanFor(t, "probe", "gpipe", 4, {8, 8});
+  TrainingPlan plan = PlanFor(t, "probe", "gpipe", 4, {8, 8});
   plan.evaluate = 8;
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   const Traffic traffic = TotalTraffic(run, t.ranks(), "evaluation 1", "end");
@@ -193,7 +193,7 @@ SHARDLAB_CASE(train, an_evaluation_sends_activations_only, kCost, {3}) {
 }
 
 SHARDLAB_CASE(train, clipping_needs_one_number, kCost, {3}) {
-  Plan plan = PlanFor(t, "mlp", "gpipe", 2, {6, 6});
+  TrainingPlan plan = PlanFor(t, "mlp", "gpipe", 2, {6, 6});
   plan.clip_norm = 0.01;
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   for (int rank = 0; rank < t.ranks(); ++rank) {
@@ -203,7 +203,7 @@ SHARDLAB_CASE(train, clipping_needs_one_number, kCost, {3}) {
 }
 
 SHARDLAB_CASE(train, a_last_batch_that_is_smaller_and_deferred_statistics, kRobustness, {2, 3}) {
-  Plan plan = OnCifar(t, "cnn-bn", {10, 10, 5, 10, 3});
+  TrainingPlan plan = OnCifar(t, "cnn-bn", {10, 10, 5, 10, 3});
   plan.deferred = true;
   plan.evaluate = 6;
   ExpectTraining(t, plan, DrawCifar(t, plan));
@@ -211,7 +211,7 @@ SHARDLAB_CASE(train, a_last_batch_that_is_smaller_and_deferred_statistics, kRobu
 
 SHARDLAB_CASE(train, adam_a_falling_rate_and_evaluations, kRobustness, {2}) {
   // No bias in front of a BatchNorm: its true gradient is 0, and Adam makes a step of the rounding errors.
-  Plan plan = OnCifar(t, "mlp-ln", {9, 9, 9});
+  TrainingPlan plan = OnCifar(t, "mlp-ln", {9, 9, 9});
   plan.adam = true;
   plan.learning_rate = 0.01;
   plan.decays = true;
@@ -220,7 +220,7 @@ SHARDLAB_CASE(train, adam_a_falling_rate_and_evaluations, kRobustness, {2}) {
 }
 
 SHARDLAB_CASE(train, clipping_with_momentum, kRobustness, {3}) {
-  Plan plan = OnCifar(t, "mlp", {9, 8, 9});
+  TrainingPlan plan = OnCifar(t, "mlp", {9, 8, 9});
   plan.clip_norm = 0.05;
   ExpectTraining(t, plan, DrawCifar(t, plan));
 }
@@ -229,7 +229,7 @@ SHARDLAB_CASE(train, late_messages, kRobustness, {3}) {
   FaultSpec faults;
   faults.jitter_s = 0.002;
   faults.seed = t.seed();
-  const Plan plan = OnCifar(t, "mlp", {9, 9, 9});
+  const TrainingPlan plan = OnCifar(t, "mlp", {9, 9, 9});
   ExpectTraining(t, plan, DrawCifar(t, plan), faults);
 }
 

@@ -43,7 +43,7 @@ double ScaleOf(const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
 }
 
 // What the outputs would be after training by another definition.
-MistakenRun Mistake(const std::string& meaning, const Plan& plan, const PipelineData& data,
+MistakenRun Mistake(const std::string& meaning, const TrainingPlan& plan, const PipelineData& data,
                     const Definition& definition) {
   return MistakenRun(meaning, [=] {
     const Trained wrong = TrainReference(plan, data, definition);
@@ -56,7 +56,7 @@ MistakenRun Mistake(const std::string& meaning, const Plan& plan, const Pipeline
   });
 }
 
-std::vector<MistakenRun> MistakesIn(const Plan& plan, const PipelineData& data) {
+std::vector<MistakenRun> MistakesIn(const TrainingPlan& plan, const PipelineData& data) {
   std::vector<MistakenRun> mistakes;
   Definition other = DefinitionOf(plan);
   other.mistakes.equal_parts = true;
@@ -84,7 +84,7 @@ std::vector<MistakenRun> MistakesIn(const Plan& plan, const PipelineData& data) 
   return mistakes;
 }
 
-void ExpectTensors(CaseContext& t, const Run& run, const Plan& plan, const LayerSequence& model,
+void ExpectTensors(CaseContext& t, const Run& run, const TrainingPlan& plan, const LayerSequence& model,
                    const std::string& prefix, const std::string& what,
                    const std::vector<std::pair<std::string, at::Tensor>>& expected,
                    const std::vector<MistakenRun>& mistakes, double steps) {
@@ -106,7 +106,8 @@ void ExpectTensors(CaseContext& t, const Run& run, const Plan& plan, const Layer
   }
 }
 
-Run RunBoth(CaseContext& t, const Plan& plan, const PipelineData& data, const FaultSpec& faults, Trained& reference) {
+Run RunBoth(CaseContext& t, const TrainingPlan& plan, const PipelineData& data, const FaultSpec& faults,
+            Trained& reference) {
   RunSpec spec = SpecOf("train", plan, data);
   spec.faults = faults;
   const Run run = t.Launch(spec);
@@ -116,14 +117,14 @@ Run RunBoth(CaseContext& t, const Plan& plan, const PipelineData& data, const Fa
 
 }  // namespace
 
-PipelineData DrawData(CaseContext& t, const Plan& plan) {
+PipelineData DrawData(CaseContext& t, const TrainingPlan& plan) {
   const int64_t count = Sum(plan.batches);
   if (plan.model == "probe") return {t.Normal({count, plan.width}), t.Normal({count, plan.width})};
   return {t.Normal({count, 3, plan.side, plan.side}),
           (t.Integers({count}, at::kLong) + 8) % 10};  // 0 .. 16 folded to 10 classes
 }
 
-PipelineData DrawCifar(CaseContext& t, const Plan& plan) {
+PipelineData DrawCifar(CaseContext& t, const TrainingPlan& plan) {
   const int64_t count = Sum(plan.batches);
   cifar::Dataset synthetic;
   const cifar::Dataset* data = &RealImages();
@@ -145,14 +146,14 @@ PipelineData DrawCifar(CaseContext& t, const Plan& plan) {
   return {images.to(at::kDouble) / 64 - 2, labels, data->name};
 }
 
-Definition DefinitionOf(const Plan& plan) {
+Definition DefinitionOf(const TrainingPlan& plan) {
   const int P = plan.ranks;
   Definition definition;
   definition.version = [P, version = TraitsOf(plan.schedule).version](int s, int t) { return version(P, s, t); };
   return definition;
 }
 
-Trained TrainReference(const Plan& plan, const PipelineData& data, const Definition& definition) {
+Trained TrainReference(const TrainingPlan& plan, const PipelineData& data, const Definition& definition) {
   SequenceClassifier model(plan.MakeModel());
   TrainOptions options;
   options.steps = static_cast<int64_t>(plan.batches.size());
@@ -196,9 +197,9 @@ Trained TrainReference(const Plan& plan, const PipelineData& data, const Definit
   return result;
 }
 
-Plan PlanFor(CaseContext& t, const std::string& model, const std::string& schedule, int microbatches,
-             const std::vector<int64_t>& batches, int chunks) {
-  Plan plan;
+TrainingPlan PlanFor(CaseContext& t, const std::string& model, const std::string& schedule, int microbatches,
+                     const std::vector<int64_t>& batches, int chunks) {
+  TrainingPlan plan;
   plan.model = model;
   plan.model_seed = t.seed() % 1000000;
   plan.schedule = schedule;
@@ -211,7 +212,7 @@ Plan PlanFor(CaseContext& t, const std::string& model, const std::string& schedu
   return plan;
 }
 
-RunSpec SpecOf(const std::string& body, const Plan& plan, const PipelineData& data) {
+RunSpec SpecOf(const std::string& body, const TrainingPlan& plan, const PipelineData& data) {
   RunSpec spec;
   spec.body = body;
   spec.params = plan;
@@ -225,7 +226,7 @@ RunSpec SpecOf(const std::string& body, const Plan& plan, const PipelineData& da
   return spec;
 }
 
-Run ExpectTraining(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults) {
+Run ExpectTraining(CaseContext& t, TrainingPlan plan, const PipelineData& data, const FaultSpec& faults) {
   Trained reference;
   const Run run = RunBoth(t, plan, data, faults, reference);
   const auto mistakes = MistakesIn(plan, data);
@@ -264,7 +265,7 @@ Run ExpectTraining(CaseContext& t, Plan plan, const PipelineData& data, const Fa
   return run;
 }
 
-Run ExpectGradients(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults) {
+Run ExpectGradients(CaseContext& t, TrainingPlan plan, const PipelineData& data, const FaultSpec& faults) {
   Trained reference;
   const Run run = RunBoth(t, plan, data, faults, reference);
   ExpectTensors(t, run, plan, plan.MakeModel(), "change.", "the gradient (the change by one update of SGD) of",

@@ -9,10 +9,10 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "plan.hpp"
 #include "shardlab/grade/hypotheses.hpp"
 #include "shardlab/grade/referee.hpp"
 #include "shardlab/models/trainer.hpp"
+#include "training_plan.hpp"
 
 /// \file
 /// What a plan must give, computed in one process by code that knows no schedule, no stage and no message.
@@ -26,9 +26,9 @@ struct PipelineData {
   std::string source = "random images";
 };
 /// Random ones of the shape that the plan's model takes.
-PipelineData DrawData(CaseContext& t, const Plan& plan);
+PipelineData DrawData(CaseContext& t, const TrainingPlan& plan);
 /// CIFAR's where its files are, otherwise synthetic ones.
-PipelineData DrawCifar(CaseContext& t, const Plan& plan);
+PipelineData DrawCifar(CaseContext& t, const TrainingPlan& plan);
 
 /// What a reference computation may do otherwise: the definition, and mistakes that students make.
 struct Definition {
@@ -46,22 +46,22 @@ struct Trained {
   std::map<int, at::Tensor> evaluated;                         ///< outputs after update k
 };
 /// Trains as the plan says.
-Trained TrainReference(const Plan& plan, const PipelineData& data, const Definition& definition = {});
+Trained TrainReference(const TrainingPlan& plan, const PipelineData& data, const Definition& definition = {});
 
 /// The version that the plan's schedule computes on (semantics of weight staleness, from the papers' formulas).
-Definition DefinitionOf(const Plan& plan);
+Definition DefinitionOf(const TrainingPlan& plan);
 
 /// Has the ranks train and compares every loss, every parameter and every buffer.
-Run ExpectTraining(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults = {});
+Run ExpectTraining(CaseContext& t, TrainingPlan plan, const PipelineData& data, const FaultSpec& faults = {});
 
 /// One update of plain SGD: the loss and every gradient.
-Run ExpectGradients(CaseContext& t, Plan plan, const PipelineData& data, const FaultSpec& faults = {});
+Run ExpectGradients(CaseContext& t, TrainingPlan plan, const PipelineData& data, const FaultSpec& faults = {});
 
 /// A plan for this case: its seed, its ranks, an even balance.
-Plan PlanFor(CaseContext& t, const std::string& model, const std::string& schedule, int microbatches,
-             const std::vector<int64_t>& batches, int chunks = 1);
+TrainingPlan PlanFor(CaseContext& t, const std::string& model, const std::string& schedule, int microbatches,
+                     const std::vector<int64_t>& batches, int chunks = 1);
 
 /// What a run needs: images on the rank of the first chunk and labels on that of the last.
-RunSpec SpecOf(const std::string& body, const Plan& plan, const PipelineData& data);
+RunSpec SpecOf(const std::string& body, const TrainingPlan& plan, const PipelineData& data);
 
 }  // namespace shardlab::grade

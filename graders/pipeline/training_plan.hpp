@@ -16,7 +16,7 @@
 namespace shardlab::grade {
 
 /// A training run of a pipeline.
-struct Plan {
+struct TrainingPlan {
   std::string model = "cnn-bn";  ///< as MakeSequence knows it, or "probe" (probe.hpp)
   uint64_t model_seed = 1;       ///< of its weights
   int64_t side = 32;             ///< of the images
@@ -53,8 +53,8 @@ struct Plan {
   /// An even balance, for the layout.
   void BalanceEvenly();
 
-  NLOHMANN_DEFINE_TYPE_INTRUSIVE(Plan, model, model_seed, side, layers, width, forward_s, backward_s, schedule, ranks,
-                                 chunks, balance, microbatches, batches, recompute, halves, deferred, adam,
+  NLOHMANN_DEFINE_TYPE_INTRUSIVE(TrainingPlan, model, model_seed, side, layers, width, forward_s, backward_s, schedule,
+                                 ranks, chunks, balance, microbatches, batches, recompute, halves, deferred, adam,
                                  learning_rate, momentum, clip_norm, decays, evaluate)
 };
 

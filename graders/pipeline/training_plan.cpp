@@ -1,4 +1,4 @@
-#include "plan.hpp"
+#include "training_plan.hpp"
 
 #include "probe.hpp"
 #include "shardlab/base/split.hpp"
@@ -6,7 +6,7 @@
 
 namespace shardlab::grade {
 
-LayerSequence Plan::MakeModel() const {
+LayerSequence TrainingPlan::MakeModel() const {
   if (model == "probe") return ProbeModel(layers, width, forward_s, backward_s, model_seed);
   ModelOptions options;
   options.dtype = at::kDouble;
@@ -18,7 +18,7 @@ LayerSequence Plan::MakeModel() const {
   return MakeSequence(model, options);
 }
 
-Recipe Plan::MakeRecipe() const {
+Recipe TrainingPlan::MakeRecipe() const {
   Recipe recipe;
   recipe.optimizer = adam ? OptimizerKind::kAdam : OptimizerKind::kSgd;
   recipe.learning_rate = learning_rate;
@@ -28,7 +28,7 @@ Recipe Plan::MakeRecipe() const {
   return recipe;
 }
 
-void Plan::BalanceEvenly() {
+void TrainingPlan::BalanceEvenly() {
   balance.clear();
   for (const int64_t size : SplitSizes(static_cast<int64_t>(MakeModel().size()), MakeLayout().stages())) {
     balance.push_back(static_cast<int>(size));
