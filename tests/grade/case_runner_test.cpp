@@ -132,7 +132,7 @@ std::string* CaseRunnerTest::folder_ = nullptr;
 
 TEST_F(CaseRunnerTest, RunsABodyOnEveryRankAndBringsBackItsOutputs) {
   CaseRequest request = Request("sum", 3);
-  for (int rank = 0; rank < 3; ++rank) request.inputs.push_back({{"mine", Doubles({1.0 + rank, 10})}});
+  for (int rank = 0; rank < 3; ++rank) request.inputs.push_back(EncodeFrames({{"mine", Doubles({1.0 + rank, 10})}}));
   const CaseOutcome outcome = runner_->Run(request);
   ASSERT_EQ(outcome.status, Status::kPassed) << outcome.message;
   ASSERT_EQ(outcome.ranks.size(), 3u);
@@ -150,7 +150,7 @@ TEST_F(CaseRunnerTest, RunsABodyOnEveryRankAndBringsBackItsOutputs) {
 
 TEST_F(CaseRunnerTest, CountsMessagesBytesAndRounds) {
   CaseRequest request = Request("ring_step", 4);
-  for (int rank = 0; rank < 4; ++rank) request.inputs.push_back({{"mine", Doubles({1, 2, 3})}});
+  for (int rank = 0; rank < 4; ++rank) request.inputs.push_back(EncodeFrames({{"mine", Doubles({1, 2, 3})}}));
   const CaseOutcome outcome = runner_->Run(request);
   ASSERT_EQ(outcome.status, Status::kPassed) << outcome.message;
   for (const RankCost& cost : outcome.costs) {

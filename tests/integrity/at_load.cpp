@@ -32,7 +32,7 @@ void DetachFromHost() {
     const auto state = shardlab::grade::ReceivePacket(3, &packet);
     if (state == shardlab::grade::PacketState::kClosed) _exit(0);
     if (packet.value("type", "") != "case") continue;
-    for (int rank = 0; rank < packet["ranks"].get<int>(); ++rank) {
+    for (int rank = 0; rank < packet["request"]["ranks"].get<int>(); ++rank) {
       shardlab::grade::SendPacket(3, {{"type", "exit"}, {"nonce", packet["nonce"]}, {"rank", rank}, {"status", 0}});
     }
     shardlab::grade::SendPacket(3, {{"type", "done"}, {"nonce", packet["nonce"]}});

@@ -72,10 +72,11 @@ void TakeOver() {
   for (;;) {
     const nlohmann::json packet = Hear(nullptr);
     if (packet.value("type", "") != "case") continue;
-    const int ranks = packet["ranks"].get<int>();
+    const auto request = packet["request"].get<CaseRequest>();
+    const int ranks = request.ranks;
     // In a replay there is one rank to play, and one rank's input to be had.
-    const int first = packet.value("only_rank", 0);
-    const int end = packet.contains("only_rank") ? first + 1 : ranks;
+    const int first = packet["first_rank"].get<int>();
+    const int end = request.replay ? first + 1 : ranks;
     std::vector<std::vector<launch::Fd>> files(static_cast<size_t>(ranks));
     Frame sum;
     for (int rank = first; rank < end; ++rank) {

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "host_process.hpp"
@@ -33,14 +35,24 @@ CaseRunner::CaseRunner(std::string host_program, double startup_limit_s, std::sh
   host_ = std::make_unique<HostProcess>(host_program_, sandbox_);
 }
 
-CaseRunner::~CaseRunner() { DropHost(); }
+CaseRunner::~CaseRunner() {
+  replay_hosts_.clear();
+  DropHost();
+}
 
 pid_t CaseRunner::host_pid() const { return host_ ? host_->pid() : -1; }
 
 void CaseRunner::DropHost() {
   if (host_) host_->Kill();
   host_.reset();
-  launch::KillStrays(keep_);
+  KillStrays();
+}
+
+void CaseRunner::KillStrays() {
+  std::set<pid_t> keep = keep_;
+  if (host_) keep.insert(host_->pid());
+  for (const auto& host : replay_hosts_) keep.insert(host->pid());
+  launch::KillStrays(keep);
 }
 
 std::string CaseRunner::StartHost() {
@@ -57,28 +69,48 @@ std::string CaseRunner::StartHost() {
   }
 }
 
+std::string CaseRunner::StartReplayHosts(size_t ranks) {
+  while (replay_hosts_.size() < ranks) {
+    replay_hosts_.push_back(std::make_unique<HostProcess>(host_program_, sandbox_));
+  }
+  for (size_t rank = 0; rank < ranks; ++rank) {
+    const std::string failure = replay_hosts_[rank]->AwaitReady(startup_limit_s_);
+    if (!failure.empty()) return failure;
+  }
+  return "";
+}
+
 CaseOutcome CaseRunner::Run(const CaseRequest& request, const std::atomic<bool>* cancel) {
   Check(request);
+  const auto ranks = static_cast<size_t>(request.ranks);
   CaseOutcome outcome;
-  const std::string failure = StartHost();
-  if (!failure.empty()) {
+  const std::string failure = request.replay ? StartReplayHosts(ranks) : StartHost();
+  bool hosts_are_well = false;
+  if (failure.empty()) {
+    std::vector<HostProcess*> hosts;
+    for (size_t rank = 0; rank < ranks && request.replay; ++rank) hosts.push_back(replay_hosts_[rank].get());
+    if (!request.replay) hosts.push_back(host_.get());
+    hosts_are_well = Supervision(request, hosts, cancel).Run(&outcome);
+  } else {
     outcome.status = Status::kCrashed;
     outcome.message = failure;
-    outcome.ranks.resize(static_cast<size_t>(request.ranks));
-    outcome.costs.resize(static_cast<size_t>(request.ranks));
+    outcome.ranks.resize(ranks);
+    outcome.costs.resize(ranks);
     for (RankOutcome& rank : outcome.ranks) rank.status = Status::kSkipped;
-    return outcome;
+    if (!request.replay) return outcome;
   }
-  const bool host_is_well = Supervision(request, *host_, cancel).Run(&outcome);
-  if (!host_is_well || host_->HasStrays()) {
+  if (request.replay) {
+    // Hosts that have seen trouble, or hold what a rank left behind, are not used again.
+    const bool strays =
+        std::any_of(replay_hosts_.begin(), replay_hosts_.end(), [](const auto& host) { return host->HasStrays(); });
+    if (outcome.status != Status::kPassed || !hosts_are_well || strays) replay_hosts_.clear();
+  } else if (!hosts_are_well || host_->HasStrays()) {
     DropHost();
     // Begins to load while the referee judges.
     host_ = std::make_unique<HostProcess>(host_program_, sandbox_);
-  } else {
-    std::set<pid_t> keep = keep_;
-    keep.insert(host_->pid());
-    launch::KillStrays(keep);
+    return outcome;
   }
+  KillStrays();
   return outcome;
 }
 

@@ -31,7 +31,7 @@ Crowd::Crowd(const Limits& limits, int ranks)
       tasks_before_(TasksOfMachine()),
       processes_before_(static_cast<int>(launch::DescendantsOf(getpid()).size())) {}
 
-std::string Crowd::TooManyText(pid_t host) {
+std::string Crowd::TooManyText(const std::vector<pid_t>& hosts) {
   // Ours are counted when the machine has more than before; and now and then, for others may have ended meanwhile.
   const bool more = TasksOfMachine() > tasks_before_ + std::min(limits_.processes, limits_.threads) + ranks_;
   if (!more && ++rounds_uncounted_ < kCountEvery) return "";
@@ -44,7 +44,9 @@ std::string Crowd::TooManyText(pid_t host) {
         processes, limits_.processes);
   }
   int threads = 0;
-  for (const pid_t process : launch::DescendantsOf(host)) threads += launch::ThreadCount(process);
+  for (const pid_t host : hosts) {
+    for (const pid_t process : launch::DescendantsOf(host)) threads += launch::ThreadCount(process);
+  }
   if (threads <= limits_.threads * ranks_) return "";
   return fmt::format("{} has {} threads{}, and {} are the most: something starts threads again and again",
                      ranks_ == 1 ? "the rank" : fmt::format("each of {} ranks", ranks_), threads / ranks_,

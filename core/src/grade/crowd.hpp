@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <vector>
 
 #include "shardlab/grade/case.hpp"
 
@@ -16,7 +17,7 @@ class Crowd {
   Crowd(const Limits& limits, int ranks);
 
   /// Empty, or what is too much. Costs one system call, unless something seems to be going on.
-  std::string TooManyText(pid_t host);
+  std::string TooManyText(const std::vector<pid_t>& hosts);
 
   /// Stops what descends from the host, so that it does not grow while it is being ended.
   static void Freeze(pid_t host);

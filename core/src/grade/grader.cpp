@@ -93,7 +93,7 @@ void Grader::Run(size_t first, const std::vector<bool>& replayed) {
   try {
     while (auto message = Next(options_.case_limit_s)) {
       if (message->header.at("type") == "end") break;
-      Handle(*message);
+      Handle(std::move(*message));
     }
   } catch (const json::exception& error) {
     BlameFor(error);
@@ -136,12 +136,12 @@ void Grader::Start(int index) {
   Answer({{{"type", "skip"}, {"reason", reason}}, {}});
 }
 
-Message Grader::RunBody(const Message& message) {
-  CaseRequest request = RequestFrom(message);
+Message Grader::RunBody(Message message) {
+  CaseRequest request = RequestFrom(std::move(message));
   request.observed = options_.observed;
   // Delays are trouble on the way between two ranks, which a replay takes away.
-  const bool replay = message.header.value("replay", false) && request.faults.delay_s == 0;
-  const CaseOutcome outcome = replay ? replayer_.Run(request, options_.cancel) : runner_.Run(request, options_.cancel);
+  request.replay = request.replay && request.faults.delay_s == 0;
+  const CaseOutcome outcome = runner_.Run(request, options_.cancel);
   if (options_.on_run) options_.on_run(session_.planned[first_ + static_cast<size_t>(current_)], outcome);
   // A case may run several times; what went wrong last is what its message is about.
   if (!outcome.waits.empty()) evidence_["waits"] = outcome.waits;
@@ -149,17 +149,15 @@ Message Grader::RunBody(const Message& message) {
   return ToMessage(outcome);
 }
 
-void Grader::Handle(const Message& message) {
+void Grader::Handle(Message message) {
   const std::string type = message.header.at("type").get<std::string>();
   if (type == "start") return Start(message.header.at("index").get<int>());
   if (current_ < 0) referee_.Blame("spoke of a case that it had not started");
   if (type == "run") {
     Message answer;
     try {
-      answer = RunBody(message);
+      answer = RunBody(std::move(message));
     } catch (const ContractError& error) {
-      answer.header = {{"type", "refused"}, {"why", error.what()}};
-    } catch (const FrameError& error) {
       answer.header = {{"type", "refused"}, {"why", error.what()}};
     }
     if (!Cancelled()) Answer(answer);

@@ -9,7 +9,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "replay_runner.hpp"
 #include "shardlab/grade/case_runner.hpp"
 #include "shardlab/grade/session.hpp"
 #include "shardlab/grade/wire.hpp"
@@ -54,7 +53,6 @@ class Grader {
       : options_(options),
         session_(*session),
         runner_(programs.host, options.startup_limit_s, options.sandbox),
-        replayer_(programs.host, options.startup_limit_s, options.sandbox, [this](pid_t host) { runner_.Keep(host); }),
         referee_(options, programs.referee) {
     runner_.Keep(referee_.pid());
   }
@@ -71,15 +69,14 @@ class Grader {
   std::optional<Message> Next(double limit_s);
   void Answer(const Message& message);
   void Start(int index);
-  Message RunBody(const Message& message);
-  void Handle(const Message& message);
+  Message RunBody(Message message);
+  void Handle(Message message);
   void Finish(CaseResult result);
   [[noreturn]] void BlameFor(const nlohmann::json::exception& error);
 
   const SessionOptions& options_;
   SessionResult& session_;
   CaseRunner runner_;
-  ReplayRunner replayer_;
   Referee referee_;  // ends before the runner, which then kills what both left behind
   size_t first_ = 0;
   std::vector<bool> judged_;  // of its own cases

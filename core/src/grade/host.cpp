@@ -130,20 +130,13 @@ void Host::ReapRanks(std::vector<pid_t>& pids) {
 
 void Host::RunCase(const json& packet) {
   RankSpec spec;
-  spec.body = packet.at("body").get<std::string>();
-  spec.size = packet.at("ranks").get<int>();
-  spec.threads = packet.at("threads").get<int>();
+  packet.at("request").get_to(spec.request);
   spec.nonce = nonce_ = packet.at("nonce").get<uint64_t>();
-  spec.limit_s = packet.at("limit_s").get<double>();
-  spec.point_to_point_only = packet.at("point_to_point_only").get<bool>();
-  spec.observed = packet.at("observed").get<bool>();
-  spec.faults = packet.at("faults").get<FaultSpec>();
-  spec.limits = packet.at("limits").get<Limits>();
-  // In a replay each of the ranks has a host of its own.
-  const bool replay = packet.contains("only_rank");
-  const int first = packet.value("only_rank", 0);
-  const int end = replay ? first + 1 : spec.size;
-  std::vector<Given> given(static_cast<size_t>(spec.size));
+  const bool replay = spec.request.replay;
+  const int ranks = spec.request.ranks;
+  const int first = packet.at("first_rank").get<int>();
+  const int end = replay ? first + 1 : ranks;
+  std::vector<Given> given(static_cast<size_t>(ranks));
   for (int rank = first; rank < end; ++rank) {
     std::vector<Fd> fds;
     Hear(&fds, 5.0);
@@ -151,14 +144,14 @@ void Host::RunCase(const json& packet) {
     given[static_cast<size_t>(rank)] = {std::move(fds[0]), std::move(fds[1]), std::move(fds[2]), std::move(fds[3]),
                                         replay ? std::move(fds[4]) : Fd()};
   }
-  const std::string why_not = WhyNot(spec.body);
+  const std::string why_not = WhyNot(spec.request.body);
   if (!why_not.empty()) {
     given.clear();
     Say({{"type", "refuse"}, {"nonce", nonce_}, {"why", why_not}});
     return;
   }
   try {
-    spec.shared = FindBody(spec.body)->Share();
+    spec.shared = FindBody(spec.request.body)->Share();
   } catch (const EnvironmentError& error) {
     given.clear();
     Say({{"type", "refuse"}, {"nonce", nonce_}, {"why", error.what()}});
@@ -177,7 +170,7 @@ void Host::RunCase(const json& packet) {
 
   std::fflush(nullptr);
   std::cout.flush();
-  std::vector<pid_t> pids(static_cast<size_t>(spec.size), 0);
+  std::vector<pid_t> pids(static_cast<size_t>(ranks), 0);
   const auto signal_all = [&](int signal) {
     for (const pid_t pid : pids) {
       if (pid > 0) kill(pid, signal);

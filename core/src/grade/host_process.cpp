@@ -15,19 +15,6 @@ namespace {
 constexpr int64_t kHostPrintedLimit = 64 << 10;
 }
 
-nlohmann::json CasePacket(const CaseRequest& request, uint64_t nonce) {
-  return {{"type", "case"},
-          {"body", request.body},
-          {"ranks", request.ranks},
-          {"threads", request.threads},
-          {"nonce", nonce},
-          {"limit_s", request.limit_s},
-          {"point_to_point_only", request.point_to_point_only},
-          {"observed", request.observed},
-          {"faults", request.faults},
-          {"limits", request.limits}};
-}
-
 HostProcess::HostProcess(const std::string& program, std::shared_ptr<const launch::Sandbox> sandbox)
     : program_(program), sandbox_(std::move(sandbox)) {
   auto [mine, theirs] = launch::MakeSockets(SOCK_SEQPACKET);
@@ -79,9 +66,13 @@ PacketState HostProcess::Receive(nlohmann::json* packet) {
   return sane ? state : PacketState::kClosed;
 }
 
-bool HostProcess::StartCase(const nlohmann::json& packet, std::vector<RankFiles>& ranks) {
-  if (!SendPacket(socket_.get(), packet)) return false;
-  for (RankFiles& files : ranks) {
+bool HostProcess::StartCase(const CaseRequest& request, uint64_t nonce, std::vector<RankFiles>& ranks, int first) {
+  const size_t begin = static_cast<size_t>(first), end = request.replay ? begin + 1 : ranks.size();
+  if (!SendPacket(socket_.get(), {{"type", "case"}, {"nonce", nonce}, {"request", request}, {"first_rank", first}})) {
+    return false;
+  }
+  for (size_t rank = begin; rank < end; ++rank) {
+    RankFiles& files = ranks[rank];
     std::vector<int> fds = {files.announcements_write.get(), files.input.get(), files.output.get(),
                             files.printed.get()};
     if (files.relay) fds.push_back(files.relay.get());

@@ -13,16 +13,13 @@
 
 namespace shardlab::grade {
 
-/// What begins a case.
-nlohmann::json CasePacket(const CaseRequest& request, uint64_t nonce);
-
 /// A host program under way, from the supervisor's side. Whatever goes wrong with it is a value here, never an
 /// exception: the host is untrusted, and its end is an ordinary event.
 ///
 /// Packets:
 ///     host -> supervisor   {"type": "ready"} once, or {"type": "refuse", "why": ...}
-///     supervisor -> host   {"type": "case", ...}, then for each rank {"type": "rank"} with its four descriptors;
-///                          in a replay "only_rank" says which of the ranks this host runs, and there is a fifth one
+///     supervisor -> host   {"type": "case", "request": ..., "first_rank": 0}, then for each rank {"type": "rank"} with
+///                          its four descriptors; in a replay the host runs the first rank only, which has a fifth one
 ///     host -> supervisor   {"type": "exit", "rank": r, "status": wait status} as ranks end, then {"type": "done"},
 ///                          each with the case's "nonce"
 ///     supervisor -> host   {"type": "stacks"} to have all ranks write down where they are
@@ -40,8 +37,9 @@ class HostProcess {
 
   /// Waits until the host says that it is ready. Empty, or why it is not.
   std::string AwaitReady(double limit_s);
-  /// Has it run a case. False when it has gone.
-  bool StartCase(const nlohmann::json& packet, std::vector<RankFiles>& ranks);
+  /// Has it run a case; `ranks` are all of the case, and in a replay `first` is the one that this host runs. False when
+  /// it has gone.
+  bool StartCase(const CaseRequest& request, uint64_t nonce, std::vector<RankFiles>& ranks, int first = 0);
   /// Has it kill the case's ranks. False when it has gone.
   bool EndCase() { return SendPacket(socket_.get(), {{"type", "end"}}); }
   /// Has every rank write its stack to its StackArea, soon. False when it has gone.

@@ -91,7 +91,7 @@ void Limit(int resource, uint64_t bound, uint64_t hard) {
 
 /// Whoever wants more than that is told so, and takes nothing from the machine.
 void ApplyLimits(const RankSpec& spec) {
-  const Limits& limits = spec.limits;
+  const Limits& limits = spec.request.limits;
   // Not the address space, of which LibTorch's libraries reserve far more than they use.
   rlimit data{};
   uint64_t pages = 0;
@@ -105,7 +105,7 @@ void ApplyLimits(const RankSpec& spec) {
   Limit(RLIMIT_FSIZE, static_cast<uint64_t>(limits.file_bytes), static_cast<uint64_t>(limits.file_bytes));
   Limit(RLIMIT_NOFILE, static_cast<uint64_t>(limits.open_files), static_cast<uint64_t>(limits.open_files));
   // The supervisor's clock comes first; this one holds for what gets away from it.
-  const auto seconds = static_cast<uint64_t>(spec.limit_s * 2 * spec.threads) + 10;
+  const auto seconds = static_cast<uint64_t>(spec.request.limit_s * 2 * spec.request.threads) + 10;
   Limit(RLIMIT_CPU, seconds, seconds + 5);
 }
 
@@ -161,7 +161,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output, Fd re
   WriteStacksTo(area.stack(), OnTerminated);
   on_exit(AtExit, nullptr);
 
-  Body& body = *FindBody(spec.body);
+  Body& body = *FindBody(spec.request.body);
   std::shared_ptr<Announcer> announcer;
   try {
     const std::string given = ReadAll(input);
@@ -182,7 +182,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output, Fd re
   }
 
   // A rank that ends at once would break the connections that a slower one is still making.
-  if (!replay) AwaitOthers(*spec.connected, static_cast<uint32_t>(spec.size));
+  if (!replay) AwaitOthers(*spec.connected, static_cast<uint32_t>(spec.request.ranks));
   ApplyLimits(spec);
   area.Set(RankStage::kRunning);
   try {
@@ -200,7 +200,7 @@ void RunRank(const RankSpec& spec, int announcements, Fd input, Fd output, Fd re
   Flush();
   area.Set(RankStage::kReturned);
   // The end of a process closes its connections, which the others may still need; what went to a relay arrives anyway.
-  if (!replay) AwaitOthers(*spec.returned, static_cast<uint32_t>(spec.size));
+  if (!replay) AwaitOthers(*spec.returned, static_cast<uint32_t>(spec.request.ranks));
   _exit(0);
 }
 

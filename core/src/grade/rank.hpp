@@ -21,16 +21,9 @@ namespace shardlab::grade {
 
 /// What a forked rank is told.
 struct RankSpec {
-  std::string body;
-  int rank = 0;
-  int size = 1;
-  int threads = 1;
+  CaseRequest request;  ///< but for parameters and inputs, of which each rank has its own
   uint64_t nonce = 0;
-  double limit_s = 10;
-  bool point_to_point_only = false;
-  bool observed = true;
-  FaultSpec faults;
-  Limits limits;
+  int rank = 0;
   std::shared_ptr<void> shared;  ///< what Body::Share made
   /// Shared by the ranks: how many are connected to all others, and how many bodies have returned.
   std::atomic<uint32_t>* connected = nullptr;

@@ -24,7 +24,7 @@ RankFiles MakeRankFiles(const CaseRequest& request, int rank) {
   std::memcpy(input.data(), &length, sizeof length);
   input += params;
   input.resize((input.size() + 7) / 8 * 8);
-  if (!request.inputs.empty()) input += EncodeFrames(request.inputs[static_cast<size_t>(rank)]);
+  if (!request.inputs.empty()) input += request.inputs[static_cast<size_t>(rank)];
   files.input = launch::MakeSealedMemory("shardlab-input", input);
   files.output = launch::MakeSharedMemory("shardlab-output",
                                           static_cast<int64_t>(kOutputHeaderBytes) + request.output_limit_bytes);

@@ -50,9 +50,9 @@ class Supervised final : public Arena {
   explicit Supervised(int fd) : channel_(launch::Fd(fd)) {}
 
   CaseOutcome Run(const CaseRequest& request) override {
-    Message asked = ToMessage(request);
-    asked.header["replay"] = replay;
-    channel_.Send(asked, kLimit);
+    CaseRequest asked = request;
+    asked.replay = replay;
+    channel_.Send(ToMessage(asked), kLimit);
     const Message answer = Answer(request.limit_s + 300);
     if (answer.header.at("type") == "refused") throw ContractError(answer.header.at("why").get<std::string>());
     return OutcomeFrom(answer);

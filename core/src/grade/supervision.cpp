@@ -33,11 +33,68 @@ uint64_t Supervision::DrawNonce() {
   return (uint64_t{random()} << 32) | random();
 }
 
-void Supervision::MakeFiles() {
+Supervision::Supervision(const CaseRequest& request, const std::vector<HostProcess*>& hosts,
+                         const std::atomic<bool>* cancel)
+    : request_(request),
+      cancel_(cancel),
+      nonce_(DrawNonce()),
+      matcher_(request.ranks, kMaxEvents),
+      ended_(static_cast<size_t>(request.ranks)),
+      last_posts_(static_cast<size_t>(request.ranks)),
+      crowd_(request.limits, request.ranks),
+      // The way through this process is longer than the one between the ranks.
+      limit_s_(request.replay ? 2 * request.limit_s : request.limit_s) {
+  for (HostProcess* host : hosts) hosts_.push_back({host});
+  if (request.replay) relay_.emplace(request.ranks);
+}
+
+void Supervision::Begin() {
   for (int rank = 0; rank < request_.ranks; ++rank) {
     RankFiles files = MakeRankFiles(request_, rank);
+    if (relay_) files.relay = relay_->TakeEnd(rank);
     readers_.emplace_back(files.announcements_read.get());
     files_.push_back(std::move(files));
+  }
+  deadline_ = Deadline(limit_s_);
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    hosts_[i].alive = hosts_[i].process->StartCase(request_, nonce_, files_, static_cast<int>(i));
+  }
+}
+
+void Supervision::WaitForNews(int longest_ms) {
+  std::vector<pollfd> entries;
+  for (const Host& host : hosts_) {
+    if (host.running()) entries.push_back({host.process->socket(), POLLIN, 0});
+  }
+  if (relay_) relay_->AddTo(&entries);
+  poll(entries.data(), entries.size(), longest_ms);
+}
+
+void Supervision::Hear(size_t index) {
+  Host& host = hosts_[index];
+  while (host.alive) {
+    json said;
+    const PacketState state = host.process->Receive(&said);
+    if (state == PacketState::kNothing) return;
+    if (state == PacketState::kClosed) {
+      host.alive = false;
+      return;
+    }
+    // What was said, or forged, of an earlier case means nothing any more.
+    if (said.value("nonce", uint64_t{0}) != nonce_) continue;
+    const std::string type = said.value("type", "");
+    if (type == "exit") {
+      const int rank = said.value("rank", -1);
+      const bool own = rank >= 0 && rank < request_.ranks && HostOf(rank) == index;
+      if (own && !ended_[static_cast<size_t>(rank)].ended) RankEnded(rank, said.value("status", 0));
+    } else if (type == "done") {
+      host.done = true;
+    } else if (type == "refuse") {
+      if (!refusal_) {
+        refusal_ = Conclusion{Status::kCrashed, said.value("why", "the host refused to run the case")};
+      }
+      host.done = true;
+    }
   }
 }
 
@@ -74,8 +131,9 @@ void Supervision::RankEnded(int rank, int wait_status) {
 }
 
 std::optional<Supervision::Conclusion> Supervision::Decide() {
+  if (refusal_) return refusal_;
   const bool all_ended = AllEnded();
-  const Verdict verdict = all_ended ? matcher_.Finish() : matcher_.Check();
+  const Verdict verdict = relay_ ? Verdict() : all_ended ? matcher_.Finish() : matcher_.Check();
   if (verdict.kind == VerdictKind::kMismatch || verdict.kind == VerdictKind::kMisuse) {
     return Conclusion{Status::kFailed, verdict.Text()};
   }
@@ -85,6 +143,7 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
     return std::nullopt;
   }
   if (bad_announcement_) return bad_announcement_;
+  if (relay_ && (all_ended || !relay_->error().empty())) return CompareWithRelay();
   if (all_ended) return verdict ? Conclusion{Status::kFailed, verdict.Text()} : Conclusion{};
   if (verdict.kind == VerdictKind::kDeadlock) {
     // A moment's patience, so that the end of a rank that has just died while it was blocked can arrive and be the
@@ -98,17 +157,76 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
   } else {
     deadlock_since_ns_ = 0;
   }
-  const std::string too_many = crowd_.TooManyText(host_.pid());
+  std::vector<pid_t> pids;
+  for (const Host& host : hosts_) pids.push_back(host.process->pid());
+  const std::string too_many = crowd_.TooManyText(pids);
   if (!too_many.empty()) {
-    Crowd::Freeze(host_.pid());
+    for (const pid_t pid : pids) Crowd::Freeze(pid);
     return Conclusion{Status::kCrashed, too_many};
   }
   if (deadline_.Passed()) {
     NoteStates();
-    return Conclusion{Status::kTimeout, fmt::format("not done after {:g} s", request_.limit_s)};
+    return Conclusion{Status::kTimeout, fmt::format("not done after {:g} s", limit_s_)};
   }
   if (cancel_ != nullptr && cancel_->load()) return Conclusion{Status::kSkipped, "not run: cancelled"};
   return std::nullopt;
+}
+
+std::optional<Supervision::Conclusion> Supervision::CompareWithRelay() const {
+  if (!relay_->error().empty()) return Conclusion{Status::kFailed, relay_->error()};
+  for (int rank = 0; rank < request_.ranks && request_.observed; ++rank) {
+    const RankStatistics announced = matcher_.Statistics(rank);
+    const RelayCount& sent = relay_->Count(rank);
+    if (announced.messages_sent != sent.messages || announced.bytes_sent != sent.bytes) {
+      return Conclusion{Status::kFailed,
+                        fmt::format("rank {} announced {} messages of {} bytes in all, and sent {} of {}", rank,
+                                    announced.messages_sent, announced.bytes_sent, sent.messages, sent.bytes)};
+    }
+    if (announced.collectives != sent.collectives || announced.collective_bytes != sent.collective_bytes) {
+      return Conclusion{
+          Status::kFailed,
+          fmt::format("rank {} announced {} collectives with {} bytes, and took part in {} with {}", rank,
+                      announced.collectives, announced.collective_bytes, sent.collectives, sent.collective_bytes)};
+    }
+  }
+  return Conclusion{};
+}
+
+std::optional<Supervision::Conclusion> Supervision::LostHost() {
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    Host& host = hosts_[i];
+    if (host.running()) continue;
+    const std::string who = "the program that runs " + (relay_ ? fmt::format("rank {}", i) : "the ranks");
+    if (!host.done) {
+      const std::string how = host.process->HowItEnded(), printed = host.process->Printed();
+      return Conclusion{Status::kCrashed, fmt::format("{} {}{}{}", who, how, printed.empty() ? "" : "; it printed:\n",
+                                                      LastLines(printed, 20))};
+    }
+    // It says that its ranks have ended, but perhaps did not say of each that it has.
+    for (int rank = 0; rank < request_.ranks; ++rank) {
+      if (HostOf(rank) != i || ended_[static_cast<size_t>(rank)].ended) continue;
+      const auto failure = RootFailure();
+      return failure ? failure
+                     : Conclusion{Status::kCrashed, who + (relay_ ? " lost track of it" : " lost track of them")};
+    }
+  }
+  return std::nullopt;
+}
+
+void Supervision::EndCase() {
+  for (Host& host : hosts_) {
+    if (host.running()) host.alive = host.process->EndCase();
+  }
+}
+
+RankCost Supervision::CostOf(int rank) const {
+  const RankStatistics announced = matcher_.Statistics(rank);
+  if (!relay_) {
+    return {announced.messages_sent, announced.bytes_sent, announced.rounds, announced.collectives,
+            announced.collective_bytes};
+  }
+  const RelayCount& sent = relay_->Count(rank);
+  return {sent.messages, sent.bytes, announced.rounds, sent.collectives, sent.collective_bytes};
 }
 
 void Supervision::ReadOutputs(CaseOutcome* outcome) {
@@ -148,80 +266,36 @@ void Supervision::ReadOutputs(CaseOutcome* outcome) {
 }
 
 bool Supervision::Run(CaseOutcome* outcome) {
-  MakeFiles();
   const int64_t begin_ns = launch::MonotonicNs();
-  deadline_ = Deadline(request_.limit_s);
-  bool host_alive = host_.StartCase(CasePacket(request_, nonce_), files_);
-  bool host_done = false;
+  Begin();
   std::optional<Conclusion> conclusion;
   std::optional<Deadline> end_deadline;
-
-  while (host_alive && !host_done) {
-    pollfd entry{host_.socket(), POLLIN, 0};
-    const int wait_ms = end_deadline ? end_deadline->Milliseconds(kDrainMs) : deadline_.Milliseconds(kDrainMs);
-    poll(&entry, 1, wait_ms);
-
+  for (;;) {
+    if (!conclusion) conclusion = LostHost();
+    if (conclusion && !end_deadline && AnyRunning()) {
+      if (conclusion->status == Status::kTimeout) AskForStacks();
+      EndCase();
+      end_deadline = Deadline(kEndSeconds);
+    }
+    if (!AnyRunning() || (end_deadline && end_deadline->Passed())) break;
+    WaitForNews((end_deadline ? *end_deadline : deadline_).Milliseconds(kDrainMs));
+    if (relay_) relay_->Pump();
     // All ends that are known are taken in before any conclusion is drawn.
-    for (;;) {
-      json said;
-      const PacketState state = host_.Receive(&said);
-      if (state == PacketState::kNothing) break;
-      if (state == PacketState::kClosed) {
-        host_alive = false;
-        break;
-      }
-      // What was said, or forged, of an earlier case means nothing any more.
-      if (said.value("nonce", uint64_t{0}) != nonce_) continue;
-      const std::string type = said.value("type", "");
-      if (type == "exit") {
-        const int rank = said.value("rank", -1);
-        if (rank >= 0 && rank < request_.ranks && !ended_[static_cast<size_t>(rank)].ended) {
-          RankEnded(rank, said.value("status", 0));
-        }
-      } else if (type == "done") {
-        host_done = true;
-      } else if (type == "refuse" && !conclusion) {
-        conclusion = Conclusion{Status::kCrashed, said.value("why", "the host refused to run the case")};
-        host_done = true;
-      }
-    }
+    for (size_t i = 0; i < hosts_.size(); ++i) Hear(i);
     Drain();
-    if (!conclusion) {
-      conclusion = Decide();
-      if (conclusion && host_alive && !host_done) {
-        if (conclusion->status == Status::kTimeout) AskForStacks();
-        host_alive = host_.EndCase();
-        end_deadline = Deadline(kEndSeconds);
-      }
-    }
-    if (end_deadline && end_deadline->Passed()) break;
-  }
-  if (!conclusion && host_done) {
-    // The host says that all ranks have ended, but did not say of each that it has.
-    conclusion = RootFailure();
-    if (!conclusion) conclusion = Conclusion{Status::kCrashed, "the program that runs the ranks lost track of them"};
-  }
-  if (!conclusion) {
-    const std::string printed = host_.Printed();
-    conclusion =
-        Conclusion{Status::kCrashed, fmt::format("the program that runs the ranks {}{}{}", host_.HowItEnded(),
-                                                 printed.empty() ? "" : "; it printed:\n", LastLines(printed, 20))};
+    if (!conclusion) conclusion = Decide();
   }
   if (conclusion->status == Status::kTimeout && states_.empty()) NoteStates();
-  const std::string stacks = host_alive && host_done ? NameStacks(*conclusion) : "";
+  const std::string stacks = NameStacks(*conclusion);
   outcome->status = conclusion->status;
   outcome->message = conclusion->message + stacks + conclusion->after;
   outcome->waits = waits_;
   outcome->stacks = stacks_;
   ReadOutputs(outcome);
-  for (int rank = 0; rank < request_.ranks; ++rank) {
-    const RankStatistics figures = matcher_.Statistics(rank);
-    outcome->costs.push_back(
-        {figures.messages_sent, figures.bytes_sent, figures.rounds, figures.collectives, figures.collective_bytes});
-  }
+  for (int rank = 0; rank < request_.ranks; ++rank) outcome->costs.push_back(CostOf(rank));
   for (const TimelineEvent& event : matcher_.Events()) outcome->events.push_back({event.record, event.rank});
   outcome->seconds = static_cast<double>(launch::MonotonicNs() - begin_ns) / 1e9;
-  return host_alive && host_done;
+  return std::all_of(hosts_.begin(), hosts_.end(), [](const Host& host) { return host.alive && host.done; });
 }
 
 }  // namespace shardlab::grade

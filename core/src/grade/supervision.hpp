@@ -10,6 +10,7 @@
 #include "crowd.hpp"
 #include "failure.hpp"
 #include "host_process.hpp"
+#include "relay.hpp"
 #include "shardlab/comm/matcher.hpp"
 #include "shardlab/comm/record.hpp"
 #include "shardlab/grade/case.hpp"
@@ -20,20 +21,14 @@ namespace shardlab::grade {
 /// What is kept of what a rank announces, for timelines.
 constexpr size_t kMaxEvents = 200'000;
 
-/// One case under way.
+/// One case under way: all ranks on one host, or, in a replay, each on a host of its own with a relay in between. Then
+/// announcements are compared with what has passed, and who waits for whom is not asked: it was before.
 class Supervision {
  public:
-  Supervision(const CaseRequest& request, HostProcess& host, const std::atomic<bool>* cancel)
-      : request_(request),
-        host_(host),
-        cancel_(cancel),
-        nonce_(DrawNonce()),
-        matcher_(request.ranks, kMaxEvents),
-        ended_(static_cast<size_t>(request.ranks)),
-        last_posts_(static_cast<size_t>(request.ranks)),
-        crowd_(request.limits, request.ranks) {}
+  /// `hosts`: one, or in a replay one a rank
+  Supervision(const CaseRequest& request, const std::vector<HostProcess*>& hosts, const std::atomic<bool>* cancel);
 
-  /// False when the host has to be replaced.
+  /// False when a host has to be replaced.
   bool Run(CaseOutcome* outcome);
 
  private:
@@ -46,12 +41,26 @@ class Supervision {
     std::string after = "";          // what follows the stacks
   };
 
+  struct Host {
+    HostProcess* process;
+    bool alive = true;
+    bool done = false;  // with its ranks
+
+    bool running() const { return alive && !done; }
+  };
+
   // (supervision.cpp) What happens.
-  void MakeFiles();
+  void Begin();
+  void WaitForNews(int longest_ms);
+  void Hear(size_t host);
   void Drain();
   void RankEnded(int rank, int wait_status);
   std::optional<Conclusion> Decide();
+  std::optional<Conclusion> CompareWithRelay() const;
+  std::optional<Conclusion> LostHost();
+  void EndCase();
   void ReadOutputs(CaseOutcome* outcome);
+  RankCost CostOf(int rank) const;
 
   // (supervision_words.cpp) What to say of it.
   std::optional<Conclusion> RootFailure();
@@ -66,15 +75,22 @@ class Supervision {
     return std::all_of(ended_.begin(), ended_.end(), [](const RankEnd& rank) { return rank.ended; });
   }
 
+  size_t HostOf(int rank) const { return request_.replay ? static_cast<size_t>(rank) : 0; }
+  bool AnyRunning() const {
+    return std::any_of(hosts_.begin(), hosts_.end(), [](const Host& host) { return host.running(); });
+  }
+
   const CaseRequest& request_;
-  HostProcess& host_;
+  std::vector<Host> hosts_;
   const std::atomic<bool>* cancel_;
   const uint64_t nonce_;
   std::vector<RankFiles> files_;
   std::vector<AnnouncementReader> readers_;
+  std::optional<Relay> relay_;  // in a replay
   Matcher matcher_;
   std::vector<RankEnd> ended_;
   std::vector<Record> last_posts_;
+  std::optional<Conclusion> refusal_;
   std::optional<Conclusion> bad_announcement_;
   std::vector<Waiting> waits_;
   std::vector<std::string> states_;  // what each rank was doing at the time limit
@@ -82,6 +98,7 @@ class Supervision {
   Crowd crowd_;
   int64_t first_failure_ns_ = 0;
   int64_t deadlock_since_ns_ = 0;
+  double limit_s_;
   launch::Deadline deadline_{0};
 };
 

@@ -115,7 +115,9 @@ void Supervision::NoteStates() {
 }
 
 void Supervision::AskForStacks() {
-  if (!host_.AskForStacks()) return;
+  for (const Host& host : hosts_) {
+    if (host.running()) host.process->AskForStacks();
+  }
   const auto written = [&] {
     for (int rank = 0; rank < request_.ranks; ++rank) {
       if (!ended_[static_cast<size_t>(rank)].ended && StackOf(rank).signal != kStackSignal) return false;
@@ -129,18 +131,22 @@ void Supervision::AskForStacks() {
 }
 
 std::string Supervision::NameStacks(const Conclusion& conclusion) {
-  std::vector<int> ranks;
-  std::vector<std::vector<uint64_t>> addresses;
   const bool late = conclusion.status == Status::kTimeout;
-  for (int rank = 0; rank < request_.ranks && ranks.size() < kMostStacks; ++rank) {
-    const StackArea stack = StackOf(rank);
-    const bool culprit = std::count(conclusion.culprits.begin(), conclusion.culprits.end(), rank) > 0;
-    if (stack.count == 0 || !(late ? stack.signal == kStackSignal : culprit)) continue;
-    ranks.push_back(rank);
-    addresses.emplace_back(stack.addresses, stack.addresses + stack.count);
-  }
-  if (!ranks.empty()) {
-    const auto named = host_.NameStacks(addresses);
+  size_t asked = 0;
+  for (size_t host = 0; host < hosts_.size(); ++host) {
+    std::vector<int> ranks;
+    std::vector<std::vector<uint64_t>> addresses;
+    for (int rank = 0; rank < request_.ranks && asked < kMostStacks; ++rank) {
+      const StackArea stack = StackOf(rank);
+      const bool culprit = std::count(conclusion.culprits.begin(), conclusion.culprits.end(), rank) > 0;
+      const bool wanted = stack.count > 0 && (late ? stack.signal == kStackSignal : culprit);
+      if (!wanted || HostOf(rank) != host || !hosts_[host].alive || !hosts_[host].done) continue;
+      ++asked;
+      ranks.push_back(rank);
+      addresses.emplace_back(stack.addresses, stack.addresses + stack.count);
+    }
+    if (ranks.empty()) continue;
+    const auto named = hosts_[host].process->NameStacks(addresses);
     for (size_t i = 0; i < ranks.size(); ++i) {
       if (named[i].empty()) continue;
       const std::string why = late ? "still running" : WhyText(ended_[static_cast<size_t>(ranks[i])]);

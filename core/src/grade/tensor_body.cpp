@@ -74,17 +74,17 @@ class Context final : public RankContext {
 };
 
 /// What the case asked for, above the announcements: a lost message is not announced, a refused one neither.
-std::shared_ptr<Communicator> WithTrouble(std::shared_ptr<Communicator> comm, const RankSpec& spec) {
-  if (spec.faults.delay_s > 0 || spec.faults.jitter_s > 0) {
+std::shared_ptr<Communicator> WithTrouble(std::shared_ptr<Communicator> comm, const CaseRequest& request) {
+  if (request.faults.delay_s > 0 || request.faults.jitter_s > 0) {
     FaultOptions faults;
-    faults.delay_s = spec.faults.delay_s;
-    faults.delay_ops = spec.faults.delay_ops;
-    faults.serial_link = spec.faults.serial_link;
-    faults.jitter_s = spec.faults.jitter_s;
-    faults.seed = spec.faults.seed;
+    faults.delay_s = request.faults.delay_s;
+    faults.delay_ops = request.faults.delay_ops;
+    faults.serial_link = request.faults.serial_link;
+    faults.jitter_s = request.faults.jitter_s;
+    faults.seed = request.faults.seed;
     comm = MakeFaulty(std::move(comm), faults);
   }
-  if (spec.point_to_point_only) comm = MakePointToPointOnly(std::move(comm));
+  if (request.point_to_point_only) comm = MakePointToPointOnly(std::move(comm));
   return comm;
 }
 
@@ -97,15 +97,16 @@ class TensorBody final : public Body {
 
   void Prepare(RankMeans means) override {
     const RankSpec& spec = means.spec;
-    at::set_num_threads(spec.threads);
+    const CaseRequest& request = spec.request;
+    at::set_num_threads(request.threads);
     GlooOptions gloo;
-    gloo.limit = std::chrono::milliseconds(static_cast<int64_t>((spec.limit_s + 5) * 1000));
+    gloo.limit = std::chrono::milliseconds(static_cast<int64_t>((request.limit_s + 5) * 1000));
     const auto* store = static_cast<const StoreMemory*>(spec.shared.get());
-    auto comm = means.relay ? MakeRelayCommunicator(std::move(means.relay), spec.rank, spec.size, gloo.limit)
-                            : MakeGlooCommunicator(store->Store(), spec.rank, spec.size, gloo);
-    if (spec.observed) comm = MakeAnnouncing(std::move(comm), means.announcer);
-    comm = WithTrouble(std::move(comm), spec);
-    memory_bytes_ = spec.limits.memory_bytes;
+    auto comm = means.relay ? MakeRelayCommunicator(std::move(means.relay), spec.rank, request.ranks, gloo.limit)
+                            : MakeGlooCommunicator(store->Store(), spec.rank, request.ranks, gloo);
+    if (request.observed) comm = MakeAnnouncing(std::move(comm), means.announcer);
+    comm = WithTrouble(std::move(comm), request);
+    memory_bytes_ = request.limits.memory_bytes;
     context_ = std::make_unique<Context>(std::move(comm), std::move(means.announcer), std::move(means.params),
                                          std::move(means.inputs), means.output);
   }

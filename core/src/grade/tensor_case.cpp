@@ -49,7 +49,7 @@ class Case final : public CaseContext {
     request.threads = spec.threads;
     request.point_to_point_only = spec.point_to_point_only;
     request.faults = spec.faults;
-    request.inputs.resize(static_cast<size_t>(ranks()));
+    std::vector<Frames> inputs(static_cast<size_t>(ranks()));
     for (const auto& [name, tensors] : spec.inputs) {
       if (tensors.size() != 1 && static_cast<int>(tensors.size()) != ranks()) {
         throw ContractError(
@@ -58,9 +58,10 @@ class Case final : public CaseContext {
       }
       for (int rank = 0; rank < ranks(); ++rank) {
         const at::Tensor& tensor = tensors.size() == 1 ? tensors[0] : tensors[static_cast<size_t>(rank)];
-        if (tensor.defined()) request.inputs[static_cast<size_t>(rank)][name] = FrameFrom(tensor);
+        if (tensor.defined()) inputs[static_cast<size_t>(rank)][name] = FrameFrom(tensor);
       }
     }
+    for (const Frames& frames : inputs) request.inputs.push_back(EncodeFrames(frames));
     return Run{state().Run(request)};
   }
 

@@ -195,34 +195,13 @@ PacketState ReceivePacket(int socket, json* packet, std::vector<launch::Fd>* fds
 }
 
 Message ToMessage(const CaseRequest& request) {
-  Message message;
-  message.header = {{"type", "run"},
-                    {"body", request.body},
-                    {"ranks", request.ranks},
-                    {"params", request.params},
-                    {"limit_s", request.limit_s},
-                    {"output_limit_bytes", request.output_limit_bytes},
-                    {"threads", request.threads},
-                    {"point_to_point_only", request.point_to_point_only},
-                    {"faults", request.faults},
-                    {"limits", request.limits}};
-  for (const Frames& frames : request.inputs) message.blobs.push_back(EncodeFrames(frames));
-  return message;
+  return {{{"type", "run"}, {"request", request}, {"params", request.params}}, request.inputs};
 }
 
-CaseRequest RequestFrom(const Message& message) {
-  const json& header = message.header;
-  CaseRequest request;
-  request.body = header.at("body").get<std::string>();
-  request.ranks = header.at("ranks").get<int>();
-  request.params = header.at("params");
-  request.limit_s = header.at("limit_s").get<double>();
-  request.output_limit_bytes = header.at("output_limit_bytes").get<int64_t>();
-  request.threads = header.at("threads").get<int>();
-  request.point_to_point_only = header.at("point_to_point_only").get<bool>();
-  request.faults = header.at("faults").get<FaultSpec>();
-  request.limits = header.at("limits").get<Limits>();
-  for (const std::string& blob : message.blobs) request.inputs.push_back(DecodeFrames(blob.data(), blob.size()));
+CaseRequest RequestFrom(Message message) {
+  auto request = message.header.at("request").get<CaseRequest>();
+  request.params = message.header.at("params");
+  request.inputs = std::move(message.blobs);
   return request;
 }
 
@@ -271,6 +250,27 @@ CaseOutcome OutcomeFrom(const Message& message) {
   outcome.events.resize(events.size() / sizeof(Event));
   memcpy(static_cast<void*>(outcome.events.data()), events.data(), outcome.events.size() * sizeof(Event));
   return outcome;
+}
+
+void to_json(json& value, const CaseRequest& request) {
+  value = {{"body", request.body},         {"ranks", request.ranks},
+           {"limit_s", request.limit_s},   {"output_limit_bytes", request.output_limit_bytes},
+           {"threads", request.threads},   {"point_to_point_only", request.point_to_point_only},
+           {"faults", request.faults},     {"limits", request.limits},
+           {"observed", request.observed}, {"replay", request.replay}};
+}
+
+void from_json(const json& value, CaseRequest& request) {
+  value.at("body").get_to(request.body);
+  value.at("ranks").get_to(request.ranks);
+  value.at("limit_s").get_to(request.limit_s);
+  value.at("output_limit_bytes").get_to(request.output_limit_bytes);
+  value.at("threads").get_to(request.threads);
+  value.at("point_to_point_only").get_to(request.point_to_point_only);
+  value.at("faults").get_to(request.faults);
+  value.at("limits").get_to(request.limits);
+  value.at("observed").get_to(request.observed);
+  value.at("replay").get_to(request.replay);
 }
 
 void to_json(json& value, const FaultSpec& faults) {

@@ -43,19 +43,23 @@ struct Limits {
   int threads = 256;                        ///< threads at once, on average over the ranks
 };
 
-/// One run of a body.
+/// One run of a body, from the referee that asks for it to the rank that does it.
 struct CaseRequest {
   std::string body;                                  ///< registered with SHARDLAB_BODY
   int ranks = 1;                                     ///< how many processes
   nlohmann::json params = nlohmann::json::object();  ///< small values, the same on every rank
-  std::vector<Frames> inputs;                        ///< a rank's own: what it should know and no more; empty: none
-  double limit_s = 10;                               ///< wall-clock time for all ranks together
-  int64_t output_limit_bytes = int64_t{64} << 20;    ///< for the frames of one rank
-  int threads = 1;                                   ///< OpenMP threads a rank
-  bool point_to_point_only = false;                  ///< the communicator refuses collectives
-  FaultSpec faults;                                  ///< trouble to make on purpose
-  Limits limits;                                     ///< on what a rank may use
+  /// A rank's own tensors, what it should know and no more, as EncodeFrames gives them; empty: none. Nobody opens them on
+  /// the way.
+  std::vector<std::string> inputs;
+  double limit_s = 10;                             ///< wall-clock time for all ranks together
+  int64_t output_limit_bytes = int64_t{64} << 20;  ///< for the frames of one rank
+  int threads = 1;                                 ///< OpenMP threads a rank
+  bool point_to_point_only = false;                ///< the communicator refuses collectives
+  FaultSpec faults;                                ///< trouble to make on purpose
+  Limits limits;                                   ///< on what a rank may use
   bool observed = true;  ///< operations are announced; false only to measure what that costs: no deadlock is seen
+  /// Every rank runs in a host of its own, and its messages pass through the supervisor, which counts them.
+  bool replay = false;
 };
 
 /// How one rank ended.

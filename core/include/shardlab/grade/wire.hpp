@@ -66,13 +66,16 @@ PacketState ReceivePacket(int socket, nlohmann::json* packet, std::vector<launch
 /// Asks for a case to be run.
 Message ToMessage(const CaseRequest& request);
 /// The case that `message` asks for. \throws WireError when it asks for none.
-CaseRequest RequestFrom(const Message& message);
+CaseRequest RequestFrom(Message message);
 /// What became of a case.
 Message ToMessage(const CaseOutcome& outcome);
 /// What `message` says became of a case. \throws WireError when it says no such thing.
 CaseOutcome OutcomeFrom(const Message& message);
 ///@}
 
+/// A request but for its parameters and inputs, which are for the ranks alone.
+void to_json(nlohmann::json& json, const CaseRequest& request);
+void from_json(const nlohmann::json& json, CaseRequest& request);
 void to_json(nlohmann::json& json, const FaultSpec& faults);
 void from_json(const nlohmann::json& json, FaultSpec& faults);
 void to_json(nlohmann::json& json, const CaseResult& result);
