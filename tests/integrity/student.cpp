@@ -70,11 +70,18 @@ pid_t ParentOf(pid_t pid) {
   return 0;
 }
 
+/// The host's parent, which adopts what a rank leaves behind, and the supervisor, which is the parent of that.
+std::vector<pid_t> Supervisors() {
+  std::vector<pid_t> supervisors;
+  for (const pid_t pid : {ParentOf(getppid()), ParentOf(ParentOf(getppid()))}) {
+    if (pid > 1) supervisors.push_back(pid);
+  }
+  return supervisors;
+}
+
 /// The processes that this one should leave alone: the referee, and who started the host.
 std::vector<pid_t> Betters() {
-  std::vector<pid_t> betters;
-  const pid_t supervisor = ParentOf(getppid());
-  if (supervisor > 1) betters.push_back(supervisor);
+  std::vector<pid_t> betters = Supervisors();
   for (const auto& [pid, words] : Processes()) {
     if (words.find("--supervisor-fd") != std::string::npos && words.find("referee") != std::string::npos) {
       betters.push_back(pid);
@@ -158,8 +165,9 @@ void Signal(int signal) {
 }
 
 void KillTheSupervisor(Communicator&, const json&) {
-  const pid_t supervisor = ParentOf(getppid());
-  if (supervisor > 1 && kill(supervisor, SIGKILL) == 0) Reached("the supervisor");
+  for (const pid_t supervisor : Supervisors()) {
+    if (kill(supervisor, SIGKILL) == 0) Reached("the supervisor");
+  }
 }
 
 void KillTheReferee(Communicator&, const json&) { Signal(SIGKILL); }

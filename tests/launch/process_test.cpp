@@ -3,11 +3,18 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <memory>
 #include <string>
 
+#include "shardlab/base/errors.hpp"
 #include "shardlab/launch/process.hpp"
+#include "shardlab/launch/process_tree.hpp"
 
 namespace shardlab::launch {
 namespace {
@@ -30,6 +37,52 @@ TEST(StartProgram, HandsOnTheChannelAndNothingElseThatIsOpen) {
   EXPECT_EQ(StatusOfShellAskedFor(3, theirs.get()), 0);
   EXPECT_NE(StatusOfShellAskedFor(folder.get(), theirs.get()), 0);
   EXPECT_NE(StatusOfShellAskedFor(folder.get(), -1), 0);
+}
+
+/// A shell that ends with status 7 and leaves a process of another session behind.
+ProgramSpec LeavesAnOrphan() {
+  ProgramSpec spec;
+  spec.program = "/bin/sh";
+  spec.arguments = {"-c", "setsid sleep 1000 & sleep 0.1; exit 7"};
+  return spec;
+}
+
+int CountOf(const ProcessTree& tree) { return static_cast<int>(tree.Others().size()); }
+
+TEST(ProcessTree, KeepsItsOwnOrphansAndKnowsHowTheProgramEnded) {
+  {
+    ProcessTree one(LeavesAnOrphan()), other(LeavesAnOrphan());
+    for (ProcessTree* tree : {&one, &other}) {
+      int status = 0;
+      ASSERT_TRUE(tree->AwaitEnd(20, &status));
+      EXPECT_EQ(WEXITSTATUS(status), 7);
+      EXPECT_EQ(CountOf(*tree), 1);
+    }
+    one.KillOrphans();
+    EXPECT_EQ(CountOf(one), 0);
+    EXPECT_EQ(CountOf(other), 1) << "those of another tree are left alone";
+  }
+  EXPECT_TRUE(ChildrenOf(getpid()).empty());
+}
+
+TEST(ProcessTree, KillsWhatForksWhileItIsBeingKilled) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);  // so that what the keeper left would come to this process
+  ProgramSpec spec;
+  spec.program = "/bin/sh";
+  spec.arguments = {"-c", "while :; do (setsid sleep 1000 &); done"};
+  auto tree = std::make_unique<ProcessTree>(spec);
+  for (const Deadline deadline(20); CountOf(*tree) < 5 && !deadline.Passed();) usleep(1000);
+  EXPECT_GE(CountOf(*tree), 5);
+  tree.reset();
+  EXPECT_TRUE(ChildrenOf(getpid()).empty());
+  prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
+TEST(ProcessTree, AProgramThatIsNotThereIsAnErrorAndLeavesNothing) {
+  ProgramSpec spec;
+  spec.program = "/nonexistent/program";
+  EXPECT_THROW(ProcessTree{spec}, EnvironmentError);
+  EXPECT_TRUE(ChildrenOf(getpid()).empty());
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "shardlab/grade/case_runner.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -30,30 +28,12 @@ void Check(const CaseRequest& request) {
 
 CaseRunner::CaseRunner(std::string host_program, double startup_limit_s, std::shared_ptr<const launch::Sandbox> sandbox)
     : host_program_(std::move(host_program)), startup_limit_s_(startup_limit_s), sandbox_(std::move(sandbox)) {
-  launch::BecomeSubreaper();
-  for (const pid_t child : launch::ChildrenOf(getpid())) keep_.insert(child);
   host_ = std::make_unique<HostProcess>(host_program_, sandbox_);
 }
 
-CaseRunner::~CaseRunner() {
-  replay_hosts_.clear();
-  DropHost();
-}
+CaseRunner::~CaseRunner() = default;
 
 pid_t CaseRunner::host_pid() const { return host_ ? host_->pid() : -1; }
-
-void CaseRunner::DropHost() {
-  if (host_) host_->Kill();
-  host_.reset();
-  KillStrays();
-}
-
-void CaseRunner::KillStrays() {
-  std::set<pid_t> keep = keep_;
-  if (host_) keep.insert(host_->pid());
-  for (const auto& host : replay_hosts_) keep.insert(host->pid());
-  launch::KillStrays(keep);
-}
 
 std::string CaseRunner::StartHost() {
   if (failed_starts_ >= 2) return last_failure_;
@@ -64,7 +44,7 @@ std::string CaseRunner::StartHost() {
       failed_starts_ = 0;
       return "";
     }
-    DropHost();
+    host_.reset();
     if (++failed_starts_ >= 2) return last_failure_;
   }
 }
@@ -99,18 +79,19 @@ CaseOutcome CaseRunner::Run(const CaseRequest& request, const std::atomic<bool>*
     for (RankOutcome& rank : outcome.ranks) rank.status = Status::kSkipped;
     if (!request.replay) return outcome;
   }
+  // Hosts that have seen trouble, or hold what a rank left behind, are not used again.
   if (request.replay) {
-    // Hosts that have seen trouble, or hold what a rank left behind, are not used again.
     const bool strays =
         std::any_of(replay_hosts_.begin(), replay_hosts_.end(), [](const auto& host) { return host->HasStrays(); });
     if (outcome.status != Status::kPassed || !hosts_are_well || strays) replay_hosts_.clear();
+    for (const auto& host : replay_hosts_) host->KillOrphans();
   } else if (!hosts_are_well || host_->HasStrays()) {
-    DropHost();
+    host_.reset();
     // Begins to load while the referee judges.
     host_ = std::make_unique<HostProcess>(host_program_, sandbox_);
-    return outcome;
+  } else {
+    host_->KillOrphans();
   }
-  KillStrays();
   return outcome;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "host_process.hpp"
 #include "shardlab/grade/case.hpp"
 
 namespace shardlab::grade {
@@ -13,18 +14,21 @@ namespace shardlab::grade {
 /// for root, so it can be no limit on a case.
 class Crowd {
  public:
-  /// What is there now is not the case's.
-  Crowd(const Limits& limits, int ranks);
+  /// What descends from the hosts now is not the case's.
+  Crowd(const Limits& limits, int ranks, std::vector<const HostProcess*> hosts);
 
   /// Empty, or what is too much. Costs one system call, unless something seems to be going on.
-  std::string TooManyText(const std::vector<pid_t>& hosts);
+  std::string TooManyText();
 
-  /// Stops what descends from the host, so that it does not grow while it is being ended.
-  static void Freeze(pid_t host);
+  /// Stops it, so that it does not grow while it is being ended.
+  void Freeze() const;
 
  private:
+  std::vector<pid_t> Members() const;
+
   Limits limits_;
   int ranks_;
+  std::vector<const HostProcess*> hosts_;
   int tasks_before_;  // on the whole machine
   int processes_before_;
   int rounds_uncounted_ = 0;

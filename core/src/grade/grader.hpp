@@ -25,7 +25,6 @@ class Referee {
   Referee& operator=(const Referee&) = delete;
 
   Channel& channel() { return *channel_; }
-  pid_t pid() const { return pid_; }
 
   /// \throws EnvironmentError that says `what` the referee did, and the last that it printed.
   [[noreturn]] void Blame(const std::string& what) const;
@@ -53,9 +52,7 @@ class Grader {
       : options_(options),
         session_(*session),
         runner_(programs.host, options.startup_limit_s, options.sandbox),
-        referee_(options, programs.referee) {
-    runner_.Keep(referee_.pid());
-  }
+        referee_(options, programs.referee) {}
 
   /// The referee's plan; nothing when the session was cancelled.
   std::optional<RefereePlan> AwaitPlan();
@@ -77,7 +74,7 @@ class Grader {
   const SessionOptions& options_;
   SessionResult& session_;
   CaseRunner runner_;
-  Referee referee_;  // ends before the runner, which then kills what both left behind
+  Referee referee_;
   size_t first_ = 0;
   std::vector<bool> judged_;  // of its own cases
   std::vector<bool> replayed_;

@@ -27,7 +27,7 @@ HostProcess::HostProcess(const std::string& program, std::shared_ptr<const launc
   spec.channel = theirs.get();
   spec.output = printed_.get();
   spec.scoped = true;
-  pid_ = launch::StartProgram(sandbox_ ? sandbox_->Inside(spec) : spec);
+  tree_.emplace(sandbox_ ? sandbox_->Inside(spec) : spec);
 }
 
 std::string HostProcess::AwaitReady(double limit_s) {
@@ -112,23 +112,12 @@ std::vector<std::vector<StackFrame>> HostProcess::NameStacks(const std::vector<s
   return named;
 }
 
-void HostProcess::Kill() {
-  if (pid_ < 0) return;
-  launch::KillTree(pid_);
-  pid_ = -1;
-}
-
 std::string HostProcess::HowItEnded() {
-  if (pid_ < 0) return "has ended";
+  if (!tree_) return "has ended";
   int status = 0;
-  if (!launch::Reap(pid_, 1.0, &status)) {
-    kill(-pid_, SIGKILL);
-    kill(pid_, SIGKILL);
-    launch::Reap(pid_, 1.0, &status);
-    pid_ = -1;
-    return "closed its connection";
-  }
-  pid_ = -1;
+  const bool ended = tree_->AwaitEnd(1.0, &status);
+  tree_.reset();
+  if (!ended) return "closed its connection";
   return launch::DescribeWaitStatus(sandbox_ ? sandbox_->ProgramsWaitStatus(status) : status);
 }
 

@@ -3,18 +3,21 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "rank_files.hpp"
 #include "shardlab/grade/wire.hpp"
 #include "shardlab/launch/process.hpp"
+#include "shardlab/launch/process_tree.hpp"
 #include "shardlab/launch/sandbox.hpp"
 
 namespace shardlab::grade {
 
 /// A host program under way, from the supervisor's side. Whatever goes wrong with it is a value here, never an
-/// exception: the host is untrusted, and its end is an ordinary event.
+/// exception: the host is untrusted, and its end is an ordinary event. With its owner it is killed, and whatever descends
+/// from it.
 ///
 /// Packets:
 ///     host -> supervisor   {"type": "ready"} once, or {"type": "refuse", "why": ...}
@@ -32,9 +35,6 @@ class HostProcess {
   /// Starts the program, in `sandbox` if there is one, and returns at once. \throws EnvironmentError when there is no
   /// such program, or the sandbox cannot read it
   explicit HostProcess(const std::string& program, std::shared_ptr<const launch::Sandbox> sandbox = nullptr);
-  /// Kills it, and whatever descends from it.
-  ~HostProcess() { Kill(); }
-
   /// Waits until the host says that it is ready. Empty, or why it is not.
   std::string AwaitReady(double limit_s);
   /// Has it run a case; `ranks` are all of the case, and in a replay `first` is the one that this host runs. False when
@@ -49,14 +49,19 @@ class HostProcess {
   /// What it has to say. A packet whose words have other types than above counts as kClosed.
   PacketState Receive(nlohmann::json* packet);
   int socket() const { return socket_.get(); }
-  pid_t pid() const { return pid_; }
+  /// The host's process id, or -1 once it is known to have ended.
+  pid_t pid() const { return tree_ ? tree_->program() : -1; }
 
-  /// Kills the host, its ranks and all that they started, as far as they descend from it now.
-  void Kill();
+  /// What descends from the host, or did: its ranks, and what they started.
+  std::vector<pid_t> Descendants() const { return tree_ ? tree_->Others() : std::vector<pid_t>(); }
+  /// Kills what the ranks left behind.
+  void KillOrphans() {
+    if (tree_) tree_->KillOrphans();
+  }
   /// Whether what the ranks started goes on, where only the end of the whole sandbox can end it.
-  bool HasStrays() const { return sandbox_ && sandbox_->HasStrays(pid_); }
+  bool HasStrays() const { return sandbox_ && sandbox_->HasStrays(pid()); }
   /// How the host ended, of one that closed its socket: "was killed by SIGSEGV (invalid memory access)". Kills one
-  /// that goes on after that.
+  /// that goes on after that, and all that descends from it.
   std::string HowItEnded();
   /// What the host itself (not its ranks) printed.
   std::string Printed() const;
@@ -66,7 +71,7 @@ class HostProcess {
   std::shared_ptr<const launch::Sandbox> sandbox_;
   launch::Fd socket_;
   launch::Fd printed_;
-  pid_t pid_ = -1;
+  std::optional<launch::ProcessTree> tree_;
   bool ready_ = false;
 };
 

@@ -28,8 +28,8 @@ constexpr const char* kNotRun = "not run: the session ended before";
 class Session {
  public:
   explicit Session(const SessionOptions& options) : options_(options), graders_(options.programs.size()) {
-    // All load at the same time. The first to run comes last: a runner leaves those alone that were there before it.
-    for (size_t i = graders_.size(); i-- > 0;) {
+    // All load at the same time.
+    for (size_t i = 0; i < graders_.size(); ++i) {
       graders_[i].grader = std::make_unique<Grader>(options, options.programs[i], &result_);
     }
   }
@@ -125,7 +125,6 @@ SessionResult RunGradeSession(const SessionOptions& options) {
   if (options.programs.empty() || std::any_of(options.programs.begin(), options.programs.end(), nameless)) {
     throw ContractError("RunGradeSession: name the host and the referee program");
   }
-  launch::BecomeSubreaper();
   launch::HideMemory();
   return Session(options).Run();
 }

@@ -41,7 +41,7 @@ Supervision::Supervision(const CaseRequest& request, const std::vector<HostProce
       matcher_(request.ranks, kMaxEvents),
       ended_(static_cast<size_t>(request.ranks)),
       last_posts_(static_cast<size_t>(request.ranks)),
-      crowd_(request.limits, request.ranks),
+      crowd_(request.limits, request.ranks, {hosts.begin(), hosts.end()}),
       // The way through this process is longer than the one between the ranks.
       limit_s_(request.replay ? 2 * request.limit_s : request.limit_s) {
   for (HostProcess* host : hosts) hosts_.push_back({host});
@@ -157,11 +157,9 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
   } else {
     deadlock_since_ns_ = 0;
   }
-  std::vector<pid_t> pids;
-  for (const Host& host : hosts_) pids.push_back(host.process->pid());
-  const std::string too_many = crowd_.TooManyText(pids);
+  const std::string too_many = crowd_.TooManyText();
   if (!too_many.empty()) {
-    for (const pid_t pid : pids) Crowd::Freeze(pid);
+    crowd_.Freeze();
     return Conclusion{Status::kCrashed, too_many};
   }
   if (deadline_.Passed()) {

@@ -20,9 +20,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <tuple>
 
 #include <fmt/format.h>
 
+#include "program_start.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/launch/scope.hpp"
 
@@ -201,63 +203,76 @@ std::map<std::string, std::string> OneThreadEnvironment() {
   return {{"OPENBLAS_NUM_THREADS", "1"}, {"OMP_NUM_THREADS", "1"}, {"MKL_NUM_THREADS", "1"}};
 }
 
-pid_t StartProgram(const ProgramSpec& spec) {
-  // Everything that allocates is done before the fork: another thread may hold the allocator's lock.
-  std::vector<std::string> words{spec.program};
-  words.insert(words.end(), spec.arguments.begin(), spec.arguments.end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  std::vector<std::string> settings;
+ProgramStart::ProgramStart(const ProgramSpec& spec) : spec_(spec), words_{spec.program} {
+  words_.insert(words_.end(), spec.arguments.begin(), spec.arguments.end());
+  for (std::string& word : words_) argv_.push_back(word.data());
+  argv_.push_back(nullptr);
   for (char** setting = environ; spec.inherit_environment && *setting != nullptr; ++setting) {
     const std::string text = *setting;
-    if (spec.environment.count(text.substr(0, text.find('='))) == 0) settings.push_back(text);
+    if (spec.environment.count(text.substr(0, text.find('='))) == 0) settings_.push_back(text);
   }
-  for (const auto& [name, value] : spec.environment) settings.push_back(name + "=" + value);
-  std::vector<char*> envp;
-  for (std::string& setting : settings) envp.push_back(setting.data());
-  envp.push_back(nullptr);
+  for (const auto& [name, value] : spec.environment) settings_.push_back(name + "=" + value);
+  for (std::string& setting : settings_) envp_.push_back(setting.data());
+  envp_.push_back(nullptr);
+  std::tie(failure_read_, failure_write_) = MakePipe();
+}
 
-  auto [failure_read, failure_write] = MakePipe();
+void ProgramStart::Become(pid_t parent) const {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(127);
+  setpgid(0, 0);
+  const rlimit no_core{0, 0};
+  setrlimit(RLIMIT_CORE, &no_core);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  signal(SIGPIPE, SIG_DFL);
+  // Clear of 0 .. 3, which the next lines write to.
+  const int failure = fcntl(failure_write_.get(), F_DUPFD_CLOEXEC, 10);
+  const int channel = spec_.channel >= 0 ? fcntl(spec_.channel, F_DUPFD_CLOEXEC, 10) : -1;
+  const int output = spec_.output >= 0 ? fcntl(spec_.output, F_DUPFD_CLOEXEC, 10) : -1;
+  const int input = open("/dev/null", O_RDONLY);
+  if (input > 0) dup2(input, 0);
+  if (output >= 0) {
+    dup2(output, 1);
+    dup2(output, 2);
+  }
+  if (channel >= 0) dup2(channel, 3);
+  if (!spec_.folder.empty() && chdir(spec_.folder.c_str()) != 0) _exit(127);
+  if (spec_.scoped) EnterOwnScope();
+  // Whatever else is open here is none of its business: a folder that a shell left open leads out of any sandbox.
+  close_range(channel >= 0 ? 4 : 3, ~0U, CLOSE_RANGE_CLOEXEC);
+  execve(spec_.program.c_str(), argv_.data(), envp_.data());
+  const int why = errno;
+  [[maybe_unused]] const ssize_t n = write(failure, &why, sizeof why);
+  _exit(127);
+}
+
+void ProgramStart::Fail(int error) const {
+  [[maybe_unused]] const ssize_t n = write(failure_write_.get(), &error, sizeof error);
+}
+
+void ProgramStart::Await() {
+  failure_write_.Reset();
+  int why = 0;
+  if (read(failure_read_.get(), &why, sizeof why) != static_cast<ssize_t>(sizeof why)) return;
+  errno = why;
+  Refuse();
+}
+
+void ProgramStart::Refuse() const { launch::Refuse(fmt::format("cannot start {}", spec_.program)); }
+
+pid_t StartProgram(const ProgramSpec& spec) {
+  ProgramStart start(spec);
   const pid_t parent = getpid();
   const pid_t pid = fork();
-  if (pid < 0) Refuse(fmt::format("cannot start {}", spec.program));
-  if (pid == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(127);
-    setpgid(0, 0);
-    const rlimit no_core{0, 0};
-    setrlimit(RLIMIT_CORE, &no_core);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, nullptr);
-    signal(SIGPIPE, SIG_DFL);
-    // Clear of 0 .. 3, which the next lines write to.
-    const int failure = fcntl(failure_write.get(), F_DUPFD_CLOEXEC, 10);
-    const int channel = spec.channel >= 0 ? fcntl(spec.channel, F_DUPFD_CLOEXEC, 10) : -1;
-    const int output = spec.output >= 0 ? fcntl(spec.output, F_DUPFD_CLOEXEC, 10) : -1;
-    const int input = open("/dev/null", O_RDONLY);
-    if (input > 0) dup2(input, 0);
-    if (output >= 0) {
-      dup2(output, 1);
-      dup2(output, 2);
-    }
-    if (channel >= 0) dup2(channel, 3);
-    if (!spec.folder.empty() && chdir(spec.folder.c_str()) != 0) _exit(127);
-    if (spec.scoped) EnterOwnScope();
-    // Whatever else is open here is none of its business: a folder that a shell left open leads out of any sandbox.
-    close_range(channel >= 0 ? 4 : 3, ~0U, CLOSE_RANGE_CLOEXEC);
-    execve(spec.program.c_str(), argv.data(), envp.data());
-    const int why = errno;
-    [[maybe_unused]] const ssize_t n = write(failure, &why, sizeof why);
-    _exit(127);
-  }
-  failure_write.Reset();
-  int why = 0;
-  if (read(failure_read.get(), &why, sizeof why) == static_cast<ssize_t>(sizeof why)) {
+  if (pid < 0) start.Refuse();
+  if (pid == 0) start.Become(parent);
+  try {
+    start.Await();
+  } catch (...) {
     waitpid(pid, nullptr, 0);
-    errno = why;
-    Refuse(fmt::format("cannot start {}", spec.program));
+    throw;
   }
   return pid;
 }

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -41,8 +40,8 @@ class HostProcess;
 
 /// Keeps a host program and has it run one case at a time.
 ///
-/// The process becomes a child subreaper: what a rank starts cannot escape. Children of this process that exist when
-/// the runner is made, and those given to Keep, are left alone; all others are killed after every case.
+/// What a rank starts cannot escape: it is found below the host (launch::ProcessTree) and killed after every case. Several
+/// runners may be at work in one process, each in a thread of its own.
 class CaseRunner {
  public:
   /// Begins to start the host, in `sandbox` if there is one, and returns at once. \throws EnvironmentError when there is
@@ -52,9 +51,6 @@ class CaseRunner {
   ~CaseRunner();
   CaseRunner(const CaseRunner&) = delete;
   CaseRunner& operator=(const CaseRunner&) = delete;
-
-  /// A child of this process that the runner does not kill.
-  void Keep(pid_t child) { keep_.insert(child); }
 
   /// Runs one case, from start to end within its limit (a replay: twice that) and two seconds.
   ///
@@ -76,13 +72,10 @@ class CaseRunner {
  private:
   std::string StartHost();
   std::string StartReplayHosts(size_t ranks);
-  void DropHost();
-  void KillStrays();
 
   std::string host_program_;
   double startup_limit_s_;
   std::shared_ptr<const launch::Sandbox> sandbox_;
-  std::set<pid_t> keep_;
   std::unique_ptr<HostProcess> host_;
   std::vector<std::unique_ptr<HostProcess>> replay_hosts_;
   int failed_starts_ = 0;

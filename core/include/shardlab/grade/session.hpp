@@ -84,8 +84,8 @@ struct SessionResult {
 /// Grades one module. When it returns or throws, none of the processes that it started is left, nor any that those
 /// started.
 ///
-/// The calling process becomes a child subreaper and is expected to have no other children that it cares for: whatever
-/// descends from host and referee is found among its descendants, killed and reaped.
+/// Sessions of several threads do not meet: each knows its own processes, and whatever descends from them
+/// (launch::ProcessTree). The memory of the calling process is hidden from others for good (launch::HideMemory).
 ///
 /// A host that dies ends only the case under way (kCrashed) and is started again.
 /// \throws EnvironmentError when a program cannot be started, or the referee dies or says nothing within its limit; the
