@@ -13,7 +13,7 @@
 #include "build.hpp"
 #include "commands.hpp"
 #include "graders.hpp"
-#include "process.hpp"
+#include "run_program.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/suggest.hpp"
 #include "shardlab/report/files.hpp"
@@ -167,7 +167,7 @@ Json BenchProgram(const Context& context, const std::string& name, const std::ve
   }
   Build(context, targets);
   Json lines = Json::array();
-  ProcessOptions options;
+  RunOptions options;
   options.on_line = [&](const std::string& line) {
     fmt::print("{}\n", line);
     std::fflush(stdout);
@@ -175,8 +175,10 @@ Json BenchProgram(const Context& context, const std::string& name, const std::ve
   };
   std::vector<std::string> command = {context.InBuild("bin/" + program)};
   command.insert(command.end(), arguments.begin(), arguments.end());
-  const int ended = RunProcess(command, options);
-  if (SignalDuringProcess() != 0) throw Interrupted{SignalDuringProcess()};
+  const CancelOnSignal cancel;
+  options.cancel = cancel.flag();
+  const int ended = RunProgram(command, options);
+  cancel.Check();
   if (ended != 0) status = ended;
   return lines;
 }

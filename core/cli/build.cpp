@@ -7,61 +7,59 @@
 #include <cstdio>
 #include <deque>
 #include <fstream>
-#include <optional>
 #include <set>
-#include <utility>
 
 #include <fmt/format.h>
 
-#include "process.hpp"
-#include "shardlab/base/errors.hpp"
-#include "shardlab/report/progress.hpp"
+#include "run_program.hpp"
+#include "shardlab/launch/process.hpp"
 
 namespace shardlab::cli {
 namespace {
 
-/// The lock that the script `lab` also holds while it builds.
+/// The lock that the script `lab` also holds while it builds. Whatever a build starts holds it too, so that compilers
+/// that have outlived a killed build are waited for.
 class BuildLock {
  public:
-  explicit BuildLock(const Context& context) {
-    const std::string path = context.InBuild(".lab-lock");
-    descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (descriptor_ < 0) {
+  explicit BuildLock(const SourceTree& tree)
+      : build_(tree.build), file_(open(tree.InBuild(".lab-lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+    if (!file_) {
       throw EnvironmentError(
-          fmt::format("the build folder {} cannot be written: name another one with LAB_BUILD", context.build));
+          fmt::format("the build folder {} cannot be written: name another one with LAB_BUILD", build_));
     }
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-    fmt::print(stderr, "lab: waiting for another lab that builds in {}\n", context.build);
-    for (int waited = 0; flock(descriptor_, LOCK_EX | LOCK_NB) != 0; ++waited) {
-      if (waited == kMostSeconds * 10) {
-        throw EnvironmentError(fmt::format("another lab has been building in {} for half an hour", context.build));
+  }
+
+  /// False when that was cancelled.
+  bool Take(const BuildHooks& hooks) {
+    const launch::Deadline deadline(kMostSeconds);
+    for (bool told = false; flock(file_.get(), LOCK_EX | LOCK_NB) != 0; told = true) {
+      if (!told && hooks.on_wait) hooks.on_wait();
+      if (hooks.cancel != nullptr && hooks.cancel->load()) return false;
+      if (deadline.Passed()) {
+        throw EnvironmentError(fmt::format("another lab has been building in {} for half an hour", build_));
       }
       usleep(100000);
     }
+    return true;
   }
-  ~BuildLock() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-  BuildLock(const BuildLock&) = delete;
-  BuildLock& operator=(const BuildLock&) = delete;
+
+  int descriptor() const { return file_.get(); }
 
  private:
-  static constexpr int kMostSeconds = 1800;
-  int descriptor_ = -1;
+  static constexpr double kMostSeconds = 1800;
+  std::string build_;
+  launch::Fd file_;
 };
 
 /// Reads what ninja says: "[3/17] Building CXX object ..." is progress, everything else is kept.
 class NinjaOutput {
  public:
-  explicit NinjaOutput(const Context& context) : context_(context) {}
+  explicit NinjaOutput(const BuildHooks& hooks) : hooks_(hooks) {}
 
   void Line(const std::string& line) {
     int done = 0, total = 0, end = 0;
     if (std::sscanf(line.c_str(), "[%d/%d] %n", &done, &total, &end) == 2 && end > 0) {
-      if (total == 0) return;
-      if (!progress_) progress_.emplace("building", total, stderr, context_.err);
-      progress_->SetTotal(total);
-      progress_->Update(done, Subject(line.substr(static_cast<size_t>(end))));
+      if (total > 0 && hooks_.on_step) hooks_.on_step({done, total, Subject(line.substr(static_cast<size_t>(end)))});
       return;
     }
     const std::string unknown = "ninja: error: unknown target '";
@@ -82,16 +80,17 @@ class NinjaOutput {
   /// A target that this build does not have, or "".
   const std::string& unknown_target() const { return unknown_target_; }
 
-  /// Ends the bar and prints what was said about the failure.
-  void Explain() {
-    progress_.reset();
+  /// What was said about the failure.
+  std::string Said() const {
+    std::string said;
     size_t shown = 0;
     for (const std::string& line : said_.empty() ? last_ : said_) {
       // The command line of the compiler says nothing to a person.
       if (line.find(" -c ") != std::string::npos && line.find(" -o ") != std::string::npos) continue;
       if (++shown > kShown) break;
-      fmt::print(stderr, "{}\n", line);
+      said += line + "\n";
     }
+    return said;
   }
 
  private:
@@ -107,8 +106,7 @@ class NinjaOutput {
   static constexpr size_t kKept = 40;
   static constexpr size_t kShown = 60;
 
-  const Context& context_;
-  std::optional<Progress> progress_;
+  const BuildHooks& hooks_;
   std::deque<std::string> said_;  // from the first failure on
   std::deque<std::string> last_;  // before it
   std::string unknown_target_;
@@ -117,34 +115,53 @@ class NinjaOutput {
 
 }  // namespace
 
-void Build(const Context& context, const std::vector<std::string>& targets) {
-  if (access(context.InBuild("CMakeCache.txt").c_str(), R_OK) != 0) {
-    throw EnvironmentError(
-        fmt::format("{} is not configured: run ./lab in {}, which does it", context.build, context.root));
+bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& targets, const BuildHooks& hooks) {
+  if (access(tree.InBuild("CMakeCache.txt").c_str(), R_OK) != 0) {
+    throw EnvironmentError(fmt::format("{} is not configured: run ./lab in {}, which does it", tree.build, tree.root));
   }
-  const BuildLock lock(context);
-  std::vector<std::string> command = {"cmake",   "--build", context.build, "-j", std::to_string(context.jobs),
-                                      "--target"};
+  BuildLock lock(tree);
+  if (!lock.Take(hooks)) return false;
+  std::vector<std::string> command = {"cmake", "--build", tree.build, "-j", std::to_string(tree.jobs), "--target"};
   command.insert(command.end(), targets.begin(), targets.end());
-  NinjaOutput output(context);
-  ProcessOptions options;
+  NinjaOutput output(hooks);
+  RunOptions options;
   options.environment = {{"NINJA_STATUS", "[%f/%t] "}};
   options.on_line = [&](const std::string& line) { output.Line(line); };
-  const int status = RunProcess(command, options);
-  if (status == 0) return;
-  if (SignalDuringProcess() != 0) throw Interrupted{SignalDuringProcess()};
+  options.cancel = hooks.cancel;
+  options.held = lock.descriptor();
+  const int status = RunProgram(command, options);
+  if (hooks.cancel != nullptr && hooks.cancel->load()) return false;
+  if (status == 0) return true;
   if (status == 127) throw EnvironmentError("cmake was not found: install it (Debian: apt-get install cmake)");
   if (!output.unknown_target().empty()) {
     throw EnvironmentError(fmt::format("this build has no {}", output.unknown_target()));
   }
-  output.Explain();
-  throw EnvironmentError(fmt::format("{} could not be built; what the compiler said is above",
-                                     targets.size() == 1 ? targets[0] : "what is needed"));
+  throw BuildError(fmt::format("{} could not be built", targets.size() == 1 ? targets[0] : "what is needed"),
+                   output.Said());
 }
 
-std::vector<std::string> ProgramsInBuild(const Context& context, const std::string& prefix) {
+void BuildBar::Wait() const { fmt::print(stderr, "lab: waiting for another lab that builds in {}\n", context_.build); }
+
+void BuildBar::Show(const BuildStep& step) {
+  if (!progress_) progress_.emplace("building", step.total, stderr, context_.err);
+  progress_->SetTotal(step.total);
+  progress_->Update(step.done, step.subject);
+}
+
+void Build(const Context& context, const std::vector<std::string>& targets) {
+  const CancelOnSignal cancel;
+  BuildBar bar(context);
+  BuildHooks hooks;
+  hooks.on_wait = [&] { bar.Wait(); };
+  hooks.on_step = [&](const BuildStep& step) { bar.Show(step); };
+  hooks.cancel = cancel.flag();
+  BuildQuietly(context, targets, hooks);
+  cancel.Check();
+}
+
+std::vector<std::string> ProgramsInBuild(const SourceTree& tree, const std::string& prefix) {
   std::set<std::string> names;
-  std::ifstream ninja(context.InBuild("build.ninja"));
+  std::ifstream ninja(tree.InBuild("build.ninja"));
   const std::string rule = ": phony bin/";
   for (std::string line; std::getline(ninja, line);) {
     if (line.compare(0, 6, "build ") != 0) continue;

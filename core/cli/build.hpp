@@ -1,26 +1,69 @@
 #pragma once
 
+#include <atomic>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "cancel.hpp"
 #include "context.hpp"
+#include "shardlab/base/errors.hpp"
+#include "shardlab/report/progress.hpp"
 
 /// \file
 /// Building what a subcommand needs.
 
 namespace shardlab::cli {
 
-/// Ended by Ctrl-C or another signal. Not an error: what there is so far is still worth writing.
-struct Interrupted {
-  int signal = 0;
+/// How far a build is.
+struct BuildStep {
+  int done = 0;         ///< steps
+  int total = 0;        ///< steps
+  std::string subject;  ///< what was made last, "solutions/ring.cpp"
 };
 
-/// Builds targets with a progress bar; what the compiler says is shown only if that fails. With nothing to build it is
-/// silent and takes about 0.1 s. Waits for another `lab` that builds in the same folder.
-/// \throws EnvironmentError if a target cannot be built, after what the compiler said; Interrupted on a signal.
+/// What a build tells, in the thread that called it, and how it is ended. Any may be empty.
+struct BuildHooks {
+  std::function<void()> on_wait;  ///< another `lab` builds in the same folder
+  std::function<void(const BuildStep&)> on_step;
+  const std::atomic<bool>* cancel = nullptr;
+};
+
+/// A target cannot be built.
+class BuildError : public EnvironmentError {
+ public:
+  BuildError(const std::string& what, std::string said) : EnvironmentError(what), said_(std::move(said)) {}
+  /// What the compiler said of it, as lines.
+  const std::string& said() const { return said_; }
+
+ private:
+  std::string said_;
+};
+
+/// Builds targets and prints nothing. With nothing to build it takes about 0.1 s. Waits for another build in the same
+/// folder, and for what a killed one has left running. False when it was cancelled.
+/// \throws BuildError, EnvironmentError
+bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& targets, const BuildHooks& hooks);
+
+/// The same with a progress bar.
+/// \throws BuildError, EnvironmentError, Interrupted
 void Build(const Context& context, const std::vector<std::string>& targets);
 
+/// A build's progress bar, on standard error.
+class BuildBar {
+ public:
+  explicit BuildBar(const Context& context) : context_(context) {}
+  /// Says that another `lab` builds in the same folder.
+  void Wait() const;
+  void Show(const BuildStep& step);
+
+ private:
+  const Context& context_;
+  std::optional<Progress> progress_;
+};
+
 /// The names of the programs of this build that begin with `prefix`, sorted, without building anything.
-std::vector<std::string> ProgramsInBuild(const Context& context, const std::string& prefix);
+std::vector<std::string> ProgramsInBuild(const SourceTree& tree, const std::string& prefix);
 
 }  // namespace shardlab::cli

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "context.hpp"
-#include "shardlab/grade/session.hpp"
+#include "grade_once.hpp"
 
 /// \file
 /// The subcommands of `lab`. Each returns the exit status and throws UsageError, EnvironmentError or Interrupted.
@@ -34,11 +34,9 @@ struct GradeOptions {
   std::string trace;
 };
 
-/// Grades one module; RunGradeSession, or what stands in for it in a test.
-using Session = std::function<grade::SessionResult(const grade::SessionOptions&)>;
-
-/// `lab grade`.
-int Grade(const Context& context, const GradeOptions& options, const Session& session = grade::RunGradeSession);
+/// `lab grade`: GradeOnce with progress bars, a score card, reports and the student's progress.
+int Grade(const Context& context, const GradeOptions& options,
+          const SessionRunner& run_session = grade::RunGradeSession);
 
 /// `lab hint [PART]`: the next hint, one at a time; without PART of the part that is next.
 int Hint(const Context& context, const std::string& part, bool restart);

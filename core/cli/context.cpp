@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-#include "process.hpp"
+#include "run_program.hpp"
 #include "shardlab/base/errors.hpp"
 
 namespace shardlab::cli {
@@ -41,7 +41,7 @@ std::string RootOf(const std::string& build) {
 
 }  // namespace
 
-std::string Context::InState(const std::string& path) const {
+std::string SourceTree::InState(const std::string& path) const {
   const fs::path state = fs::path(root) / ".lab";
   std::error_code error;
   fs::create_directories((state / path).parent_path(), error);
@@ -49,7 +49,7 @@ std::string Context::InState(const std::string& path) const {
   return (state / path).string();
 }
 
-bool Context::HasSolutions() const {
+bool SourceTree::HasSolutions() const {
   std::error_code error;
   return fs::is_directory(InRoot("solutions"), error);
 }
@@ -79,11 +79,11 @@ Context MakeContext() {
   return context;
 }
 
-std::string Revision(const Context& context) {
+std::string Revision(const SourceTree& tree) {
   std::string revision;
-  ProcessOptions options;
+  RunOptions options;
   options.on_line = [&](const std::string& line) { revision = line; };
-  const int status = RunProcess({"git", "-C", context.root, "rev-parse", "HEAD"}, options);
+  const int status = RunProgram({"git", "-C", tree.root, "rev-parse", "HEAD"}, options);
   return status == 0 ? revision : "";
 }
 

@@ -17,12 +17,11 @@ enum ExitStatus {
   kEnvironment = 3,  ///< this machine cannot do it
 };
 
-struct Context {
+/// A tree and the folder in which it is built.
+struct SourceTree {
   std::string root;   ///< the tree: exercises/, graders/, ...
   std::string build;  ///< the build folder
   int jobs = 1;       ///< parallel jobs of a build
-  Terminal out;       ///< standard output
-  Terminal err;       ///< standard error
 
   /// "exercises/communication" below `root`.
   std::string InRoot(const std::string& path) const { return root + "/" + path; }
@@ -35,12 +34,18 @@ struct Context {
   bool HasSolutions() const;
 };
 
+/// Where a command works, and where it writes.
+struct Context : SourceTree {
+  Terminal out;  ///< standard output
+  Terminal err;  ///< standard error
+};
+
 /// Reads LAB_ROOT, LAB_BUILD and LAB_JOBS, which the script `lab` sets; what is not set is found from the program's own
 /// path, <build>/bin/lab.
 /// \throws UsageError if what they name is no such folder or number.
 Context MakeContext();
 
 /// The git revision of the tree, or "" if there is none.
-std::string Revision(const Context& context);
+std::string Revision(const SourceTree& tree);
 
 }  // namespace shardlab::cli

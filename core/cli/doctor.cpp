@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 
 #include "commands.hpp"
-#include "process.hpp"
+#include "run_program.hpp"
 #include "shardlab/launch/sandbox.hpp"
 
 namespace shardlab::cli {
@@ -37,24 +37,11 @@ bool Exists(const std::string& path) {
 /// The first line that a command prints, "" if it cannot be run or fails.
 std::string FirstLine(const std::vector<std::string>& command) {
   std::string first;
-  ProcessOptions options;
+  RunOptions options;
   options.on_line = [&](const std::string& line) {
     if (first.empty()) first = line;
   };
-  return RunProcess(command, options) == 0 ? first : "";
-}
-
-/// A program's path, searched in PATH.
-std::string Which(const std::string& program) {
-  const char* path = std::getenv("PATH");
-  std::string folders = path ? path : "/usr/bin:/bin";
-  for (size_t begin = 0; begin <= folders.size();) {
-    const size_t end = std::min(folders.find(':', begin), folders.size());
-    const std::string candidate = folders.substr(begin, end - begin) + "/" + program;
-    if (access(candidate.c_str(), X_OK) == 0) return candidate;
-    begin = end + 1;
-  }
-  return "";
+  return RunProgram(command, options) == 0 ? first : "";
 }
 
 /// A value of the build's CMakeCache.txt, "" if it is not there.
@@ -89,7 +76,7 @@ double AvailableMemory() {
 
 Finding Compiler(const Context& context) {
   std::string compiler = Cached(context, "CMAKE_CXX_COMPILER");
-  if (compiler.empty()) compiler = Which("g++");
+  if (compiler.empty()) compiler = launch::FindProgram("g++");
   const std::string version = compiler.empty() ? "" : FirstLine({compiler, "--version"});
   if (version.empty()) return {"compiler", Health::kBad, "none", "apt-get install g++"};
   if (version.find("clang") != std::string::npos) {
@@ -106,7 +93,7 @@ Finding Tool(const std::string& what, const std::string& program, const std::str
 
 Finding Linker() {
   for (const char* linker : {"ld.lld", "ld.gold"}) {
-    if (!Which(linker).empty()) return {"linker", Health::kGood, linker, ""};
+    if (!launch::FindProgram(linker).empty()) return {"linker", Health::kGood, linker, ""};
   }
   return {"linker", Health::kNote, "ld.bfd", "apt-get install lld links an exercise in 0.2 s instead of 1.2 s"};
 }
@@ -148,11 +135,11 @@ Finding Blas(const Context& context) {
   if (!torch.empty() && torch.compare(0, 5, "/usr/") != 0)
     return {"BLAS", Health::kGood, "the one inside LibTorch", ""};
   std::string library;
-  ProcessOptions options;
+  RunOptions options;
   options.on_line = [&](const std::string& line) {
     if (library.empty() && line.find("libblas.so.3 ") != std::string::npos) library = line.substr(line.find("=> ") + 3);
   };
-  if (RunProcess({"/sbin/ldconfig", "-p"}, options) != 0 || library.empty()) {
+  if (RunProgram({"/sbin/ldconfig", "-p"}, options) != 0 || library.empty()) {
     return {"BLAS", Health::kNote, "not found", "apt-get install libopenblas0-openmp"};
   }
   std::error_code error;
@@ -202,7 +189,7 @@ Finding Disk(const Context& context) {
 Finding Sandbox() {
   const std::string why = launch::Sandbox::WhyNoNamespaces();
   if (why.empty()) return {"sandbox", Health::kGood, "bubblewrap, with namespaces", ""};
-  if (Which("bwrap").empty()) {
+  if (launch::FindProgram("bwrap").empty()) {
     return {"sandbox", Health::kNote, why, "only for grading strangers' code: apt-get install bubblewrap"};
   }
   return {"sandbox", Health::kNote, "no namespaces: " + why,

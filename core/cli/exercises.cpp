@@ -10,7 +10,7 @@
 
 #include "commands.hpp"
 #include "modules.hpp"
-#include "process.hpp"
+#include "run_program.hpp"
 #include "progress_file.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/report/files.hpp"
@@ -180,7 +180,7 @@ int Diff(const Context& context, const std::string& what) {
     }
     std::fflush(stdout);
     const int status =
-        RunProcess({"diff", "-u", context.out.colour ? "--color=always" : "--color=never", "--label", "stub/" + name,
+        RunProgram({"diff", "-u", context.out.colour ? "--color=always" : "--color=never", "--label", "stub/" + name,
                     "--label", "mine/" + name, Stub(context, rubric, file), Mine(context, rubric, file)});
     if (status == 127) throw EnvironmentError("diff was not found: install it (Debian: apt-get install diffutils)");
     if (status > 1) throw EnvironmentError(fmt::format("{} could not be compared with its stub", name));

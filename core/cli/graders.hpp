@@ -20,9 +20,9 @@ struct Graders {
 /// The graders of a module. Where it has cases without LibTorch, their host and referee come first; with `quick` they
 /// are all, and a module that has no such cases has no graders.
 /// \param flavour "exercises" or "solutions"
-Graders GradersOf(const Context& context, const std::string& module, const std::string& flavour, bool quick = false);
+Graders GradersOf(const SourceTree& tree, const std::string& module, const std::string& flavour, bool quick = false);
 
 /// The student's files of a module that need no LibTorch.
-std::vector<std::string> PlainFiles(const Context& context, const std::string& module);
+std::vector<std::string> PlainFiles(const SourceTree& tree, const std::string& module);
 
 }  // namespace shardlab::cli

@@ -152,6 +152,9 @@ int main(int count, char** arguments) {
   } catch (const UsageError& error) {
     fmt::print(stderr, "lab: {}\n", error.what());
     return kUsage;
+  } catch (const BuildError& error) {
+    fmt::print(stderr, "{}lab: {}; what the compiler said is above\n", error.said(), error.what());
+    return kEnvironment;
   } catch (const EnvironmentError& error) {
     fmt::print(stderr, "lab: {}\n", error.what());
     return kEnvironment;

@@ -130,10 +130,10 @@ std::vector<std::string> FilesOf(const Rubric& rubric, const std::vector<std::st
   return files;
 }
 
-std::vector<CompileFailure> ReadCompileFailures(const Context& context, const Rubric& rubric) {
+std::vector<CompileFailure> ReadCompileFailures(const SourceTree& tree, const Rubric& rubric) {
   std::vector<CompileFailure> failures;
   for (const std::string& file : FilesOf(rubric, PartIds(rubric))) {
-    const std::string path = context.InBuild(fmt::format("exercises/{}/{}.error.txt", rubric.id, file));
+    const std::string path = tree.InBuild(fmt::format("exercises/{}/{}.error.txt", rubric.id, file));
     std::error_code error;
     if (!fs::is_regular_file(path, error)) continue;
     std::vector<std::string> lines;

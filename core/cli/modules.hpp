@@ -36,6 +36,6 @@ std::vector<std::string> FilesOf(const Rubric& rubric, const std::vector<std::st
 
 /// The files of a module that the compiler or the linker refused in the last build, with what a student needs to see of
 /// their words: for a compiler the first error in that file and its place.
-std::vector<CompileFailure> ReadCompileFailures(const Context& context, const Rubric& rubric);
+std::vector<CompileFailure> ReadCompileFailures(const SourceTree& tree, const Rubric& rubric);
 
 }  // namespace shardlab::cli

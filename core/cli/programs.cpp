@@ -9,7 +9,7 @@
 #include "commands.hpp"
 #include "graders.hpp"
 #include "modules.hpp"
-#include "process.hpp"
+#include "run_program.hpp"
 #include "shardlab/base/errors.hpp"
 
 namespace shardlab::cli {
@@ -65,9 +65,12 @@ int Test(const Context& context, const std::string& filter) {
     command.emplace_back("-R");
     command.push_back(filter);
   }
-  const int status = RunProcess(command);
+  const CancelOnSignal cancel;
+  RunOptions options;
+  options.cancel = cancel.flag();
+  const int status = RunProgram(command, options);
   if (status == 127) throw EnvironmentError("ctest was not found: install it (Debian: apt-get install cmake)");
-  if (SignalDuringProcess() != 0) throw Interrupted{SignalDuringProcess()};
+  cancel.Check();
   return status == 0 ? kAllPassed : kNotPassed;
 }
 

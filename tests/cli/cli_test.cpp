@@ -10,7 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "process.hpp"
+#include "run_program.hpp"
 #include "tree.hpp"
 
 namespace {
@@ -281,14 +281,17 @@ TEST_F(Cli, ASignalThatOnlyLabGetsReachesItsChild) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     kill(getpid(), SIGTERM);
   });
-  EXPECT_EQ(shardlab::cli::RunProcess({"sleep", "30"}), 128 + SIGTERM);
+  const shardlab::cli::CancelOnSignal cancel;
+  shardlab::cli::RunOptions options;
+  options.cancel = cancel.flag();
+  EXPECT_EQ(shardlab::cli::RunProgram({"sleep", "30"}, options), 128 + SIGTERM);
   killer.join();
-  EXPECT_EQ(shardlab::cli::SignalDuringProcess(), SIGTERM);
+  EXPECT_EQ(cancel.signal(), SIGTERM);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
 }
 
 TEST_F(Cli, AProgramThatIsNotThereHasStatus127) {
-  EXPECT_EQ(shardlab::cli::RunProcess({"no-such-program-anywhere"}), 127);
+  EXPECT_EQ(shardlab::cli::RunProgram({"no-such-program-anywhere"}), 127);
 }
 
 TEST_F(Cli, DoctorNamesWhatItLooksAt) {

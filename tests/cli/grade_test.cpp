@@ -42,7 +42,7 @@ class Grading : public Tree {
   std::function<void(const PlannedCase&)> before_case_;
 
   /// A value and a cost case a part, run in order, like the real thing: it asks `skip` and tells `on_result`.
-  Session Fake() {
+  SessionRunner Fake() {
     return [this](const SessionOptions& options) {
       asked_.push_back(options);
       SessionResult result;
@@ -374,15 +374,17 @@ TEST_F(Grading, AMachineThatCannotIsNotAFailureOfTheStudent) {
 }
 
 TEST_F(Grading, NoCaseOnSoManyRanksIsAMistake) {
-  const Session none = [](const SessionOptions&) -> SessionResult { throw UsageError("no case runs on 7 ranks"); };
+  const SessionRunner none = [](const SessionOptions&) -> SessionResult {
+    throw UsageError("no case runs on 7 ranks");
+  };
   GradeOptions options = What({"demo"});
   options.ranks = 7;
   EXPECT_THROW(Grade(MakeContext(), options, none), UsageError);
 }
 
 TEST_F(Grading, ACurveIsDrawn) {
-  const Session fake = Fake();
-  const Session curves = [&](const SessionOptions& options) {
+  const SessionRunner fake = Fake();
+  const SessionRunner curves = [&](const SessionOptions& options) {
     SessionResult result = fake(options);
     result.curves.push_back({"demo.first", "curve/ranks=2", "mlp", {2, 1}, {2, 1}, {0.1, 0.1}});
     return result;

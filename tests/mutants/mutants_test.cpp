@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "process.hpp"
+#include "run_program.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/report/files.hpp"
 #include "tool/report.hpp"
@@ -156,9 +156,9 @@ TEST(ExitStatus, AsksForEveryMutantAndEveryVariant) {
 TEST(Tool, ReportsEveryWayInWhichAnEntryCanEnd) {
   const fs::path json = fs::temp_directory_path() / ("shardlab-mutants-" + std::to_string(getpid()) + ".json");
   std::string said;
-  cli::ProcessOptions options;
+  cli::RunOptions options;
   options.on_line = [&](const std::string& line) { said += line + "\n"; };
-  const int status = cli::RunProcess(
+  const int status = cli::RunProgram(
       {SHARDLAB_MUTANTS, "--no-build", "--seed", "7", "--sets", SHARDLAB_SELFTEST, "--json", json.string()}, options);
   EXPECT_EQ(status, 2) << said;
   const auto document = nlohmann::json::parse(ReadFile(json.string()));

@@ -20,6 +20,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 #include <tuple>
 
 #include <fmt/format.h>
@@ -203,6 +204,17 @@ std::map<std::string, std::string> OneThreadEnvironment() {
   return {{"OPENBLAS_NUM_THREADS", "1"}, {"OMP_NUM_THREADS", "1"}, {"MKL_NUM_THREADS", "1"}};
 }
 
+std::string FindProgram(const std::string& name) {
+  if (name.find('/') != std::string::npos) return access(name.c_str(), X_OK) == 0 ? name : "";
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path ? path : "/usr/bin:/bin");
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::string candidate = folder + "/" + name;
+    if (access(candidate.c_str(), X_OK) == 0) return candidate;
+  }
+  return "";
+}
+
 ProgramStart::ProgramStart(const ProgramSpec& spec) : spec_(spec), words_{spec.program} {
   words_.insert(words_.end(), spec.arguments.begin(), spec.arguments.end());
   for (std::string& word : words_) argv_.push_back(word.data());
@@ -218,7 +230,7 @@ ProgramStart::ProgramStart(const ProgramSpec& spec) : spec_(spec), words_{spec.p
 }
 
 void ProgramStart::Become(pid_t parent) const {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  prctl(PR_SET_PDEATHSIG, spec_.end_signal);
   if (getppid() != parent) _exit(127);
   setpgid(0, 0);
   const rlimit no_core{0, 0};

@@ -26,17 +26,6 @@ using Words = std::vector<std::string>;
 
 void Append(Words& words, const Words& more) { words.insert(words.end(), more.begin(), more.end()); }
 
-/// A program's path, searched in PATH; empty when there is none.
-std::string Which(const std::string& program) {
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path ? path : "/usr/bin:/bin");
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string candidate = folder + "/" + program;
-    if (access(candidate.c_str(), X_OK) == 0) return candidate;
-  }
-  return "";
-}
-
 struct Ran {
   bool well = false;
   std::string printed;
@@ -70,7 +59,7 @@ Words FilesOf(const std::string& program) {
   Words files;
   if (!IsSystems(program)) files.push_back(program);
   ProgramSpec ldd;
-  ldd.program = Which("ldd");
+  ldd.program = FindProgram("ldd");
   if (ldd.program.empty()) throw EnvironmentError("the program ldd was not found, which the sandbox needs (libc-bin)");
   ldd.arguments = {program};
   const Ran ran = Run(ldd, 20);
@@ -281,14 +270,14 @@ std::string WhyNot(const Sandbox& sandbox) {
 }  // namespace
 
 std::string Sandbox::WhyNoNamespaces() {
-  const std::string bwrap = Which("bwrap");
+  const std::string bwrap = FindProgram("bwrap");
   if (bwrap.empty()) return "bubblewrap is not installed";
   return WhyNot(Namespaces(bwrap, {}));
 }
 
 std::shared_ptr<const Sandbox> Sandbox::Find(const SandboxLimits& limits) {
   const std::string why = WhyNoNamespaces();
-  if (why.empty()) return std::make_shared<Namespaces>(Which("bwrap"), limits);
+  if (why.empty()) return std::make_shared<Namespaces>(FindProgram("bwrap"), limits);
   const std::string help = why == "bubblewrap is not installed" ? "apt-get install bubblewrap"
                                                                 : "a machine or container that allows namespaces";
   if (getuid() != 0) {

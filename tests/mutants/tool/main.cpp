@@ -236,6 +236,9 @@ int main(int count, char** arguments) {
     return cli::kUsage;
   } catch (const cli::Interrupted& interrupted) {
     return 128 + interrupted.signal;
+  } catch (const cli::BuildError& error) {
+    fmt::print(stderr, "{}lab: {}; what the compiler said is above\n", error.said(), error.what());
+    return cli::kEnvironment;
   } catch (const std::exception& error) {
     fmt::print(stderr, "lab: {}\n", Brief(error));
     return cli::kEnvironment;

@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "process.hpp"
+#include "run_program.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/report/files.hpp"
 
@@ -26,11 +26,11 @@ struct Said {
 
 Said Shell(const std::string& folder, const std::string& command) {
   Said said;
-  cli::ProcessOptions options;
+  cli::RunOptions options;
   options.on_line = [&](const std::string& line) { said.lines.push_back(line); };
   options.environment = {{"LC_ALL", "C"}};
   said.status =
-      cli::RunProcess({"timeout", "-k", "5", kCompileLimit, "sh", "-c", "cd \"$0\" && " + command, folder}, options);
+      cli::RunProgram({"timeout", "-k", "5", kCompileLimit, "sh", "-c", "cd \"$0\" && " + command, folder}, options);
   return said;
 }
 

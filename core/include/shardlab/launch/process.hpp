@@ -84,6 +84,9 @@ int ThreadCount();
 /// How many threads `pid` has; 0 when it has gone.
 int ThreadCount(pid_t pid);
 
+/// A program's path, searched in PATH unless its name has a slash; empty when there is none.
+std::string FindProgram(const std::string& name);
+
 /// A program to start.
 struct ProgramSpec {
   std::string program;                             ///< its path
@@ -94,10 +97,10 @@ struct ProgramSpec {
   std::string folder;                              ///< where it runs; empty: the caller's
   bool inherit_environment = true;                 ///< false: it gets `environment` and nothing else
   bool scoped = false;                             ///< its rights end at its own processes: see EnterOwnScope
+  int end_signal = 9;                              ///< what it gets when the calling thread ends: SIGKILL
 };
 
-/// Starts a program in a process group of its own, with an empty standard input, without core dumps; it is killed
-/// when the calling thread ends. \throws EnvironmentError that says why it cannot be started
+/// Starts a program in a process group of its own, with an empty standard input, without core dumps. \throws EnvironmentError that says why it cannot be started
 pid_t StartProgram(const ProgramSpec& spec);
 
 /// LibTorch's libraries read these while they are loaded, so they must be set before: with more than one thread, ranks
