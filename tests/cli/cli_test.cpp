@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "cancel.hpp"
 #include "run_program.hpp"
 #include "tree.hpp"
 
@@ -277,11 +278,11 @@ TEST_F(Cli, BenchEditSavesAFileOfEachModuleAndBuildsItsHost) {
 
 TEST_F(Cli, ASignalThatOnlyLabGetsReachesItsChild) {
   const auto start = std::chrono::steady_clock::now();
+  const shardlab::cli::CancelOnSignal cancel;
   std::thread killer([] {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     kill(getpid(), SIGTERM);
   });
-  const shardlab::cli::CancelOnSignal cancel;
   shardlab::cli::RunOptions options;
   options.cancel = cancel.flag();
   EXPECT_EQ(shardlab::cli::RunProgram({"sleep", "30"}, options), 128 + SIGTERM);

@@ -51,3 +51,7 @@ SHARDLAB_PLAIN_CASE(plain, missing, kValue) {
 }
 
 SHARDLAB_PLAIN_CASE(plain, checks_nothing, kValue) { t.Ask("hands_back", {{"text", ""}, {"number", 5}}); }
+
+SHARDLAB_PLAIN_CASE(rough, crashes, kValue) { t.Ask("plain_divides_by_zero"); }
+
+SHARDLAB_PLAIN_CASE(rough, never_ends, kValue) { t.Ask("plain_never_ends", {}, 0.3); }

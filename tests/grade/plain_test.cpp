@@ -112,7 +112,7 @@ TEST_F(PlainTest, OneOfTheGradersMayHaveNothingToDo) {
     RunGradeSession(options);
     FAIL() << "nothing was thrown";
   } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("tests.good, tests.plain, tests.bad"));
+    EXPECT_THAT(error.what(), HasSubstr("tests.good, tests.plain, tests.rough, tests.bad"));
   }
 }
 
