@@ -33,7 +33,7 @@ class BuildLock {
   bool Take(const BuildHooks& hooks) {
     const launch::Deadline deadline(kMostSeconds);
     for (bool told = false; flock(file_.get(), LOCK_EX | LOCK_NB) != 0; told = true) {
-      if (!told && hooks.on_wait) hooks.on_wait();
+      if (!told && hooks.on_note) hooks.on_note("waiting for another lab that builds in " + build_);
       if (hooks.cancel != nullptr && hooks.cancel->load()) return false;
       if (deadline.Passed()) {
         throw EnvironmentError(fmt::format("another lab has been building in {} for half an hour", build_));
@@ -113,6 +113,19 @@ class NinjaOutput {
   bool failed_ = false;
 };
 
+/// Has cmake/build_marker know that a build begins or ends.
+void Mark(const std::string& verb, const SourceTree& tree, const BuildHooks& hooks) {
+  RunOptions options;
+  options.on_line = [&](const std::string& line) {
+    const std::string prefix = "lab: ";
+    if (hooks.on_note) hooks.on_note(line.compare(0, prefix.size(), prefix) == 0 ? line.substr(prefix.size()) : line);
+  };
+  if (RunProgram({"sh", tree.InRoot("cmake/build_marker"), verb, tree.build}, options) != 0) {
+    throw EnvironmentError(
+        fmt::format("{} cannot be written to, or {} is missing", tree.build, tree.InRoot("cmake/build_marker")));
+  }
+}
+
 }  // namespace
 
 bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& targets, const BuildHooks& hooks) {
@@ -123,6 +136,7 @@ bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& target
   if (!lock.Take(hooks)) return false;
   std::vector<std::string> command = {"cmake", "--build", tree.build, "-j", std::to_string(tree.jobs), "--target"};
   command.insert(command.end(), targets.begin(), targets.end());
+  Mark("begin", tree, hooks);
   NinjaOutput output(hooks);
   RunOptions options;
   options.environment = {{"NINJA_STATUS", "[%f/%t] "}};
@@ -130,6 +144,7 @@ bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& target
   options.cancel = hooks.cancel;
   options.held = lock.descriptor();
   const int status = RunProgram(command, options);
+  if (status < 128) Mark("end", tree, hooks);  // it has come to its end by itself, well or not
   if (hooks.cancel != nullptr && hooks.cancel->load()) return false;
   if (status == 0) return true;
   if (status == 127) throw EnvironmentError("cmake was not found: install it (Debian: apt-get install cmake)");
@@ -140,7 +155,7 @@ bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& target
                    output.Said());
 }
 
-void BuildBar::Wait() const { fmt::print(stderr, "lab: waiting for another lab that builds in {}\n", context_.build); }
+void BuildBar::Note(const std::string& sentence) const { fmt::print(stderr, "lab: {}\n", sentence); }
 
 void BuildBar::Show(const BuildStep& step) {
   if (!progress_) progress_.emplace("building", step.total, stderr, context_.err);
@@ -152,7 +167,7 @@ void Build(const Context& context, const std::vector<std::string>& targets) {
   const CancelOnSignal cancel;
   BuildBar bar(context);
   BuildHooks hooks;
-  hooks.on_wait = [&] { bar.Wait(); };
+  hooks.on_note = [&](const std::string& sentence) { bar.Note(sentence); };
   hooks.on_step = [&](const BuildStep& step) { bar.Show(step); };
   hooks.cancel = cancel.flag();
   BuildQuietly(context, targets, hooks);

@@ -25,7 +25,8 @@ struct BuildStep {
 
 /// What a build tells, in the thread that called it, and how it is ended. Any may be empty.
 struct BuildHooks {
-  std::function<void()> on_wait;  ///< another `lab` builds in the same folder
+  /// Something that a person should know, as a sentence: another `lab` builds in the same folder and is waited for.
+  std::function<void(const std::string&)> on_note;
   std::function<void(const BuildStep&)> on_step;
   const std::atomic<bool>* cancel = nullptr;
 };
@@ -42,7 +43,8 @@ class BuildError : public EnvironmentError {
 };
 
 /// Builds targets and prints nothing. With nothing to build it takes about 0.1 s. Waits for another build in the same
-/// folder, and for what a killed one has left running. False when it was cancelled.
+/// folder, and for what a killed one has left running; what that may have left half-written is made again (see
+/// cmake/build_marker). False when it was cancelled.
 /// \throws BuildError, EnvironmentError
 bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& targets, const BuildHooks& hooks);
 
@@ -54,8 +56,7 @@ void Build(const Context& context, const std::vector<std::string>& targets);
 class BuildBar {
  public:
   explicit BuildBar(const Context& context) : context_(context) {}
-  /// Says that another `lab` builds in the same folder.
-  void Wait() const;
+  void Note(const std::string& sentence) const;
   void Show(const BuildStep& step);
 
  private:

@@ -31,7 +31,7 @@ class Watcher final : public GradeObserver {
   Watcher(const Context& context, Reports& reports)
       : context_(context), reports_(reports), build_(std::in_place, context) {}
 
-  void Waits() override { build_->Wait(); }
+  void Notes(const std::string& sentence) override { build_->Note(sentence); }
   void Built(const BuildStep& step) override { build_->Show(step); }
   void Begins(const Rubric& module) override {
     build_.reset();

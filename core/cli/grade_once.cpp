@@ -94,7 +94,7 @@ class Grading {
       targets.insert(targets.end(), graders.targets.begin(), graders.targets.end());
     }
     BuildHooks hooks;
-    hooks.on_wait = [&] { observer_.Waits(); };
+    hooks.on_note = [&](const std::string& sentence) { observer_.Notes(sentence); };
     hooks.on_step = [&](const BuildStep& step) { observer_.Built(step); };
     hooks.cancel = options_.cancel;
     result_.cancelled = !BuildQuietly(tree_, targets, hooks);

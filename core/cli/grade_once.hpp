@@ -52,8 +52,8 @@ class GradeObserver {
  public:
   virtual ~GradeObserver() = default;
 
-  /// Another `lab` builds in the same folder, and is waited for.
-  virtual void Waits() {}
+  /// What a person should know of the build, as a sentence; see BuildHooks::on_note.
+  virtual void Notes(const std::string&) {}
   /// A step of the build is done.
   virtual void Built(const BuildStep&) {}
   /// A module's programs are being started.

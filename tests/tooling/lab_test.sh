@@ -8,6 +8,7 @@ unset LAB_BUILD LAB_JOBS LAB_ROOT CMAKE_PREFIX_PATH Torch_DIR
 tree="$work/the tree"
 mkdir -p "$tree/cmake" "$work/tools" "$work/elsewhere"
 cp "$root/lab" "$tree"
+cp "$root/cmake/build_marker" "$tree/cmake"
 printf '# comment\nfirst-dev\nsecond-dev # why\n' > "$tree/cmake/packages-debian.txt"
 cat > "$tree/CMakeLists.txt" <<'END'
 cmake_minimum_required(VERSION 3.22)
