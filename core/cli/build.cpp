@@ -7,10 +7,12 @@
 #include <cstdio>
 #include <deque>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
 
+#include "build_time.hpp"
 #include "run_program.hpp"
 #include "shardlab/launch/process.hpp"
 
@@ -51,17 +53,48 @@ class BuildLock {
   launch::Fd file_;
 };
 
+/// "[3/17] Building CXX object a.o": how far ninja is, and the step.
+struct StatusLine {
+  int done = 0, total = 0;
+  std::string step;
+};
+
+std::optional<StatusLine> ReadStatus(const std::string& line) {
+  StatusLine status;
+  int end = 0;
+  const bool is_one = std::sscanf(line.c_str(), "[%d/%d] %n", &status.done, &status.total, &end) == 2 && end > 0;
+  if (!is_one || status.total == 0) return std::nullopt;
+  status.step = line.substr(static_cast<size_t>(end));
+  return status;
+}
+
+const std::map<std::string, std::string> kNinjaEnvironment = {{"NINJA_STATUS", "[%f/%t] "}};
+
+/// The steps that a build of the targets has to do; none when that cannot be found out. Ninja is asked beside a build
+/// that goes on, and by another name of its file: by that one it would only say that CMake comes first.
+std::vector<std::string> StepsOf(const SourceTree& tree, const std::vector<std::string>& targets) {
+  const char* const plan = ".lab-plan.ninja";
+  [[maybe_unused]] const int made = symlink("build.ninja", tree.InBuild(plan).c_str());
+  std::vector<std::string> command = {"ninja", "-C", tree.build, "-f", plan, "-n"};
+  command.insert(command.end(), targets.begin(), targets.end());
+  std::vector<std::string> steps;
+  RunOptions options;
+  options.environment = kNinjaEnvironment;
+  options.on_line = [&](const std::string& line) {
+    if (auto status = ReadStatus(line)) steps.push_back(std::move(status->step));
+  };
+  if (RunProgram(command, options) != 0) steps.clear();
+  return steps;
+}
+
 /// Reads what ninja says: "[3/17] Building CXX object ..." is progress, everything else is kept.
 class NinjaOutput {
  public:
-  explicit NinjaOutput(const BuildHooks& hooks) : hooks_(hooks) {}
+  NinjaOutput(const SourceTree& tree, const std::vector<std::string>& targets, const BuildHooks& hooks)
+      : tree_(tree), targets_(targets), hooks_(hooks) {}
 
   void Line(const std::string& line) {
-    int done = 0, total = 0, end = 0;
-    if (std::sscanf(line.c_str(), "[%d/%d] %n", &done, &total, &end) == 2 && end > 0) {
-      if (total > 0 && hooks_.on_step) hooks_.on_step({done, total, Subject(line.substr(static_cast<size_t>(end)))});
-      return;
-    }
+    if (const auto status = ReadStatus(line)) return Progressed(*status);
     const std::string unknown = "ninja: error: unknown target '";
     if (line.compare(0, unknown.size(), unknown) == 0) {
       unknown_target_ = line.substr(unknown.size(), line.find('\'', unknown.size()) - unknown.size());
@@ -94,6 +127,21 @@ class NinjaOutput {
   }
 
  private:
+  void Progressed(const StatusLine& status) {
+    if (!hooks_.on_step) return;
+    BuildStep step{status.done, status.total, static_cast<double>(status.done) / status.total, 0, Subject(status.step)};
+    if (!clock_ && status.total - status.done >= kWorthForeseeing) {
+      std::ifstream log(tree_.InBuild(".ninja_log"));
+      clock_.emplace(ReadStepSeconds(log), StepsOf(tree_, targets_), tree_.jobs);
+    }
+    if (clock_) {
+      clock_->Done(status.step);
+      step.share = clock_->Share();
+      step.seconds_left = clock_->SecondsLeft(kMostSeconds - until_.seconds());
+    }
+    hooks_.on_step(step);
+  }
+
   /// "solutions/m/ring.cpp" of "Building CXX object .../solutions/m/ring.cpp.o".
   static std::string Subject(const std::string& what) {
     std::string subject = what.substr(what.rfind(' ') + 1);
@@ -105,8 +153,14 @@ class NinjaOutput {
 
   static constexpr size_t kKept = 40;
   static constexpr size_t kShown = 60;
+  static constexpr int kWorthForeseeing = 8;  // steps
+  static constexpr double kMostSeconds = 1e6;
 
+  const SourceTree& tree_;
+  const std::vector<std::string>& targets_;
   const BuildHooks& hooks_;
+  const launch::Deadline until_{kMostSeconds};
+  std::optional<BuildClock> clock_;
   std::deque<std::string> said_;  // from the first failure on
   std::deque<std::string> last_;  // before it
   std::string unknown_target_;
@@ -137,9 +191,9 @@ bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& target
   std::vector<std::string> command = {"cmake", "--build", tree.build, "-j", std::to_string(tree.jobs), "--target"};
   command.insert(command.end(), targets.begin(), targets.end());
   Mark("begin", tree, hooks);
-  NinjaOutput output(hooks);
+  NinjaOutput output(tree, targets, hooks);
   RunOptions options;
-  options.environment = {{"NINJA_STATUS", "[%f/%t] "}};
+  options.environment = kNinjaEnvironment;
   options.on_line = [&](const std::string& line) { output.Line(line); };
   options.cancel = hooks.cancel;
   options.held = lock.descriptor();
@@ -160,7 +214,9 @@ void BuildBar::Note(const std::string& sentence) const { fmt::print(stderr, "lab
 void BuildBar::Show(const BuildStep& step) {
   if (!progress_) progress_.emplace("building", step.total, stderr, context_.err);
   progress_->SetTotal(step.total);
-  progress_->Update(step.done, step.subject);
+  progress_->SetShare(step.share);
+  const std::string left = TimeLeftText(step.seconds_left);
+  progress_->Update(step.done, left.empty() ? step.subject : left + ", " + step.subject);
 }
 
 void Build(const Context& context, const std::vector<std::string>& targets) {

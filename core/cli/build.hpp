@@ -18,9 +18,11 @@ namespace shardlab::cli {
 
 /// How far a build is.
 struct BuildStep {
-  int done = 0;         ///< steps
-  int total = 0;        ///< steps
-  std::string subject;  ///< what was made last, "solutions/ring.cpp"
+  int done = 0;      ///< steps
+  int total = 0;     ///< steps
+  double share = 0;  ///< of the work, which is not that of the steps: 0 to 1
+  double seconds_left = 0;
+  std::string subject;  ///< what was made last, "solutions/m/ring.cpp"
 };
 
 /// What a build tells, in the thread that called it, and how it is ended. Any may be empty.

@@ -261,7 +261,7 @@ TEST_F(Cli, BenchRunsProgramsOfItsOwnAndKeepsTheirTables) {
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_EQ(ended.out, "toy --steps 3\n");
   EXPECT_THAT(Read("bench.json"), HasSubstr("\"toy --steps 3\""));
-  EXPECT_THAT(Lab("bench tay").err, HasSubstr("did you mean 'toy'? There are edit, data, toy."));
+  EXPECT_THAT(Lab("bench tay").err, HasSubstr("did you mean 'toy'? There are build, edit, data, toy."));
 }
 
 TEST_F(Cli, BenchEditSavesAFileOfEachModuleAndBuildsItsHost) {
@@ -274,6 +274,39 @@ TEST_F(Cli, BenchEditSavesAFileOfEachModuleAndBuildsItsHost) {
   EXPECT_GE(std::filesystem::last_write_time(In("exercises/demo/a.cpp")), before);
   EXPECT_EQ(Read("exercises/demo/a.cpp"), "// stub of a.cpp\n");
   EXPECT_THAT(Read("bench.json"), AllOf(HasSubstr("\"module\": \"demo\""), HasSubstr("\"seconds\": ")));
+}
+
+TEST_F(Cli, BenchBuildMeasuresFirstBuildsInFoldersOfTheirOwn) {
+  Write("build/build.ninja", "");
+  Write("lab",
+        "#!/bin/sh\nmkdir -p \"$LAB_BUILD\" && : > \"$LAB_BUILD/CMakeCache.txt\" && echo \"$*\" >> '" + In("scripts") +
+            "'\n",
+        true);
+  const Ended ended = Lab("bench build --json " + In("bench.json"));
+  EXPECT_EQ(ended.status, 2) << "this course has no module communication: " << ended.err;
+  Write("graders/communication/rubric.toml",
+        "id = \"communication\"\ntitle = \"Messages\"\n[[part]]\nid = \"ring\"\ntitle = \"A ring\"\npoints = 1\n"
+        "files = [\"ring.cpp\"]\n");
+  const Ended again = Lab("bench build --json " + In("bench.json"));
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_THAT(again.out, AllOf(HasSubstr("to the first verdict"), HasSubstr("everything, tests too")));
+  EXPECT_THAT(Read("bench.json"), AllOf(HasSubstr("\"processor_seconds\": "), HasSubstr("\"program_seconds\": ")));
+  EXPECT_THAT(Built(), AllOf(HasSubstr("-bench-"), HasSubstr("--target all")));
+  for (const auto& entry : std::filesystem::directory_iterator(root_)) {
+    EXPECT_THAT(entry.path().filename(), Not(HasSubstr("-bench-"))) << "it was not removed";
+  }
+}
+
+TEST_F(Cli, WhatAKilledBuildLeftHalfWrittenIsMadeAgain) {
+  Write("build/.ninja_log", "# ninja log v5\n0\t1000\t1000000000000000000\tbin/half\tabc\n");
+  Script("cmake", "echo half > '" + In("build/bin/half") + "'\nkill -9 $$\n");
+  std::filesystem::create_directories(In("build/bin"));
+  EXPECT_EQ(Lab("data").status, 3);
+  EXPECT_TRUE(Exists("build/.lab-building"));
+  Script("cmake", "[ ! -e '" + In("build/bin/half") + "' ] && echo clean > '" + In("seen") + "'\n");
+  EXPECT_THAT(Lab("data").err, HasSubstr("lab: the last build was ended in the middle; 1 files"));
+  EXPECT_TRUE(Exists("seen")) << "it was there when the next build began";
+  EXPECT_FALSE(Exists("build/.lab-building"));
 }
 
 TEST_F(Cli, ASignalThatOnlyLabGetsReachesItsChild) {

@@ -41,7 +41,7 @@ void Progress::Update(int64_t done, const std::string& what) {
     return;
   }
   if (total_ <= 0) return;
-  const int64_t tenths = 10 * std::min(done_, total_) / total_;
+  const auto tenths = static_cast<int64_t>(10 * Share() + 1e-9);
   if (tenths <= printed_tenths_ || (!finished && now - last_ < kLineInterval)) return;
   what_ = what;
   last_ = now;
@@ -56,9 +56,13 @@ void Progress::Hide() {
   drawn_ = false;
 }
 
+double Progress::Share() const {
+  if (share_) return std::clamp(*share_, 0.0, 1.0);
+  return total_ > 0 ? std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0) : 0;
+}
+
 void Progress::Draw() {
-  const double share = total_ > 0 ? std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0) : 0;
-  const auto full = static_cast<size_t>(share * kBarColumns + 0.5);
+  const auto full = static_cast<size_t>(Share() * kBarColumns + 0.5);
   std::string done, rest;
   for (size_t i = 0; i < kBarColumns; ++i) {
     if (i < full) {

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include "shardlab/report/terminal.hpp"
@@ -38,6 +39,9 @@ class Progress {
   /// Corrects the number of steps.
   void SetTotal(int64_t total) { total_ = total; }
 
+  /// How much of the work is done, 0 to 1, where steps differ in length. The bar shows that from now on.
+  void SetShare(double share) { share_ = share; }
+
   /// `done` steps are done; `what` says where the work is or how it goes.
   void Update(int64_t done, const std::string& what = "");
 
@@ -47,6 +51,7 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
 
+  double Share() const;
   void Draw();
   void PrintLine();
 
@@ -54,6 +59,7 @@ class Progress {
   std::string what_;
   int64_t total_;
   int64_t done_ = 0;
+  std::optional<double> share_;
   std::FILE* stream_;
   Terminal terminal_;
   Clock::time_point start_;
