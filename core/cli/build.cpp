@@ -70,9 +70,9 @@ std::optional<StatusLine> ReadStatus(const std::string& line) {
 
 const std::map<std::string, std::string> kNinjaEnvironment = {{"NINJA_STATUS", "[%f/%t] "}};
 
-/// The steps that a build of the targets has to do; none when that cannot be found out. Ninja is asked beside a build
-/// that goes on, and by another name of its file: by that one it would only say that CMake comes first.
-std::vector<std::string> StepsOf(const SourceTree& tree, const std::vector<std::string>& targets) {
+/// The steps that a build of the targets has to do; nothing when that cannot be found out. Ninja is asked beside a build
+/// that goes on, and by another name of its file: by that one it would only say that it wants to ask CMake first.
+std::optional<std::vector<std::string>> StepsOf(const SourceTree& tree, const std::vector<std::string>& targets) {
   const char* const plan = ".lab-plan.ninja";
   [[maybe_unused]] const int made = symlink("build.ninja", tree.InBuild(plan).c_str());
   std::vector<std::string> command = {"ninja", "-C", tree.build, "-f", plan, "-n"};
@@ -83,7 +83,7 @@ std::vector<std::string> StepsOf(const SourceTree& tree, const std::vector<std::
   options.on_line = [&](const std::string& line) {
     if (auto status = ReadStatus(line)) steps.push_back(std::move(status->step));
   };
-  if (RunProgram(command, options) != 0) steps.clear();
+  if (RunProgram(command, options) != 0) return std::nullopt;
   return steps;
 }
 
@@ -132,7 +132,7 @@ class NinjaOutput {
     BuildStep step{status.done, status.total, static_cast<double>(status.done) / status.total, 0, Subject(status.step)};
     if (!clock_ && status.total - status.done >= kWorthForeseeing) {
       std::ifstream log(tree_.InBuild(".ninja_log"));
-      clock_.emplace(ReadStepSeconds(log), StepsOf(tree_, targets_), tree_.jobs);
+      clock_.emplace(ReadStepSeconds(log), StepsOf(tree_, targets_).value_or(std::vector<std::string>()), tree_.jobs);
     }
     if (clock_) {
       clock_->Done(status.step);
@@ -207,6 +207,11 @@ bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& target
   }
   throw BuildError(fmt::format("{} could not be built", targets.size() == 1 ? targets[0] : "what is needed"),
                    output.Said());
+}
+
+bool UpToDate(const SourceTree& tree, const std::vector<std::string>& targets) {
+  const auto steps = StepsOf(tree, targets);
+  return steps && steps->empty();
 }
 
 void BuildBar::Note(const std::string& sentence) const { fmt::print(stderr, "lab: {}\n", sentence); }

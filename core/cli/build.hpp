@@ -54,6 +54,10 @@ bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& target
 /// \throws BuildError, EnvironmentError, Interrupted
 void Build(const Context& context, const std::vector<std::string>& targets);
 
+/// Whether nothing has to be built, found out without waiting for a build that goes on. Changes of CMake's files are not
+/// seen: the script `lab` looks for those.
+bool UpToDate(const SourceTree& tree, const std::vector<std::string>& targets);
+
 /// A build's progress bar, on standard error.
 class BuildBar {
  public:

@@ -105,6 +105,8 @@ int Run(int count, char** arguments) {
   mutants_app->set_help_flag();
   CLI::App* docs_app = app.add_subcommand("docs", "build the documentation and say where it is");
   docs_app->allow_extras();
+  CLI::App* help_app = app.add_subcommand("help", "this text");
+  help_app->allow_extras();
   CLI::App* doctor_app = app.add_subcommand("doctor", "what this machine has and lacks");
   doctor_app->allow_extras();
 
@@ -128,6 +130,10 @@ int Run(int count, char** arguments) {
     if (!command->get_prefix_command()) RefuseExtras(*command, command->get_name());
   }
 
+  if (*help_app) {
+    fmt::print("{}", app.help());
+    return kAllPassed;
+  }
   const Context context = MakeContext();
   if (*grade_app) return Grade(context, grade);
   if (*hint_app) return Hint(context, part, restart);

@@ -28,7 +28,7 @@ template <typename Matters>
     exercises = true;
   }
   const std::string program = name + (exercises ? "_exercises" : "_solutions");
-  Build(context, {program});
+  if (!UpToDate(context, {program})) Build(context, {program});
   for (const Rubric& rubric : exercises ? LoadRubrics(context.root) : std::vector<Rubric>()) {
     for (const CompileFailure& failure : ReadCompileFailures(context, rubric)) {
       if (!matters(rubric, failure.file)) continue;

@@ -102,6 +102,7 @@ TEST_F(Cli, HelpListsTheSubcommands) {
        {"grade", "hint", "reset", "diff", "train", "schedule", "data", "bench", "test", "docs", "doctor"}) {
     EXPECT_THAT(ended.out, HasSubstr(std::string("\n  ") + command));
   }
+  EXPECT_EQ(Lab("help").out, ended.out);
   EXPECT_THAT(Lab("grade --help").out, HasSubstr("--junit"));
 }
 

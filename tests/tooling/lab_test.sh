@@ -115,6 +115,20 @@ expect_out '' cat "$work/err"
 expect grep -q " $tree $tree/build [1-9][0-9]*\$" "$work/out"
 expect_not test -e "$work/asked"
 
+title 'while another lab builds: who needs no build does not wait for it'
+flock "$tree/build/.lab-lock" sleep 4 &
+other=$!
+sleep 0.5
+echo boot > "$tree/build/.lab-building"
+expect_status 0 lab
+expect_out '' cat "$work/err"
+expect kill -0 "$other"
+touch "$tree/lab.cpp"
+expect_status 0 lab
+err 'waiting for another lab'
+expect_not test -e "$tree/build/.lab-building"
+wait "$other"
+
 title 'through a symbolic link, in another build folder'
 ln -s '../the tree/lab' "$work/tools/course"
 LAB_BUILD='another build' LAB_JOBS=1 expect_out " $tree $work/elsewhere/another build 1" sh -c 'course 2>/dev/null'
