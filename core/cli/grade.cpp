@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "commands.hpp"
+#include "modules.hpp"
 #include "progress_file.hpp"
 #include "reports.hpp"
 #include "shardlab/base/errors.hpp"
@@ -22,8 +23,6 @@ using grade::CaseOutcome;
 using grade::CaseResult;
 using grade::PlannedCase;
 using grade::Status;
-
-std::string ShortId(const std::string& part) { return part.substr(part.find('.') + 1); }
 
 /// Progress bars on standard error, and the reports.
 class Watcher final : public GradeObserver {

@@ -30,8 +30,6 @@ constexpr const char* kEndedEarly = "not run: the run was ended early";
 /// "all_gather_values" for "all_gather_values/ranks=3".
 std::string BaseName(const std::string& id) { return id.substr(0, id.find('/')); }
 
-std::string ShortId(const std::string& part) { return part.substr(part.find('.') + 1); }
-
 /// One call of GradeOnce.
 class Grading {
  public:

@@ -112,6 +112,7 @@ int Run(int count, char** arguments) {
 
   for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) command->footer("");
 
+  const std::string help = app.help();  // later it would be that of the subcommand
   try {
     app.parse(count, arguments);
   } catch (const CLI::Success& help) {
@@ -131,7 +132,7 @@ int Run(int count, char** arguments) {
   }
 
   if (*help_app) {
-    fmt::print("{}", app.help());
+    fmt::print("{}", help);
     return kAllPassed;
   }
   const Context context = MakeContext();

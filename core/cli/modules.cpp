@@ -63,6 +63,8 @@ std::string FullPartId(const std::vector<Rubric>& rubrics, const std::string& wo
 
 }  // namespace
 
+std::string ShortId(const std::string& part) { return part.substr(part.find('.') + 1); }
+
 std::vector<Selection> Select(const std::vector<Rubric>& rubrics, const std::vector<std::string>& words) {
   std::vector<std::string> asked;  // full ids
   for (const std::string& word : words) {

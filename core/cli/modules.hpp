@@ -20,6 +20,9 @@ struct Selection {
   bool whole() const { return parts.size() == rubric.parts.size(); }
 };
 
+/// "ring" of "communication.ring".
+std::string ShortId(const std::string& part);
+
 /// Reads MODULE and MODULE.PART words; a part's own id is enough where only one module has it. No word: everything.
 /// The modules come in the order of the course, the parts in that of the rubric, each once.
 /// \throws UsageError that says what there is and what is nearest.

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,10 +35,22 @@ namespace {
   _exit(0);
 }
 
+/// Kills all that is left, and counts it. The orphans of what is killed become this process's children.
+int KillChildren() {
+  int killed = 0;
+  for (const launch::Deadline deadline(20.0); !deadline.Passed();) {
+    const auto children = launch::ChildrenOf(getpid());
+    if (children.empty()) break;
+    for (const pid_t descendant : launch::DescendantsOf(getpid())) kill(descendant, SIGKILL);
+    for (const pid_t child : children) killed += launch::Reap(child, deadline.seconds()) ? 1 : 0;
+  }
+  return killed;
+}
+
 }  // namespace
 
 Supervised RunSupervised(const grade::SessionOptions& options, double limit_s) {
-  launch::BecomeSubreaper();
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   Supervised session;
   auto [read_end, write_end] = launch::MakePipe(true);
   const int64_t begin_ns = launch::MonotonicNs();
@@ -64,7 +77,7 @@ Supervised RunSupervised(const grade::SessionOptions& options, double limit_s) {
   for (const launch::Deadline moment(1); !moment.Passed() && !launch::ChildrenOf(getpid()).empty(); usleep(10000)) {
     waitpid(-1, nullptr, WNOHANG);
   }
-  session.left = launch::KillStrays({});
+  session.left = KillChildren();
   const json told = json::parse(text, nullptr, false);
   if (!told.is_object()) return session;
   session.error += told.value("error", "");

@@ -333,28 +333,6 @@ std::vector<pid_t> DescendantsOf(pid_t pid) {
   return all;
 }
 
-void BecomeSubreaper() { prctl(PR_SET_CHILD_SUBREAPER, 1); }
-
-int KillStrays(const std::set<pid_t>& keep) {
-  int killed = 0;
-  // What forks while it is being killed is found in the next round: its orphans become our children. Some thousand
-  // processes of a busy machine take seconds to end; one that cannot end (a broken disk) must not hold us up for ever.
-  for (const Deadline deadline(20.0); !deadline.Passed();) {
-    std::vector<pid_t> strays;
-    for (const pid_t child : ChildrenOf(getpid())) {
-      if (keep.count(child) == 0) strays.push_back(child);
-    }
-    if (strays.empty()) break;
-    for (const pid_t stray : strays) {
-      const auto descendants = DescendantsOf(stray);
-      kill(stray, SIGKILL);
-      for (const pid_t descendant : descendants) kill(descendant, SIGKILL);
-    }
-    for (const pid_t stray : strays) killed += Reap(stray, deadline.seconds()) ? 1 : 0;
-  }
-  return killed;
-}
-
 void KillTree(pid_t pid) {
   const auto descendants = DescendantsOf(pid);
   kill(pid, SIGKILL);

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -115,13 +114,8 @@ std::vector<pid_t> ChildrenOf(pid_t pid);
 /// Those, theirs, and so on.
 std::vector<pid_t> DescendantsOf(pid_t pid);
 
-/// Makes orphaned descendants children of this process, so that nothing which a program starts can get away.
-void BecomeSubreaper();
-/// Kills `pid`, a child of this process, and everything that descends from it, and reaps it. Its orphans are left to
-/// KillStrays.
+/// Kills `pid`, a child of this process, and everything that descends from it, and reaps it. What has outlived the process
+/// that started it is found by a ProcessTree only.
 void KillTree(pid_t pid);
-/// Kills and reaps all children of this process, and what descends from them, but those in `keep`. Gives up on what has
-/// not ended after 20 s. Returns how many ended.
-int KillStrays(const std::set<pid_t>& keep);
 
 }  // namespace shardlab::launch
