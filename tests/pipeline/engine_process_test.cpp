@@ -20,7 +20,7 @@
 namespace shardlab {
 namespace {
 
-struct Recipe {
+struct Trial {
   const char* name;
   int ranks;
   int per_update;
@@ -30,7 +30,7 @@ struct Recipe {
 };
 
 // Forked ranks: nothing here may run a tensor operation before RunRanks.
-std::vector<Recipe> Recipes() {
+std::vector<Trial> Trials() {
   return {
       {"naive", 2, 3, 1, [] { return Flush(Naive(2, 3)); }},
       {"gpipe", 4, 5, 1, [] { return Flush(GPipe(4, 5)); }},
@@ -50,27 +50,27 @@ std::vector<Recipe> Recipes() {
   };
 }
 
-void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& comm) {
-  const int64_t samples = 2 * recipe.per_update + 1;
-  const Schedule schedule = AddCommunication(recipe.make());
+void TrainAndCompare(const Trial& trial, const std::shared_ptr<Communicator>& comm) {
+  const int64_t samples = 2 * trial.per_update + 1;
+  const Schedule schedule = AddCommunication(trial.make());
   PipelineSetup setup = test::ToySetup(schedule.layout);
   setup.optimizer = test::MakeSgd(0.05, 0.9);
   setup.stage = [](int) { return MakeSplitStage(); };
   setup.weights = MakeWeightVersions;
   test::Reference reference;
   reference.balance = setup.balance;
-  reference.updates = recipe.updates == 1 ? 2 : recipe.updates;
-  reference.microbatches = recipe.per_update;
+  reference.updates = trial.updates == 1 ? 2 : trial.updates;
+  reference.microbatches = trial.per_update;
   reference.samples = samples;
   reference.optimizer = setup.optimizer;
-  reference.version = recipe.version;
+  reference.version = trial.version;
   const test::Trained expected = TrainReference(reference);
 
   const auto engine = MakeEngine(setup, comm);
   std::vector<double> losses;
-  for (int run = 0; run < (recipe.updates == 1 ? 2 : 1); ++run) {
+  for (int run = 0; run < (trial.updates == 1 ? 2 : 1); ++run) {
     const auto more = engine->Run(
-        schedule, [&](int64_t update) { return test::ToyBatch(run + update, samples); }, recipe.per_update);
+        schedule, [&](int64_t update) { return test::ToyBatch(run + update, samples); }, trial.per_update);
     losses.insert(losses.end(), more.begin(), more.end());
   }
   for (size_t t = 0; t < losses.size(); ++t) {
@@ -86,11 +86,11 @@ void TrainAndCompare(const Recipe& recipe, const std::shared_ptr<Communicator>& 
 }
 
 TEST(Processes, EveryScheduleIsItsDefinition) {
-  for (const Recipe& recipe : Recipes()) {
+  for (const Trial& trial : Trials()) {
     const auto failures =
-        RunRanks(recipe.ranks, [&](const std::shared_ptr<Communicator>& comm) { TrainAndCompare(recipe, comm); });
+        RunRanks(trial.ranks, [&](const std::shared_ptr<Communicator>& comm) { TrainAndCompare(trial, comm); });
     for (const RankFailure& failure : failures) {
-      ADD_FAILURE() << recipe.name << ", rank " << failure.rank << ": " << failure.message;
+      ADD_FAILURE() << trial.name << ", rank " << failure.rank << ": " << failure.message;
     }
   }
 }
