@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <deque>
 #include <fstream>
@@ -110,6 +111,16 @@ class NinjaOutput {
     }
   }
 
+  /// Some time has passed.
+  void Tick() {
+    if (!hooks_.on_step) return;
+    if (!clock_ && !last_step_ && Elapsed() > kFirstWordSeconds) Foresee();
+    if (!last_step_) return;
+    BuildStep step = *last_step_;
+    step.seconds_left = std::max(step.seconds_left - (Elapsed() - told_at_), 0.0);
+    hooks_.on_step(step);
+  }
+
   /// A target that this build does not have, or "".
   const std::string& unknown_target() const { return unknown_target_; }
 
@@ -128,19 +139,27 @@ class NinjaOutput {
 
  private:
   void Progressed(const StatusLine& status) {
-    if (!hooks_.on_step) return;
-    BuildStep step{status.done, status.total, static_cast<double>(status.done) / status.total, 0, Subject(status.step)};
-    if (!clock_ && status.total - status.done >= kWorthForeseeing) {
-      std::ifstream log(tree_.InBuild(".ninja_log"));
-      clock_.emplace(ReadStepSeconds(log), StepsOf(tree_, targets_).value_or(std::vector<std::string>()), tree_.jobs);
-    }
-    if (clock_) {
-      clock_->Done(status.step);
-      step.share = clock_->Share();
-      step.seconds_left = clock_->SecondsLeft(kMostSeconds - until_.seconds());
-    }
-    hooks_.on_step(step);
+    if (!clock_ && status.total - status.done >= kWorthForeseeing) Foresee();
+    if (clock_) clock_->Done(status.step);
+    Tell({status.done, status.total, 0, 0, Subject(status.step)});
   }
+
+  void Foresee() {
+    const auto steps = StepsOf(tree_, targets_).value_or(std::vector<std::string>());
+    std::ifstream log(tree_.InBuild(".ninja_log"));
+    clock_.emplace(ReadStepSeconds(log), steps, tree_.jobs);
+    if (!last_step_ && !steps.empty()) Tell({0, static_cast<int>(steps.size()), 0, 0, Subject(steps[0])});
+  }
+
+  void Tell(BuildStep step) {
+    step.share = clock_ ? clock_->Share() : static_cast<double>(step.done) / step.total;
+    step.seconds_left = clock_ ? clock_->SecondsLeft(Elapsed()) : 0;
+    last_step_ = step;
+    told_at_ = Elapsed();
+    if (hooks_.on_step) hooks_.on_step(step);
+  }
+
+  double Elapsed() const { return static_cast<double>(launch::MonotonicNs() - start_ns_) / 1e9; }
 
   /// "solutions/m/ring.cpp" of "Building CXX object .../solutions/m/ring.cpp.o".
   static std::string Subject(const std::string& what) {
@@ -153,14 +172,16 @@ class NinjaOutput {
 
   static constexpr size_t kKept = 40;
   static constexpr size_t kShown = 60;
-  static constexpr int kWorthForeseeing = 8;  // steps
-  static constexpr double kMostSeconds = 1e6;
+  static constexpr int kWorthForeseeing = 4;      // steps
+  static constexpr double kFirstWordSeconds = 1;  // ninja says nothing before its first step is done
 
   const SourceTree& tree_;
   const std::vector<std::string>& targets_;
   const BuildHooks& hooks_;
-  const launch::Deadline until_{kMostSeconds};
+  const int64_t start_ns_ = launch::MonotonicNs();
   std::optional<BuildClock> clock_;
+  std::optional<BuildStep> last_step_;
+  double told_at_ = 0;
   std::deque<std::string> said_;  // from the first failure on
   std::deque<std::string> last_;  // before it
   std::string unknown_target_;
@@ -195,6 +216,7 @@ bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& target
   RunOptions options;
   options.environment = kNinjaEnvironment;
   options.on_line = [&](const std::string& line) { output.Line(line); };
+  options.on_tick = [&] { output.Tick(); };
   options.cancel = hooks.cancel;
   options.held = lock.descriptor();
   const int status = RunProgram(command, options);
@@ -217,10 +239,13 @@ bool UpToDate(const SourceTree& tree, const std::vector<std::string>& targets) {
 void BuildBar::Note(const std::string& sentence) const { fmt::print(stderr, "lab: {}\n", sentence); }
 
 void BuildBar::Show(const BuildStep& step) {
-  if (!progress_) progress_.emplace("building", step.total, stderr, context_.err);
+  const std::string left = TimeLeftText(step.seconds_left);
+  if (!progress_) {
+    progress_.emplace("building", step.total, stderr, context_.err);
+    if (!context_.err.interactive && !left.empty()) fmt::print(stderr, "building: {} steps, {}\n", step.total, left);
+  }
   progress_->SetTotal(step.total);
   progress_->SetShare(step.share);
-  const std::string left = TimeLeftText(step.seconds_left);
   progress_->Update(step.done, left.empty() ? step.subject : left + ", " + step.subject);
 }
 

@@ -16,11 +16,11 @@
 
 namespace shardlab::cli {
 
-/// How far a build is.
+/// How far a build is, with steps of a minute beside steps of a moment.
 struct BuildStep {
   int done = 0;      ///< steps
   int total = 0;     ///< steps
-  double share = 0;  ///< of the work, which is not that of the steps: 0 to 1
+  double share = 0;  ///< of the work that is done: 0 to 1
   double seconds_left = 0;
   std::string subject;  ///< what was made last, "solutions/m/ring.cpp"
 };
@@ -29,6 +29,7 @@ struct BuildStep {
 struct BuildHooks {
   /// Something that a person should know, as a sentence: another `lab` builds in the same folder and is waited for.
   std::function<void(const std::string&)> on_note;
+  /// A step is done, or some time has passed.
   std::function<void(const BuildStep&)> on_step;
   const std::atomic<bool>* cancel = nullptr;
 };

@@ -57,6 +57,7 @@ void BuildClock::Done(const std::string& step) {
   const auto found = left_.find(step);
   const double weight = found == left_.end() ? Weight(step) : found->second;
   done_weight_ += weight;
+  ++done_steps_;
   if (found == left_.end()) return;
   left_weight_ = std::max(left_weight_ - weight, 0.0);
   left_.erase(found);
@@ -68,7 +69,11 @@ double BuildClock::Share() const {
 }
 
 double BuildClock::SecondsLeft(double elapsed) const {
-  return left_weight_ * (elapsed + kBelievedSeconds) / (done_weight_ + kBelievedSeconds * jobs_);
+  // The other jobs are in the middle of steps like those that are done.
+  const double under_way =
+      std::min(done_steps_ > 0 ? (jobs_ - 1) * 0.5 * done_weight_ / done_steps_ : 0, left_weight_ / 2);
+  return (left_weight_ - under_way) * (elapsed + kBelievedSeconds) /
+         (done_weight_ + under_way + kBelievedSeconds * jobs_);
 }
 
 std::string TimeLeftText(double seconds) {

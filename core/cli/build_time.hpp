@@ -34,6 +34,7 @@ class BuildClock {
   std::multimap<std::string, double> left_;  // their weights
   double left_weight_ = 0;
   double done_weight_ = 0;
+  int done_steps_ = 0;
   int jobs_;
 };
 

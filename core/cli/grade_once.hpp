@@ -54,7 +54,7 @@ class GradeObserver {
 
   /// What a person should know of the build, as a sentence; see BuildHooks::on_note.
   virtual void Notes(const std::string&) {}
-  /// A step of the build is done.
+  /// A step of the build is done, or some time has passed.
   virtual void Built(const BuildStep&) {}
   /// A module's programs are being started.
   virtual void Begins(const Rubric&) {}

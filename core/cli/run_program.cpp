@@ -45,24 +45,30 @@ class Ending {
 };
 
 /// Calls `on_line` for every line of `descriptor` until its end.
-void ReadLines(int descriptor, const std::function<void(const std::string&)>& on_line, Ending& ending) {
+void ReadLines(int descriptor, const RunOptions& options, Ending& ending) {
   std::string pending;
   std::array<char, 65536> buffer;
+  launch::Deadline tick(kLookMs / 1e3);
   while (ending.Look()) {
     pollfd entry{descriptor, POLLIN, 0};
-    if (poll(&entry, 1, kLookMs) <= 0) continue;
+    const int ready = poll(&entry, 1, tick.Milliseconds());
+    if (tick.Passed()) {
+      tick = launch::Deadline(kLookMs / 1e3);
+      if (options.on_tick) options.on_tick();
+    }
+    if (ready <= 0) continue;
     const ssize_t count = read(descriptor, buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) break;
     pending.append(buffer.data(), static_cast<size_t>(count));
     size_t begin = 0;
     for (size_t end = pending.find('\n'); end != std::string::npos; end = pending.find('\n', begin)) {
-      on_line(pending.substr(begin, end - begin));
+      options.on_line(pending.substr(begin, end - begin));
       begin = end + 1;
     }
     pending.erase(0, begin);
   }
-  if (!pending.empty()) on_line(pending);
+  if (!pending.empty()) options.on_line(pending);
 }
 
 }  // namespace
@@ -83,7 +89,7 @@ int RunProgram(const std::vector<std::string>& command, const RunOptions& option
   const pid_t pid = launch::StartProgram(spec);
   write_end.Reset();
   Ending ending(pid, options.cancel);
-  if (options.on_line) ReadLines(read_end.get(), options.on_line, ending);
+  if (options.on_line) ReadLines(read_end.get(), options, ending);
   int status = 0;
   while (!launch::Reap(pid, kLookMs / 1e3, &status)) ending.Look();
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);

@@ -17,6 +17,8 @@ struct RunOptions {
   /// Called with each line that the program writes to standard output or standard error, without its end. Empty: the
   /// program writes where `lab` writes.
   std::function<void(const std::string&)> on_line;
+  /// Called ten times a second, besides `on_line`.
+  std::function<void()> on_tick;
   /// Once that is true, the program and what it started get SIGTERM, and SIGKILL if they go on for ten seconds.
   const std::atomic<bool>* cancel = nullptr;
   /// A descriptor that the program and all that it starts keep open as their descriptor 3, or -1.

@@ -55,6 +55,16 @@ TEST(BuildTime, AMachineThatIsSlowerIsNoticed) {
   EXPECT_EQ(on_two.SecondsLeft(0), 25);
 }
 
+TEST(BuildTime, WhatOtherJobsHaveHalfDoneCounts) {
+  const std::string a = "Building CXX object a.o", b = "Building CXX object b.o", c = "Building CXX object c.o",
+                    d = "Building CXX object d.o";
+  const std::map<std::string, double> seconds = {{"a.o", 20}, {"b.o", 20}, {"c.o", 20}, {"d.o", 20}};
+  BuildClock clock(seconds, {a, b, c, d}, 2);
+  EXPECT_EQ(clock.SecondsLeft(0), 40);
+  clock.Done(a);  // and b is all but done
+  EXPECT_NEAR(clock.SecondsLeft(20), 30, 8);
+}
+
 TEST(BuildTime, StepsThatWereNeverDoneWeighWhatTheirKindTakes) {
   const std::string header = "Building CXX object b.dir/cmake_pch.hxx.gch", file = "Building CXX object b.dir/b.cpp.o",
                     unity = "Building CXX object b.dir/Unity/unity_0_cxx.cxx.o",

@@ -33,7 +33,8 @@ using Clock = std::chrono::steady_clock;
 class Observer final : public GradeObserver {
  public:
   void Built(const BuildStep& step) override {
-    steps.push_back(fmt::format("{}/{} {}", step.done, step.total, step.subject));
+    const std::string text = fmt::format("{}/{} {}", step.done, step.total, step.subject);
+    if (steps.empty() || steps.back() != text) steps.push_back(text);
     if (cancel_at_build) cancel = true;
   }
   void Begins(const Rubric& module) override { modules.push_back(module.id); }
