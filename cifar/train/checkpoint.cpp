@@ -38,7 +38,7 @@ void ForEachParameter(const Held& held, Use use) {
 ShardBoxes::ShardBoxes(const Task& task, DeviceMesh& mesh) : tensor_(mesh.Along("tensor")) {
   ModelOptions shapes = task.model_options;
   shapes.device = at::kMeta;
-  for (const LayerSpec& spec : MakeSequence(task.plan.model, shapes)) {
+  for (const LayerSpec& spec : MakeSequence(task.request.model, shapes)) {
     const auto layer = spec.make();
     for (const auto& item : layer->named_parameters()) {
       full_[NameInModel(spec, item.key())] = item.value().sizes().vec();

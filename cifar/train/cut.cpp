@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include "pipeline_plan.hpp"
+#include "pipeline_request.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/pipeline/balance.hpp"
@@ -20,48 +20,48 @@ namespace {
 // split, so that a student's layers are trained; but a pipeline alone needs no layers of theirs.
 LayerSequence SequenceOn(const Task& task, DeviceMesh& mesh) {
   const auto& small = ModelNames();
-  const bool is_small = std::find(small.begin(), small.end(), task.plan.model) != small.end();
-  return is_small && (mesh.Size("tensor") > 1 || !task.plan.pipeline)
-             ? MakeParallelModel(task.plan.model, task.model_options, mesh.Along("tensor"))
-             : MakeSequence(task.plan.model, task.model_options);
+  const bool is_small = std::find(small.begin(), small.end(), task.request.model) != small.end();
+  return is_small && (mesh.Size("tensor") > 1 || !task.request.pipeline)
+             ? MakeParallelModel(task.request.model, task.model_options, mesh.Along("tensor"))
+             : MakeSequence(task.request.model, task.model_options);
 }
 
 // Every batch of an epoch has images for each micro-batch of each replica.
-void RequireBatches(const Plan& plan, cifar::Loader& loader, int64_t first, int64_t images, int replicas) {
-  const int64_t end = first + std::min(plan.steps, loader.batches_per_epoch());
+void RequireBatches(const TrainRequest& request, cifar::Loader& loader, int64_t first, int64_t images, int replicas) {
+  const int64_t end = first + std::min(request.steps, loader.batches_per_epoch());
   for (int64_t step = first; step < end; ++step) {
     const auto batch = static_cast<int64_t>(loader.Samples(step).size());
-    const int64_t needed = IsAsynchronous(plan) ? int64_t{replicas} * plan.micro_batches : replicas;
+    const int64_t needed = IsAsynchronous(request) ? int64_t{replicas} * request.micro_batches : replicas;
     if (batch < needed) {
       throw UsageError(
           fmt::format("--batch {}: the last batch of an epoch has {} of {} images, and {} are needed: choose "
                       "one that divides {}",
-                      plan.batch, batch, images, needed, images));
+                      request.batch, batch, images, needed, images));
     }
-    MicroBatchesOf(plan, batch / replicas);
+    MicroBatchesOf(request, batch / replicas);
   }
 }
 
 // A micro-batch of the first step, as the first replica has it.
-int64_t ImagesOfAMicroBatch(const Plan& plan, int64_t samples) {
-  return std::max<int64_t>(1, samples / MicroBatchesOf(plan, samples));
+int64_t ImagesOfAMicroBatch(const TrainRequest& request, int64_t samples) {
+  return std::max<int64_t>(1, samples / MicroBatchesOf(request, samples));
 }
 
-std::vector<int> BalanceOf(const Plan& plan, const std::vector<LayerProfile>& profile, int64_t samples) {
+std::vector<int> BalanceOf(const TrainRequest& request, const std::vector<LayerProfile>& profile, int64_t samples) {
   const int layers = static_cast<int>(profile.size());
-  const std::vector<int> fixed = FixedBalance(plan, layers);
+  const std::vector<int> fixed = FixedBalance(request, layers);
   if (!fixed.empty()) return fixed;
-  const int copies = plan.optimizer == "adam" ? 4 : 3;
-  const int updates = IsAsynchronous(plan) ? static_cast<int>(plan.steps) : 1;
-  const Footprint keeps = Validate(ScheduleOf(plan, MicroBatchesOf(plan, samples), updates));
+  const int copies = request.optimizer == "adam" ? 4 : 3;
+  const int updates = IsAsynchronous(request) ? static_cast<int>(request.steps) : 1;
+  const Footprint keeps = Validate(ScheduleOf(request, MicroBatchesOf(request, samples), updates));
   const int live = *std::max_element(keeps.live.begin(), keeps.live.end());
   try {
-    return Balance(plan.balance == "memory" ? BytesOf(profile, copies, live)
-                                            : SecondsOf(profile, /*recomputes=*/plan.recompute != "never"),
-                   StagesOf(plan));
+    return Balance(request.balance == "memory" ? BytesOf(profile, copies, live)
+                                               : SecondsOf(profile, /*recomputes=*/request.recompute != "never"),
+                   StagesOf(request));
   } catch (const NotImplemented&) {
-    if (!plan.balance.empty()) throw;
-    Plan even = plan;  // nobody asked for a good cut
+    if (!request.balance.empty()) throw;
+    TrainRequest even = request;  // nobody asked for a good cut
     even.balance = "even";
     return FixedBalance(even, layers);
   }
@@ -108,24 +108,24 @@ std::string Cut::Text() const {
 }
 
 Cut MakeCut(const Task& task, DeviceMesh& mesh) {
-  const Plan& plan = task.plan;
+  const TrainRequest& request = task.request;
   Cut cut;
   cut.model = SequenceOn(task, mesh);
-  if (!plan.pipeline) {
+  if (!request.pipeline) {
     cut.balance = {static_cast<int>(cut.model.size())};
     return cut;
   }
   cifar::Loader loader = task.MakeLoader();
-  RequireBatches(plan, loader, task.first_step(), task.train->size(), mesh.Size("data"));
-  const auto stages = static_cast<int64_t>(StagesOf(plan));
+  RequireBatches(request, loader, task.first_step(), task.train->size(), mesh.Size("data"));
+  const auto stages = static_cast<int64_t>(StagesOf(request));
   at::Tensor sizes = at::zeros({stages}, at::kLong);
   if (mesh.Coordinate("data") == 0 && mesh.Coordinate("pipe") == 0) {
     const int64_t step = task.first_step();
     const auto samples = static_cast<int64_t>(loader.Samples(step, 0, mesh.Size("data")).size());
-    const at::Tensor images = loader.Get(step).images.slice(0, 0, ImagesOfAMicroBatch(plan, samples));
+    const at::Tensor images = loader.Get(step).images.slice(0, 0, ImagesOfAMicroBatch(request, samples));
     cut.profile = ProfileLayers(cut.model, {task.Enlarged(images)}, {3});
     if (mesh.world().rank() == 0) {
-      cut.balance = BalanceOf(plan, cut.profile, samples);
+      cut.balance = BalanceOf(request, cut.profile, samples);
       sizes = at::tensor(std::vector<int64_t>(cut.balance.begin(), cut.balance.end()), at::kLong);
     } else {
       cut.profile.clear();

@@ -25,11 +25,11 @@ struct Cut {
   std::string Text() const;
 };
 
-/// Makes the model for this mesh and, where it has an axis pipe, cuts it as the plan says. Called on all ranks.
+/// Makes the model for this mesh and, where it has an axis pipe, cuts it as the request says. Called on all ranks.
 ///
 /// The ranks that share the first replica's first stage measure the layers together, since along tensor they talk in
 /// every layer; rank 0 decides, and everybody gets its cut.
-/// \throws UsageError where the last batch of an epoch has too few images for the pipeline; NotImplemented where the plan asks for a measured balance and Balance is a stub.
+/// \throws UsageError where the last batch of an epoch has too few images for the pipeline; NotImplemented where the request asks for a measured balance and Balance is a stub.
 Cut MakeCut(const Task& task, DeviceMesh& mesh);
 
 }  // namespace shardlab::train

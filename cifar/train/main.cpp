@@ -6,7 +6,7 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
-#include "plan.hpp"
+#include "request.hpp"
 #include "run.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/launch/run_ranks.hpp"
@@ -25,12 +25,12 @@ namespace {
 }
 
 // An error of a schedule comes with the lists of all ranks around it.
-void Train(const Plan& plan, const std::shared_ptr<Communicator>& world) {
+void Train(const TrainRequest& request, const std::shared_ptr<Communicator>& world) {
   try {
-    TrainRank(plan, world);
+    TrainRank(request, world);
   } catch (const ScheduleError& error) {
     std::string message = Brief(error);
-    const int replicas = plan.Along("data");  // each numbers its ranks by itself
+    const int replicas = request.Along("data");  // each numbers its ranks by itself
     if (replicas > 1) message = fmt::format("in replica {}, {}", world->rank() * replicas / world->size(), message);
     if (!error.table().empty()) message += "\n" + error.table();
     while (!message.empty() && message.back() == '\n') message.pop_back();
@@ -39,22 +39,22 @@ void Train(const Plan& plan, const std::shared_ptr<Communicator>& world) {
 }
 
 int Main(int argc, char** argv) {
-  Plan plan;
-  if (!ReadPlan(argc, argv, &plan)) return 0;
-  const auto body = [&](const std::shared_ptr<Communicator>& world) { Train(plan, world); };
+  TrainRequest request;
+  if (!ReadRequest(argc, argv, &request)) return 0;
+  const auto body = [&](const std::shared_ptr<Communicator>& world) { Train(request, world); };
   if (const auto launched = FindLauncher()) {
     try {
-      CheckMesh(plan.axes, launched->ranks);
+      CheckMesh(request.axes, launched->ranks);
     } catch (const ContractError& error) {
       throw UsageError(fmt::format("--mesh under {}: {}", launched->launcher, error.what()));
     }
     at::set_num_threads(1);
-    RunInWorld(*launched, plan.limit_s, body);
+    RunInWorld(*launched, request.limit_s, body);
   } else {
     RunRanksOptions options;
     options.limit_s = 0;  // training takes as long as it takes; an operation does not
-    options.operation_limit_s = plan.limit_s;
-    const auto failures = RunRanks(plan.ranks(), body, options);
+    options.operation_limit_s = request.limit_s;
+    const auto failures = RunRanks(request.ranks(), body, options);
     if (!failures.empty()) Throw(failures.front());
   }
   return 0;

@@ -15,7 +15,7 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
-#include "pipeline_plan.hpp"
+#include "pipeline_request.hpp"
 #include "runner.hpp"
 #include "shardlab/base/split.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
@@ -34,7 +34,7 @@ class PipelineRunner final : public Runner {
  public:
   PipelineRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes, DeviceMesh& mesh)
       : task_(task),
-        plan_(task.plan),
+        request_(task.request),
         cut_(cut),
         pipe_(mesh.Along("pipe")),
         data_(mesh.Along("data")),
@@ -44,12 +44,12 @@ class PipelineRunner final : public Runner {
     MakeTheEngine(boxes, mesh);
   }
 
-  bool AllAtOnce() const override { return IsAsynchronous(plan_); }
+  bool AllAtOnce() const override { return IsAsynchronous(request_); }
 
   std::vector<double> Run(int64_t first, int64_t count, const std::function<void(int64_t)>& begun) override {
-    const int microbatches = MicroBatchesOf(plan_, SamplesOf(first));
+    const int microbatches = MicroBatchesOf(request_, SamplesOf(first));
     // The last whole step is the one that is shown.
-    if (microbatches == MicroBatchesOf(plan_, SamplesOf(task_.first_step()))) stage_times_.Clear();
+    if (microbatches == MicroBatchesOf(request_, SamplesOf(task_.first_step()))) stage_times_.Clear();
     const auto source = [&](int64_t update) {
       begun(first + update);
       return BatchOf(first + update);
@@ -77,34 +77,34 @@ class PipelineRunner final : public Runner {
   // The plan, from the measured layers, and the run, from the clock.
   void Show() override {
     if (!shows_) return;
-    const int updates = AllAtOnce() ? static_cast<int>(std::min<int64_t>(plan_.steps, kDrawnUpdates)) : 1;
-    const Schedule shown = ScheduleOf(plan_, MicroBatchesOf(plan_, SamplesOf(task_.first_step())), updates);
+    const int updates = AllAtOnce() ? static_cast<int>(std::min<int64_t>(request_.steps, kDrawnUpdates)) : 1;
+    const Schedule shown = ScheduleOf(request_, MicroBatchesOf(request_, SamplesOf(task_.first_step())), updates);
     const Simulation run = GatherRun(stage_times_, shown.microbatches, *pipe_);
     if (!speaks_ || run.makespan == 0) return;
     const Simulation plan = Simulate(shown, cut_.Costs());
     const char* what = updates == 1 ? "a step" : "the first updates";
     fmt::print("\n{}, {}: planned {:.1f} ms with a bubble of {:.0f} %, took {:.1f} ms with {:.0f} %\n\n",
-               plan_.schedule, what, 1e3 * plan.makespan, 100 * plan.bubble, 1e3 * run.makespan, 100 * run.bubble);
+               request_.schedule, what, 1e3 * plan.makespan, 100 * plan.bubble, 1e3 * run.makespan, 100 * run.bubble);
     const double whole = std::max(plan.makespan, run.makespan);
     fmt::print("plan, from the layers' times alone (ms)\n{}\n", DrawTimes(shown, plan, whole));
     fmt::print("run (ms)\n{}\n", DrawTimes(shown, run, whole));
-    if (!plan_.trace.empty()) {
-      WriteFileSafely(plan_.trace, TraceOfPlanAndRun(shown, plan, run));
-      fmt::print("plan and run: {} (ui.perfetto.dev or chrome://tracing)\n", plan_.trace);
+    if (!request_.trace.empty()) {
+      WriteFileSafely(request_.trace, TraceOfPlanAndRun(shown, plan, run));
+      fmt::print("plan and run: {} (ui.perfetto.dev or chrome://tracing)\n", request_.trace);
     }
     std::fflush(stdout);
   }
 
  private:
   void MakeTheEngine(const ShardBoxes& boxes, DeviceMesh& mesh) {
-    const bool splits = TraitsOf(plan_.schedule).splits_backward;
+    const bool splits = TraitsOf(request_.schedule).splits_backward;
     PipelineSetup setup{cut_.model, cut_.balance,
-                        ScheduleFor(MicroBatchesOf(plan_, SamplesOf(task_.first_step()))).layout};
+                        ScheduleFor(MicroBatchesOf(request_, SamplesOf(task_.first_step()))).layout};
     setup.loss = [](const Tensors& outputs, const at::Tensor& targets) {
       return at::cross_entropy_loss(outputs[0], targets);
     };
     setup.optimizer = [this](int chunk, const std::vector<at::Tensor>& parameters) {
-      auto optimizer = MakeOptimizer(plan_.MakeRecipe(), parameters);
+      auto optimizer = MakeOptimizer(request_.MakeRecipe(), parameters);
       optimizers_[chunk] = optimizer.get();
       return optimizer;
     };
@@ -113,8 +113,8 @@ class PipelineRunner final : public Runner {
     if (KeepsStatistics(task_)) setup.statistics = MakeDeferredStatistics();
     setup.first_update = task_.first_step();
     if (data_->size() > 1) setup.same_weights = data_;
-    setup.clip_norm = plan_.clip;
-    const bool shards = plan_.clip > 0 && mesh.Size("tensor") > 1;
+    setup.clip_norm = request_.clip;
+    const bool shards = request_.clip > 0 && mesh.Size("tensor") > 1;
     if (shards) {
       setup.norm_ranks = mesh.Together({"pipe", "tensor"});
       setup.norm_count = [this](int chunk, size_t parameter) { return counts_.at(chunk).at(parameter); };
@@ -129,8 +129,8 @@ class PipelineRunner final : public Runner {
   const Schedule& ScheduleFor(int microbatches) {
     const auto found = schedules_.find(microbatches);
     if (found != schedules_.end()) return found->second;
-    const int updates = AllAtOnce() ? static_cast<int>(plan_.steps) : 1;
-    return schedules_.emplace(microbatches, ScheduleOf(plan_, microbatches, updates)).first->second;
+    const int updates = AllAtOnce() ? static_cast<int>(request_.steps) : 1;
+    return schedules_.emplace(microbatches, ScheduleOf(request_, microbatches, updates)).first->second;
   }
 
   int64_t SamplesOf(int64_t step) {
@@ -151,7 +151,7 @@ class PipelineRunner final : public Runner {
   }
 
   const Task& task_;
-  const Plan& plan_;
+  const TrainRequest& request_;
   const Cut& cut_;
   const std::shared_ptr<Communicator> pipe_, data_;
   const bool speaks_, shows_;

@@ -17,19 +17,19 @@ std::string RecordPath(const std::string& folder) { return folder + "/run.json";
 
 }  // namespace
 
-RunRecord RecordOf(const Plan& plan) {
+RunRecord RecordOf(const TrainRequest& request) {
   RunRecord record;
-  record.model = plan.model;
-  record.data = plan.data;
-  record.optimizer = plan.optimizer;
-  record.dtype = plan.dtype;
-  record.image = plan.image;
-  record.batch = plan.batch;
-  record.seed = plan.seed;
-  record.augment = plan.augment;
-  record.learning_rate = plan.learning_rate;
-  record.clip = plan.clip;
-  record.parts = plan.Along("tensor") * plan.Along("pipe");
+  record.model = request.model;
+  record.data = request.data;
+  record.optimizer = request.optimizer;
+  record.dtype = request.dtype;
+  record.image = request.image;
+  record.batch = request.batch;
+  record.seed = request.seed;
+  record.augment = request.augment;
+  record.learning_rate = request.learning_rate;
+  record.clip = request.clip;
+  record.parts = request.Along("tensor") * request.Along("pipe");
   return record;
 }
 
@@ -67,8 +67,8 @@ RunRecord ReadRecord(const std::string& folder) {
   throw UsageError(fmt::format("--resume {}: {} is damaged: train anew with --save", folder, path));
 }
 
-void RequireFits(const std::string& folder, const RunRecord& saved, const Plan& plan) {
-  const RunRecord mine = RecordOf(plan);
+void RequireFits(const std::string& folder, const RunRecord& saved, const TrainRequest& request) {
+  const RunRecord mine = RecordOf(request);
   const auto same = [&](const char* option, const auto& theirs, const auto& ours) {
     if (theirs == ours) return;
     throw UsageError(
@@ -87,7 +87,7 @@ void RequireFits(const std::string& folder, const RunRecord& saved, const Plan& 
     throw UsageError(fmt::format("--resume {}: this checkpoint was trained {} --augment, and this run {} it", folder,
                                  saved.augment ? "with" : "without", mine.augment ? "has" : "lacks"));
   }
-  if (plan.compare && saved.learning_rate != mine.learning_rate) {
+  if (request.compare && saved.learning_rate != mine.learning_rate) {
     throw UsageError(
         fmt::format("--resume {} --compare: the steps so far had --lr {}, and one process trains all steps "
                     "with one rate: leave --compare or --lr {} out",

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "plan.hpp"
+#include "request.hpp"
 
 /// \file
 /// The part of a checkpoint (checkpoint.hpp) that needs no LibTorch: what was trained, and whether a run can go on from
@@ -27,15 +27,15 @@ struct RunRecord {
 };
 
 /// The record of a run as planned, before its first step.
-RunRecord RecordOf(const Plan& plan);
+RunRecord RecordOf(const TrainRequest& request);
 
 /// Reads FOLDER/run.json. No LibTorch.
 /// \throws UsageError in one line when there is no checkpoint, or the file is damaged.
 RunRecord ReadRecord(const std::string& folder);
 
-/// \throws UsageError in one line unless a run with this plan can go on from the checkpoint: it names the option that
+/// \throws UsageError in one line unless a run with this request can go on from the checkpoint: it names the option that
 /// differs and what the checkpoint has.
-void RequireFits(const std::string& folder, const RunRecord& saved, const Plan& plan);
+void RequireFits(const std::string& folder, const RunRecord& saved, const TrainRequest& request);
 
 /// Writes run.json, when all parts are written, and removes the parts of other checkpoints.
 /// \throws EnvironmentError that names the file and the cause.

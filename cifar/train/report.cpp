@@ -30,7 +30,7 @@ void PrintFigures(const std::string& who, const Figures& figures) {
   std::fflush(stdout);
 }
 
-void ReportComparison(const Plan& plan, const Figures& mesh, const Figures& single) {
+void ReportComparison(const TrainRequest& request, const Figures& mesh, const Figures& single) {
   double worst = 0;
   int64_t worst_step = 0;
   int64_t first_apart = -1;
@@ -45,12 +45,12 @@ void ReportComparison(const Plan& plan, const Figures& mesh, const Figures& sing
     }
     if (first_apart < 0 && !(apart <= tolerance.back())) first_apart = step;
   }
-  const bool exact = plan.dtype == "float64";
-  if (!plan.chart.empty()) {
-    WriteFileSafely(plan.chart,
-                    LearningCurveSvg(fmt::format("{} on {}, {}", plan.model, plan.mesh, plan.data), mesh.losses,
-                                     single.losses, exact ? tolerance : std::vector<double>{}));
-    fmt::print("both curves: {}\n", plan.chart);
+  const bool exact = request.dtype == "float64";
+  if (!request.chart.empty()) {
+    WriteFileSafely(request.chart,
+                    LearningCurveSvg(fmt::format("{} on {}, {}", request.model, request.mesh, request.data),
+                                     mesh.losses, single.losses, exact ? tolerance : std::vector<double>{}));
+    fmt::print("both curves: {}\n", request.chart);
   }
   fmt::print("largest difference of a step's loss: {:.1e} (step {})\n", worst, worst_step + 1);
   std::fflush(stdout);
@@ -63,14 +63,14 @@ void ReportComparison(const Plan& plan, const Figures& mesh, const Figures& sing
   }
 }
 
-void DrawCurve(const Plan& plan, const Figures& mesh) {
+void DrawCurve(const TrainRequest& request, const Figures& mesh) {
   ChartSeries series;
-  series.name = plan.model;
+  series.name = request.model;
   series.y = mesh.losses;
   ChartOptions options;
-  options.title = fmt::format("{} on {}, {}", plan.model, plan.mesh, plan.data);
-  WriteFileSafely(plan.chart, LineChartSvg({series}, options));
-  fmt::print("curve: {}\n", plan.chart);
+  options.title = fmt::format("{} on {}, {}", request.model, request.mesh, request.data);
+  WriteFileSafely(request.chart, LineChartSvg({series}, options));
+  fmt::print("curve: {}\n", request.chart);
 }
 
 }  // namespace shardlab::train

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "plan.hpp"
+#include "request.hpp"
 #include "task.hpp"
 
 /// \file
@@ -13,11 +13,11 @@ namespace shardlab::train {
 /// One line: the first and the last loss, the accuracy, how long it took.
 void PrintFigures(const std::string& who, const Figures& figures);
 
-/// Draws the learning curve into `plan.chart` and says so.
-void DrawCurve(const Plan& plan, const Figures& mesh);
+/// Draws the learning curve into `request.chart` and says so.
+void DrawCurve(const TrainRequest& request, const Figures& mesh);
 
-/// Draws both curves where `plan.chart` says so, and says how far they are apart at most.
+/// Draws both curves where `request.chart` says so, and says how far they are apart at most.
 /// \throws std::runtime_error when float64 was compared and a step's losses differ by more than rounding can.
-void ReportComparison(const Plan& plan, const Figures& mesh, const Figures& single);
+void ReportComparison(const TrainRequest& request, const Figures& mesh, const Figures& single);
 
 }  // namespace shardlab::train

@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "pipeline_plan.hpp"
+#include "pipeline_request.hpp"
 #include "shardlab/base/split.hpp"
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/report/progress.hpp"
@@ -16,10 +16,10 @@ namespace {
 
 // BatchNorm normalises the part of a batch that it sees, so one process runs the parts that the mesh runs: each
 // replica's, and of these each micro-batch.
-std::vector<int64_t> PartsOf(const Plan& plan, int64_t size) {
+std::vector<int64_t> PartsOf(const TrainRequest& request, int64_t size) {
   std::vector<int64_t> parts;
-  for (const int64_t replica : SplitSizes(size, std::min<int64_t>(plan.Along("data"), size))) {
-    const int pieces = plan.pipeline ? MicroBatchesOf(plan, replica) : 1;
+  for (const int64_t replica : SplitSizes(size, std::min<int64_t>(request.Along("data"), size))) {
+    const int pieces = request.pipeline ? MicroBatchesOf(request, replica) : 1;
     for (const int64_t piece : SplitSizes(replica, pieces)) parts.push_back(piece);
   }
   return parts;
@@ -28,17 +28,17 @@ std::vector<int64_t> PartsOf(const Plan& plan, int64_t size) {
 }  // namespace
 
 Figures TrainInOneProcess(const Task& task, const Cut& cut) {
-  const Plan& plan = task.plan;
-  SequenceClassifier model(MakeSequence(plan.model, task.model_options));
+  const TrainRequest& request = task.request;
+  SequenceClassifier model(MakeSequence(request.model, task.model_options));
   cifar::Loader loader = task.MakeLoader();
   TrainOptions options;
-  options.steps = task.first_step() + plan.steps;
-  options.recipe = plan.MakeRecipe();
-  options.parts = [&](int64_t size) { return PartsOf(plan, size); };
-  options.whole_batch_statistics = plan.pipeline;
-  if (plan.pipeline && IsAsynchronous(plan)) {
+  options.steps = task.first_step() + request.steps;
+  options.recipe = request.MakeRecipe();
+  options.parts = [&](int64_t size) { return PartsOf(request, size); };
+  options.whole_batch_statistics = request.pipeline;
+  if (request.pipeline && IsAsynchronous(request)) {
     options.version = [&](const std::string& parameter, int64_t t) {
-      return VersionOf(plan, StageOf(cut.model, cut.balance, parameter), static_cast<int>(t));
+      return VersionOf(request, StageOf(cut.model, cut.balance, parameter), static_cast<int>(t));
     };
   }
   Progress progress("training in one process", options.steps);

@@ -15,16 +15,16 @@ constexpr int64_t kTestedAtATime = 250;
 
 cifar::Loader Task::MakeLoader() const {
   cifar::LoaderOptions options;
-  options.batch = std::min<int64_t>(plan.batch, train->size());
-  options.seed = plan.seed;
-  options.augment = plan.augment;
+  options.batch = std::min<int64_t>(request.batch, train->size());
+  options.seed = request.seed;
+  options.augment = request.augment;
   options.dtype = model_options.dtype;
   return cifar::Loader(train, normalization, options);
 }
 
 at::Tensor Task::Enlarged(const at::Tensor& images) const {
-  if (plan.image == images.size(2)) return images;
-  return at::upsample_bilinear2d(images, {plan.image, plan.image}, /*align_corners=*/false);
+  if (request.image == images.size(2)) return images;
+  return at::upsample_bilinear2d(images, {request.image, request.image}, /*align_corners=*/false);
 }
 
 Batch Task::BatchOf(cifar::Loader& loader, int64_t step, int replica, int replicas) const {
@@ -47,7 +47,7 @@ double Task::TestAccuracy(ImageClassifier& model) const {
 bool KeepsStatistics(const Task& task) {
   ModelOptions shapes = task.model_options;
   shapes.device = at::kMeta;
-  const LayerSequence model = MakeSequence(task.plan.model, shapes);
+  const LayerSequence model = MakeSequence(task.request.model, shapes);
   return std::any_of(model.begin(), model.end(), [](const LayerSpec& spec) { return !spec.make()->buffers().empty(); });
 }
 

@@ -5,8 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "plan.hpp"
 #include "record.hpp"
+#include "request.hpp"
 #include "shardlab/cifar/loader.hpp"
 #include "shardlab/comm/device_mesh.hpp"
 #include "shardlab/models/classifiers.hpp"
@@ -19,7 +19,7 @@ namespace shardlab::train {
 
 /// What is trained on what.
 struct Task {
-  Plan plan;
+  TrainRequest request;
   std::shared_ptr<const cifar::Dataset> train;
   cifar::Normalization normalization;
   Batch test;

@@ -22,8 +22,8 @@ class Trainer {
       : task_(task), mesh_(mesh), boxes_(boxes), runner_(runner) {}
 
   Figures Train() {
-    if (!task_.plan.resume.empty()) {
-      const SavedTensors saved(task_.plan.resume, task_.record);
+    if (!task_.request.resume.empty()) {
+      const SavedTensors saved(task_.request.resume, task_.record);
       for (const Held& held : runner_.Holds()) saved.Restore(held, boxes_);
     }
     Figures figures;
@@ -34,13 +34,13 @@ class Trainer {
     figures.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     runner_.Show();
     figures.accuracy = TestAccuracy();
-    if (!task_.plan.save.empty()) Save(figures.losses);
+    if (!task_.request.save.empty()) Save(figures.losses);
     return figures;
   }
 
  private:
   std::vector<double> RunSteps() {
-    const int64_t first = task_.first_step(), steps = task_.plan.steps;
+    const int64_t first = task_.first_step(), steps = task_.request.steps;
     std::unique_ptr<Progress> progress;
     if (mesh_.world().rank() == 0) progress = std::make_unique<Progress>("training on the mesh", steps);
     const int64_t together = runner_.AllAtOnce() ? steps : 1;
@@ -80,17 +80,17 @@ class Trainer {
 
   // Replicas are equal, so the first one writes.
   void Save(const std::vector<double>& losses) {
-    RunRecord record = RecordOf(task_.plan);
+    RunRecord record = RecordOf(task_.request);
     record.losses = losses;
     record.steps = static_cast<int64_t>(losses.size());
     if (mesh_.Coordinate("data") == 0) {
       Pieces pieces;
       for (const Held& held : runner_.Holds()) AddPieces(held, boxes_, &pieces);
       const int part = mesh_.Coordinate("pipe") * mesh_.Size("tensor") + mesh_.Coordinate("tensor");
-      WritePart(task_.plan.save, record, part, pieces);
+      WritePart(task_.request.save, record, part, pieces);
     }
     mesh_.world().Barrier();  // the record is written when all parts are there
-    if (mesh_.world().rank() == 0) WriteRecord(task_.plan.save, record);
+    if (mesh_.world().rank() == 0) WriteRecord(task_.request.save, record);
   }
 
   const Task& task_;
@@ -105,9 +105,9 @@ Trained TrainOnMesh(const Task& task, DeviceMesh& mesh) {
   Trained trained;
   trained.cut = MakeCut(task, mesh);
   const ShardBoxes boxes(task, mesh);
-  const auto runner = task.plan.pipeline ? MakePipelineRunner(task, trained.cut, boxes, mesh)
-                                         : MakeWholeModelRunner(task, trained.cut, boxes, mesh);
-  if (task.plan.pipeline && mesh.world().rank() == 0) {
+  const auto runner = task.request.pipeline ? MakePipelineRunner(task, trained.cut, boxes, mesh)
+                                            : MakeWholeModelRunner(task, trained.cut, boxes, mesh);
+  if (task.request.pipeline && mesh.world().rank() == 0) {
     fmt::print("\n{}\n", trained.cut.Text());
     std::fflush(stdout);
   }

@@ -20,10 +20,10 @@ class WholeModelRunner final : public Runner {
         data_(mesh.Along("data")),
         tensor_(mesh.Along("tensor")),
         module_(cut.model, 0, static_cast<int>(cut.model.size())),
-        optimizer_(MakeOptimizer(task.plan.MakeRecipe(), module_.parameters())),
+        optimizer_(MakeOptimizer(task.request.MakeRecipe(), module_.parameters())),
         loader_(task.MakeLoader()) {
     module_.train();
-    if (task.plan.clip > 0) counts_ = boxes.Counts(module_);
+    if (task.request.clip > 0) counts_ = boxes.Counts(module_);
   }
 
   bool AllAtOnce() const override { return false; }
@@ -75,7 +75,7 @@ class WholeModelRunner final : public Runner {
     } else {
       loss = DataParallelStep(*data_, trainable, mine.images, mine.labels, whole, /*micro_batches=*/1, kBucketBytes);
     }
-    if (task_.plan.clip > 0) Clip();
+    if (task_.request.clip > 0) Clip();
     optimizer_->step();
     return loss;
   }
@@ -91,7 +91,7 @@ class WholeModelRunner final : public Runner {
       if (parameter.grad().defined()) squares.add_(parameter.grad().to(at::kDouble).square().sum() * counts);
     }
     tensor_->AllReduce(squares);
-    const double scale = task_.plan.clip / (std::sqrt(squares.item().toDouble()) + 1e-6);
+    const double scale = task_.request.clip / (std::sqrt(squares.item().toDouble()) + 1e-6);
     if (!(scale < 1)) return;
     for (const at::Tensor& gradient : gradients) {
       if (gradient.defined()) gradient.mul_(scale);

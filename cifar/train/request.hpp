@@ -13,7 +13,7 @@
 namespace shardlab::train {
 
 /// The command line, read and checked.
-struct Plan {
+struct TrainRequest {
   std::string data = "auto";      ///< cifar10, cifar100, synthetic; "auto" until it is read
   std::string folder = "data";    ///< where CIFAR's files are
   std::string model = "mlp";      ///< a name that MakeSequence knows
@@ -54,6 +54,6 @@ struct Plan {
 /// Reads and checks the command line, and the record of the checkpoint to resume: before any process starts.
 /// \returns false when there is nothing to do (--help was answered).
 /// \throws UsageError for anything that does not fit, saying what would.
-bool ReadPlan(int argc, char** argv, Plan* plan);
+bool ReadRequest(int argc, char** argv, TrainRequest* request);
 
 }  // namespace shardlab::train
