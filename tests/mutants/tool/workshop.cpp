@@ -41,6 +41,23 @@ std::string FirstError(const Said& said) {
   return said.lines.empty() ? fmt::format("exit status {}", said.status) : said.lines.front();
 }
 
+/// The files of `folder` that a unit of a unity build includes, without the folder; of another unit the file itself.
+std::vector<std::string> FilesOf(const std::string& unit, const std::string& folder) {
+  std::vector<std::string> files;
+  const auto add = [&](const std::string& path) {
+    if (path.compare(0, folder.size(), folder) == 0) files.push_back(path.substr(folder.size()));
+  };
+  add(unit);
+  std::error_code error;
+  if (!files.empty() || !fs::is_regular_file(unit, error)) return files;
+  std::istringstream lines(ReadFile(unit));
+  for (std::string line; std::getline(lines, line);) {
+    const size_t open = line.find('"'), close = line.rfind('"');
+    if (line.compare(0, 8, "#include") == 0 && open < close) add(line.substr(open + 1, close - open - 1));
+  }
+  return files;
+}
+
 void Replace(std::string* text, const std::string& what, const std::string& with) {
   const size_t at = text->find(what);
   if (at == std::string::npos) {
@@ -102,25 +119,26 @@ std::string ReadIfThere(const std::string& path) {
 
 Workshop::Workshop(const cli::Context& context, const std::string& module) : context_(context), module_(module) {
   const std::string folder = context.InRoot("solutions/" + module) + "/";
+  const std::string library = fmt::format("lib{}_solutions.so", module);
+  const std::string plain = fmt::format("lib{}_plain_solutions.so", module);
   const auto commands = nlohmann::json::parse(ReadFile(context.InBuild("compile_commands.json")), nullptr, false);
   if (!commands.is_array()) {
     throw EnvironmentError(fmt::format("{}/compile_commands.json cannot be read: delete {} and run ./lab again",
                                        context.build, context.build));
   }
   for (const auto& entry : commands) {
-    const std::string file = entry.value("file", "");
-    if (file.compare(0, folder.size(), folder) != 0) continue;
     Command command;
     command.text = entry.value("command", "");
     command.object = WordAfter(command.text, "-o");
     command.included = WordAfter(command.text, "-include");
     command.library = LibraryOf(command.object);
+    if (command.library != library && command.library != plain) continue;
     const size_t end = command.text.rfind(" -o ");
     if (end == std::string::npos || command.object.empty()) continue;
     command.text.resize(end);
     // A replaced file finds what stands beside the solution's file.
     command.text += " -iquote '" + folder + "'";
-    compile_[file.substr(folder.size())] = command;
+    for (const std::string& file : FilesOf(entry.value("file", ""), folder)) compile_[file] = command;
   }
   for (const auto& [file, command] : compile_) {
     if (link_.count(command.library)) continue;
@@ -170,18 +188,29 @@ bool Workshop::IsPlain(const std::string& file) const {
 std::string Workshop::Build(const std::string& name, const std::map<std::string, std::string>& files) const {
   const std::string folder = Folder(name);
   fs::create_directories(folder);
-  std::map<std::string, std::string> links;  // those of link_ that hold one of the files
+  // A unit of the build has other files besides: they are taken from it, and what the new objects define they define
+  // instead, since the unit's symbols are made weak.
+  std::map<std::string, std::string> links;    // those of link_ that hold one of the files
+  std::map<std::string, std::string> objects;  // of the units in which one of the files is: what stands in their place
   for (const auto& [file, source] : files) {
     const Command& command = CommandOf(file);
-    auto link = links.find(command.library);
-    if (link == links.end()) {
-      link = links.emplace(command.library, link_.at(command.library)).first;
-      Replace(&link->second, fmt::format(" -o lib/{} ", command.library),
-              fmt::format(" -o '{}/{}' ", folder, command.library));
-    }
+    links.emplace(command.library, link_.at(command.library));
     const std::string object = fmt::format("{}/{}.o", folder, file);
     Compile(source, object, command);
-    Replace(&link->second, " " + command.object + " ", fmt::format(" '{}' ", object));
+    objects[command.object] += fmt::format(" '{}'", object);
+  }
+  for (auto& [library, link] : links) {
+    Replace(&link, fmt::format(" -o lib/{} ", library), fmt::format(" -o '{}/{}' ", folder, library));
+    for (const auto& [unit, replacing] : objects) {
+      if (LibraryOf(unit) != library) continue;
+      const std::string weak = fmt::format("{}/{}", folder, fs::path(unit).filename().string());
+      const Said said =
+          Shell(context_.build, fmt::format("nm -g --defined-only '{0}' | awk '{{ print $3 }}' > '{1}.names' && "
+                                            "objcopy --weaken-symbols='{1}.names' '{0}' '{1}'",
+                                            unit, weak));
+      if (said.status != 0) throw EnvironmentError(fmt::format("objcopy {}: {}", unit, FirstError(said)));
+      Replace(&link, " " + unit + " ", fmt::format("{} '{}' ", replacing, weak));
+    }
   }
   for (const auto& [library, link] : links) {
     const Said said = Shell(context_.build, link);

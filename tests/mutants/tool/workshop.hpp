@@ -7,7 +7,8 @@
 
 /// \file
 /// Builds a module's shared objects with some files of the solution replaced, by the build's own commands: the same
-/// precompiled header, the same flags, and the build's objects for all other files.
+/// precompiled header, the same flags, and the build's objects for all other files. (A file that no longer defines one
+/// of its functions gets the solution's.)
 
 namespace shardlab::mutants {
 

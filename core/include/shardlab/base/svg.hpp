@@ -46,9 +46,13 @@ class Svg {
  public:
   /// \name Elements
   ///@{
+  /// Its upper left corner is at (x, y).
   void Rect(const std::string& classes, double x, double y, double width, double height, const std::string& title = "");
+  /// Its centre is at (x, y).
   void Circle(const std::string& classes, double x, double y, double radius);
+  /// What SvgPath has written.
   void Path(const std::string& classes, const std::string& path, const std::string& title = "");
+  /// Stands on the line y.
   void Text(const std::string& classes, double x, double y, const std::string& text, Anchor anchor = Anchor::kStart);
   ///@}
 

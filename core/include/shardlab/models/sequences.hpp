@@ -122,6 +122,7 @@ class SequenceClassifier : public ImageClassifier {
 
   at::Tensor forward(const at::Tensor& x_BCHW) override;
   void Prepare(const MicroBatch& at) override { at_ = at; }
+  /// Of all layers, too.
   void train(bool on = true) override;
 
   /// Runs layers [begin, end) on the tensors before layer `begin`. \returns the tensors behind layer end-1.
