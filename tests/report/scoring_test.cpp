@@ -39,17 +39,17 @@ Rubric SmallRubric() {
                      "demo/rubric.toml");
 }
 
-/// A plan and its results, built side by side.
-struct Session {
+/// The cases that are planned and their results, built side by side.
+struct GradedCases {
   std::vector<PlannedCase> planned;
   std::vector<CaseResult> results;
 
-  Session& Plan(const std::string& part, const std::string& id, Kind kind) {
+  GradedCases& Plan(const std::string& part, const std::string& id, Kind kind) {
     planned.push_back({"demo." + part, id, kind, 1});
     return *this;
   }
-  Session& Add(const std::string& part, const std::string& id, Kind kind, Status status,
-               const std::string& message = "") {
+  GradedCases& Add(const std::string& part, const std::string& id, Kind kind, Status status,
+                   const std::string& message = "") {
     Plan(part, id, kind);
     CaseResult result;
     result.part = "demo." + part;
@@ -66,14 +66,14 @@ struct Session {
 };
 
 TEST(Scoring, APartWithAllCasesPassedGetsAllItsPoints) {
-  Session run;
+  GradedCases run;
   run.Add("first", "values", Kind::kValue, Status::kPassed).Add("first", "cost", Kind::kCost, Status::kPassed);
   EXPECT_EQ(run.First().score, 2);
   EXPECT_EQ(run.First().status, Status::kPassed);
 }
 
 TEST(Scoring, NothingUntilAllValueCasesPass) {
-  Session run;
+  GradedCases run;
   run.Add("first", "even", Kind::kValue, Status::kPassed)
       .Add("first", "odd", Kind::kValue, Status::kFailed, "rank 1 got 3 for 2")
       .Add("first", "gradients", Kind::kGradient, Status::kPassed)
@@ -85,7 +85,7 @@ TEST(Scoring, NothingUntilAllValueCasesPass) {
 
 TEST(Scoring, HalfForTheValuesAndEqualSharesForTheKindsThatThePartHas) {
   for (const int passed : {0, 1, 2, 3}) {
-    Session run;
+    GradedCases run;
     run.Add("first", "values", Kind::kValue, Status::kPassed);
     int at = 0;
     for (const Kind kind : {Kind::kGradient, Kind::kCost, Kind::kRobustness}) {
@@ -95,7 +95,7 @@ TEST(Scoring, HalfForTheValuesAndEqualSharesForTheKindsThatThePartHas) {
     EXPECT_NEAR(run.First().score, 1 + passed / 3.0, 1e-15) << passed << " of three kinds passed";
     EXPECT_EQ(run.First().status, passed == 3 ? Status::kPassed : Status::kFailed);
   }
-  Session two_kinds;
+  GradedCases two_kinds;
   two_kinds.Add("first", "values", Kind::kValue, Status::kPassed)
       .Add("first", "cost", Kind::kCost, Status::kPassed)
       .Add("first", "alone", Kind::kRobustness, Status::kFailed);
@@ -103,18 +103,18 @@ TEST(Scoring, HalfForTheValuesAndEqualSharesForTheKindsThatThePartHas) {
 }
 
 TEST(Scoring, APartWithoutValueCasesSharesItsPointsAmongTheOthers) {
-  Session run;
+  GradedCases run;
   run.Add("first", "gradients", Kind::kGradient, Status::kPassed).Add("first", "cost", Kind::kCost, Status::kFailed);
   EXPECT_EQ(run.First().score, 1);
 }
 
 TEST(Scoring, OnlyExplicitPassesOfPlannedCasesCount) {
-  Session nothing_ran;
+  GradedCases nothing_ran;
   nothing_ran.Plan("first", "values", Kind::kValue).Plan("first", "cost", Kind::kCost);
   EXPECT_EQ(nothing_ran.First().score, 0);
   EXPECT_EQ(nothing_ran.First().status, Status::kSkipped);
 
-  Session ended_early;
+  GradedCases ended_early;
   ended_early.Add("first", "values", Kind::kValue, Status::kPassed).Plan("first", "cost", Kind::kCost);
   ScoreOptions options;
   options.why_not_run = "not run: the run was ended with Ctrl-C";
@@ -123,7 +123,7 @@ TEST(Scoring, OnlyExplicitPassesOfPlannedCasesCount) {
   EXPECT_EQ(ended_early.First(options).reason, options.why_not_run);
   EXPECT_EQ(ended_early.First(options).cases.at(1).message, options.why_not_run);
 
-  Session not_planned;
+  GradedCases not_planned;
   not_planned.Add("first", "values", Kind::kValue, Status::kPassed);
   not_planned.planned.clear();
   EXPECT_EQ(not_planned.First().score, 0);
@@ -131,7 +131,7 @@ TEST(Scoring, OnlyExplicitPassesOfPlannedCasesCount) {
 }
 
 TEST(Scoring, OfTwoResultsForOneCaseTheWorseCounts) {
-  Session run;
+  GradedCases run;
   run.Add("first", "values", Kind::kValue, Status::kFailed, "wrong")
       .Add("first", "values", Kind::kValue, Status::kPassed);
   run.planned.pop_back();
@@ -140,7 +140,7 @@ TEST(Scoring, OfTwoResultsForOneCaseTheWorseCounts) {
 }
 
 TEST(Scoring, TheKindIsThePlansAndNotTheResults) {
-  Session run;
+  GradedCases run;
   run.Add("first", "values", Kind::kValue, Status::kFailed).Add("first", "cost", Kind::kCost, Status::kPassed);
   run.results[0].kind = Kind::kCost;  // a value case that calls itself something else
   EXPECT_EQ(run.First().score, 0);
@@ -150,20 +150,20 @@ TEST(Scoring, StatusGoesByPrecedenceAndReasonByKind) {
   const std::vector<Status> by_urgency = {Status::kNotImplemented, Status::kDeadlock, Status::kCrashed,
                                           Status::kTimeout,        Status::kFailed,   Status::kSkipped};
   for (size_t i = 0; i + 1 < by_urgency.size(); ++i) {
-    Session run;
+    GradedCases run;
     run.Add("first", "a", Kind::kValue, by_urgency[i + 1], "later")
         .Add("first", "b", Kind::kCost, by_urgency[i], "first");
     EXPECT_EQ(run.First().status, by_urgency[i]);
     EXPECT_EQ(run.First().reason, "first");
   }
-  Session same;
+  GradedCases same;
   same.Add("first", "a", Kind::kCost, Status::kFailed, "cost")
       .Add("first", "b", Kind::kValue, Status::kFailed, "value");
   EXPECT_EQ(same.First().reason, "value");
 }
 
 TEST(Scoring, AFileThatDoesNotCompileCostsItsPartsOnly) {
-  Session run;
+  GradedCases run;
   run.Add("first", "values", Kind::kValue, Status::kNotImplemented)
       .Add("extra", "values", Kind::kValue, Status::kPassed);
   ScoreOptions options;
@@ -177,7 +177,7 @@ TEST(Scoring, AFileThatDoesNotCompileCostsItsPartsOnly) {
 }
 
 TEST(Scoring, APartAfterOneThatDidNotPassIsSkippedAndSaysSo) {
-  Session run;
+  GradedCases run;
   run.Add("first", "values", Kind::kValue, Status::kFailed).Add("second", "values", Kind::kValue, Status::kPassed);
   const ModuleScore module = ScoreModule(SmallRubric(), run.planned, run.results);
   EXPECT_EQ(module.parts[1].status, Status::kSkipped);
@@ -186,7 +186,7 @@ TEST(Scoring, APartAfterOneThatDidNotPassIsSkippedAndSaysSo) {
 }
 
 TEST(Scoring, PartsThatWereNotAskedForAreNotOnTheCard) {
-  Session run;
+  GradedCases run;
   run.Add("second", "values", Kind::kValue, Status::kPassed);
   ScoreOptions options;
   options.parts = {"second"};
@@ -199,7 +199,7 @@ TEST(Scoring, PartsThatWereNotAskedForAreNotOnTheCard) {
 }
 
 TEST(Scoring, AnEarlierPartThatRanCountsWithoutBeingOnTheCard) {
-  Session run;
+  GradedCases run;
   run.Add("first", "values", Kind::kValue, Status::kFailed).Add("second", "values", Kind::kValue, Status::kPassed);
   ScoreOptions options;
   options.parts = {"second"};
@@ -210,7 +210,7 @@ TEST(Scoring, AnEarlierPartThatRanCountsWithoutBeingOnTheCard) {
 }
 
 TEST(Scoring, SumsKeepBonusPointsApart) {
-  Session run;
+  GradedCases run;
   run.Add("first", "v", Kind::kValue, Status::kPassed).Add("extra", "v", Kind::kValue, Status::kPassed);
   ScoreCard card;
   card.modules = {ScoreModule(SmallRubric(), run.planned, run.results)};

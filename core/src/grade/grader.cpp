@@ -21,7 +21,7 @@ constexpr double kSendLimit = 30;
 
 }  // namespace
 
-Referee::Referee(const SessionOptions& options, const std::string& program) : program_(program) {
+RefereeProcess::RefereeProcess(const SessionOptions& options, const std::string& program) : program_(program) {
   auto [mine, theirs] = launch::MakeSockets(SOCK_STREAM);
   printed_ = launch::MakeSharedMemory("shardlab-referee-printed", kRefereePrintedLimit + 4096);
   launch::ProgramSpec spec;
@@ -38,7 +38,7 @@ Referee::Referee(const SessionOptions& options, const std::string& program) : pr
   channel_ = std::make_unique<Channel>(std::move(mine));
 }
 
-void Referee::Blame(const std::string& what) const {
+void RefereeProcess::Blame(const std::string& what) const {
   const std::string printed = launch::PrintedTo(printed_, kRefereePrintedLimit);
   std::string last = printed.substr(printed.size() > 4000 ? printed.size() - 4000 : 0);
   throw EnvironmentError(fmt::format("the referee {} {}{}{}", program_, what,

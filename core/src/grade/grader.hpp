@@ -17,12 +17,12 @@
 namespace shardlab::grade {
 
 /// The referee program, killed with its owner.
-class Referee {
+class RefereeProcess {
  public:
-  Referee(const SessionOptions& options, const std::string& program);
-  ~Referee() { launch::KillTree(pid_); }
-  Referee(const Referee&) = delete;
-  Referee& operator=(const Referee&) = delete;
+  RefereeProcess(const SessionOptions& options, const std::string& program);
+  ~RefereeProcess() { launch::KillTree(pid_); }
+  RefereeProcess(const RefereeProcess&) = delete;
+  RefereeProcess& operator=(const RefereeProcess&) = delete;
 
   Channel& channel() { return *channel_; }
 
@@ -74,7 +74,7 @@ class Grader {
   const SessionOptions& options_;
   SessionResult& session_;
   CaseRunner runner_;
-  Referee referee_;
+  RefereeProcess referee_;
   size_t first_ = 0;
   std::vector<bool> judged_;  // of its own cases
   std::vector<bool> replayed_;
