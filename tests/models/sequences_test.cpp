@@ -166,6 +166,21 @@ TEST(Sequences, RefuseWhatCannotBeMade) {
   EXPECT_SAYS(MessageOf<ContractError>([&] { ResNet(options, 34); }), "18, 50 or 101 layers, not 34");
 }
 
+TEST(Sequences, SayWhichStageHasATensor) {
+  LayerSequence sequence = MakeSequence("cnn-bn", OptionsOfSide(32));  // conv1 bn1 conv2 bn2 fc1 fc2
+  EXPECT_EQ(StageOf(sequence, {1, 2, 3}, "conv1.weight"), 0);
+  EXPECT_EQ(StageOf(sequence, {1, 2, 3}, "bn1.running_mean"), 1);
+  EXPECT_EQ(StageOf(sequence, {1, 2, 3}, "fc1.bias"), 2);
+  EXPECT_SAYS(MessageOf<ContractError>([&] { StageOf(sequence, {1, 2}, "fc1.bias"); }), "no layer of these 2 stages");
+  EXPECT_SAYS(MessageOf<ContractError>([&] { StageOf(sequence, {6}, "conv.weight"); }), "'conv.weight'");
+  sequence.erase(sequence.begin() + 1, sequence.end() - 1);
+  sequence[0].joins = {"conv1", "bn1", "conv2", "bn2", "fc1"};
+  EXPECT_EQ(StageOf(sequence, {1, 1}, "fc1.bias"), 0);
+  EXPECT_EQ(StageOf(sequence, {1, 1}, "fc2.bias"), 1);
+  EXPECT_EQ(NameInModel(sequence[0], "fc1.bias"), "fc1.bias");
+  EXPECT_EQ(NameInModel(sequence[1], "bias"), "fc2.bias");
+}
+
 TEST(Sequences, CheckTheirSkips) {
   const ModelOptions options = OptionsOfSide(32);
   UNetOptions unet;

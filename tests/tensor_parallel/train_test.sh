@@ -3,17 +3,8 @@
 #   sh train_test.sh SOURCE_DIR PROGRAM
 program=$2
 . "$1/tests/tooling/check.sh"
+. "$1/tests/train/says.sh"
 cd "$work" || exit 1
-
-# says STATUS TEXT ARGUMENTS...: ends with that status, and the message has TEXT in it.
-says() {
-  wanted=$1 text=$2
-  shift 2
-  "$program" "$@" >built 2>&1
-  got=$?
-  [ "$got" -eq "$wanted" ] || failed "train $*: exit status $got, expected $wanted"
-  grep -q -- "$text" built || failed "train $*: no '$text'"
-}
 
 title 'a mesh and one process have one curve'
 says 0 'largest difference' --data synthetic --mesh data=2,tensor=2 --model mlp-ln --steps 3 --batch 21 --compare
