@@ -96,8 +96,15 @@ MiniBatch BatchOf(RankContext& ctx, const TrainingPlan& plan, size_t update) {
 SHARDLAB_BODY(train) {
   const TrainingPlan plan = ctx.params().get<TrainingPlan>();
   int versions = 1;
-  const auto engine = MakeEngine(SetupFor(plan, &versions), ctx.shared_comm());
-  const auto mine = plan.MakeLayout().ChunksOf(ctx.rank());
+  PipelineSetup setup = SetupFor(plan, &versions);
+  std::shared_ptr<Communicator> pipe = ctx.shared_comm();
+  if (plan.norm_count > 0) {
+    setup.norm_ranks = pipe;
+    setup.norm_count = [plan](int, size_t parameter) { return parameter % 2 == 0 ? plan.norm_count : 1; };
+    pipe = pipe->Split(ctx.rank(), 0);
+  }
+  const auto engine = MakeEngine(std::move(setup), pipe);
+  const auto mine = plan.MakeLayout().ChunksOf(pipe->rank());
   std::vector<std::pair<std::string, at::Tensor>> before;
   for (const int chunk : mine) {
     for (const auto& [name, value] : engine->Module(chunk).NamedParameters())

@@ -192,6 +192,48 @@ SHARDLAB_CASE(train, an_evaluation_sends_activations_only, kCost, {3}) {
   t.ExpectCost("collectives in an evaluation", static_cast<double>(traffic.collectives), 0, "collectives");
 }
 
+// Two pipelines whose layers are split between them: of each gradient one number, the sum of squares, is of both.
+SHARDLAB_CASE(train, clipped_by_the_norm_of_two_pipelines, kRobustness, {2}) {
+  TrainingPlan plan = PlanFor(t, "mlp", "gpipe", 2, {6});
+  plan.ranks = 1;
+  plan.learning_rate = 1;
+  plan.BalanceEvenly();
+  const std::vector<PipelineData> data = {DrawData(t, plan), DrawData(t, plan)};
+  std::vector<Trained> alone;
+  for (const PipelineData& one : data) alone.push_back(TrainReference(plan, one));
+  const auto squares = [&](size_t rank, double count) {
+    double sum = 0;
+    for (size_t i = 0; i < alone[rank].changes.size(); ++i) {
+      sum += (i % 2 == 0 ? count : 1) * alone[rank].changes[i].second.square().sum().item().toDouble();
+    }
+    return sum;
+  };
+  plan.norm_count = 0.25;
+  const double norm = std::sqrt(squares(0, plan.norm_count) + squares(1, plan.norm_count));
+  plan.clip_norm = norm / 3;
+  const auto clipped = [max = plan.clip_norm](const at::Tensor& gradient, double by) {
+    return gradient * std::min(1.0, max / (by + 1e-6));
+  };
+  RunSpec spec = SpecOf("train", plan, data[0]);
+  spec.inputs["images"] = {data[0].images, data[1].images};
+  spec.inputs["labels"] = {data[0].labels, data[1].labels};
+  const Run run = t.Launch(spec);
+  for (size_t rank = 0; rank < 2; ++rank) {
+    for (const auto& [name, gradient] : alone[rank].changes) {
+      Label label{fmt::format("the clipped gradient (the change by one update of SGD) of `{}`", name)};
+      label.hypotheses = {
+          {"the norm is that of one pipeline: PipelineSetup::norm_ranks says over which ranks it is",
+           [=, gradient = gradient] { return clipped(gradient, std::sqrt(squares(rank, 0.25))); }},
+          {"every gradient counts alike in the norm, and not as PipelineSetup::norm_count says",
+           [=, gradient = gradient] { return clipped(gradient, std::sqrt(squares(0, 1) + squares(1, 1))); }},
+          {"the norm is that of one pipeline, and every gradient counts alike in it: see PipelineSetup::norm_ranks and "
+           "norm_count",
+           [=, gradient = gradient] { return clipped(gradient, std::sqrt(squares(rank, 1))); }}};
+      t.ExpectClose(run, static_cast<int>(rank), "change." + name, clipped(gradient, norm), label, 0.01);
+    }
+  }
+}
+
 SHARDLAB_CASE(train, clipping_needs_one_number, kCost, {3}) {
   TrainingPlan plan = PlanFor(t, "mlp", "gpipe", 2, {6, 6});
   plan.clip_norm = 0.01;

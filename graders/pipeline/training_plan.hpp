@@ -39,6 +39,9 @@ struct TrainingPlan {
   double learning_rate = 0.1;
   double momentum = 0;
   double clip_norm = 0;
+  /// Above 0: each rank of the case is a pipeline by itself, and the norm is over all of them; every second gradient,
+  /// from the first on, counts so much in it.
+  double norm_count = 0;
   bool decays = false;   ///< the learning rate is divided by 1, 2, 3, ...
   int64_t evaluate = 0;  ///< how many samples of the first mini-batch are evaluated after every update
 
@@ -55,7 +58,7 @@ struct TrainingPlan {
 
   NLOHMANN_DEFINE_TYPE_INTRUSIVE(TrainingPlan, model, model_seed, side, layers, width, forward_s, backward_s, schedule,
                                  ranks, chunks, balance, microbatches, batches, recompute, halves, deferred, adam,
-                                 learning_rate, momentum, clip_norm, decays, evaluate)
+                                 learning_rate, momentum, clip_norm, norm_count, decays, evaluate)
 };
 
 }  // namespace shardlab::grade
