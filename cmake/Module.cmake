@@ -42,7 +42,8 @@
 #   referee_<module>           the cases (GoogleTest); links nothing of any module
 #   graders_<module>           all of these, for `cmake --build --target`
 #
-# and where there is a plain half
+# with what graders share (graders/kit): bodies and hosts have shardlab_kit_bodies, the referee shardlab_kit. And where there
+# is a plain half
 #
 #   <module>_plain_bodies      its bodies
 #   host_<module>_plain_<flavour>  these + the flavour's plain shared object
@@ -172,9 +173,12 @@ function(shardlab_grader module)
 
   add_library(${module}_bodies OBJECT ${ARG_BODIES})
   shardlab_module_code(${module}_bodies ${size})
-  shardlab_hosts(${module} ${module} "${bodies}" ${uses} shardlab_core)
+  target_link_libraries(${module}_bodies PRIVATE shardlab_kit_bodies)
+  shardlab_hosts(${module} ${module} "${bodies}" ${uses} shardlab_kit_bodies shardlab_core)
+  # The cases of a part are judged in the order of its files only if these are compiled as one (SHARDLAB_UNITY_FILES):
+  # CMake says nothing of the order of units.
   add_executable(referee_${module} ${ARG_CASES})
-  shardlab_module_code(referee_${module} ${size} ALONE)
-  target_link_libraries(referee_${module} PRIVATE shardlab_referee_main GTest::gtest)
+  shardlab_module_code(referee_${module} ${size})
+  target_link_libraries(referee_${module} PRIVATE shardlab_referee_main shardlab_kit GTest::gtest)
   add_dependencies(graders_${module} referee_${module})
 endfunction()

@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-#include "body_util.hpp"
+#include "kit/run_calls.hpp"
 #include "shardlab/communication/all_to_all.hpp"
 #include "shardlab/communication/barrier.hpp"
 #include "shardlab/communication/gather.hpp"

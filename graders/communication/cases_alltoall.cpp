@@ -7,9 +7,12 @@
 
 #include <fmt/format.h>
 
-#include "case_util.hpp"
-#include "shardlab/grade/hypotheses.hpp"
-#include "shardlab/grade/referee.hpp"
+#include "kit/calls.hpp"
+#include "kit/hypotheses.hpp"
+#include "kit/parts.hpp"
+#include "kit/traffic.hpp"
+#include "kit/words.hpp"
+#include "message_steps.hpp"
 
 // All-to-all and barrier.
 
@@ -19,12 +22,6 @@ namespace {
 using Tensors = std::vector<at::Tensor>;
 using Matrix = std::vector<std::vector<int64_t>>;  // [a][b]: rows from rank a to rank b
 
-int64_t Sum(const std::vector<int64_t>& numbers) {
-  int64_t sum = 0;
-  for (int64_t number : numbers) sum += number;
-  return sum;
-}
-
 /// What comes to rank `to`, by sender.
 Tensors Arriving(const Tensors& inputs, const Matrix& rows, int to) {
   Tensors parts;
@@ -32,7 +29,7 @@ Tensors Arriving(const Tensors& inputs, const Matrix& rows, int to) {
   return parts;
 }
 
-Label Mistakes(const Tensors& inputs, const Matrix& rows, int rank) {
+Label ExchangeMistakes(const Tensors& inputs, const Matrix& rows, int rank) {
   Label label;
   label.pieces = Arriving(inputs, rows, rank);
   label.hypotheses.push_back({"nothing is exchanged: the rank returns its own input", [=] { return inputs[rank]; }});
@@ -57,71 +54,64 @@ Label Mistakes(const Tensors& inputs, const Matrix& rows, int rank) {
 }
 
 /// Adds the call in which rank a sends rows[a][b] rows to rank b, and what every rank has afterwards.
-void Add(CaseContext& t, Calls& calls, std::vector<Tensors>& expected, const std::string& what, const Matrix& rows,
-         const std::vector<int64_t>& row_shape, at::ScalarType dtype, bool strided = false) {
+void AddExchange(CaseContext& t, Calls& calls, const std::string& what, const Matrix& rows,
+                 const std::vector<int64_t>& row_shape, at::ScalarType dtype, bool strided = false) {
   const Tensors inputs = t.PerRank([&](int rank) {
     std::vector<int64_t> shape = row_shape;
-    shape.insert(shape.begin(), Sum(rows[rank]));
+    shape.insert(shape.begin(), Total(rows[rank]));
     return t.Integers(shape, dtype);
   });
-  const int call = calls.Add(what, inputs, {{"rows", rows}, {"strided", strided}});
-  expected.push_back(t.PerRank([&](int to) { return at::cat(Arriving(inputs, rows, to)); }));
-  calls.Explain(call, [=](int rank) { return Mistakes(inputs, rows, rank); });
+  calls.Add({what,
+             inputs,
+             t.PerRank([&](int to) { return at::cat(Arriving(inputs, rows, to)); }),
+             {{"rows", rows}, {"strided", strided}},
+             [=](int rank) { return ExchangeMistakes(inputs, rows, rank); }});
 }
 
-Matrix Constant(CaseContext& t, int64_t rows) { return Matrix(t.ranks(), std::vector<int64_t>(t.ranks(), rows)); }
+Matrix ConstantMatrix(CaseContext& t, int64_t rows) { return Matrix(t.ranks(), std::vector<int64_t>(t.ranks(), rows)); }
 
-Matrix Random(CaseContext& t, int64_t low, int64_t high) {
-  Matrix rows = Constant(t, 0);
+Matrix RandomMatrix(CaseContext& t, int64_t low, int64_t high) {
+  Matrix rows = ConstantMatrix(t, 0);
   for (auto& row : rows) {
     for (auto& count : row) count = t.Integer(low, high);
   }
   return rows;
 }
 
-void ExpectAll(CaseContext& t, const Run& run, const Calls& calls, const std::vector<Tensors>& expected) {
-  for (size_t i = 0; i < expected.size(); ++i) calls.Expect(t, run, i, expected[i]);
-}
-
 }  // namespace
 
 SHARDLAB_CASE(alltoall, values, kValue, {1, 2, 3, 4, 5}) {
   Calls calls("all_to_all");
-  std::vector<Tensors> expected;
-  Add(t, calls, expected, "one row for each rank", Constant(t, 1), {4}, at::kDouble);
-  Add(t, calls, expected, "two rows of 3 for each rank", Constant(t, 2), {3}, at::kLong);
-  ExpectAll(t, t.Launch(calls.spec), calls, expected);
+  AddExchange(t, calls, "one row for each rank", ConstantMatrix(t, 1), {4}, at::kDouble);
+  AddExchange(t, calls, "two rows of 3 for each rank", ConstantMatrix(t, 2), {3}, at::kLong);
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(alltoall, split_sizes, kValue, {2, 3, 4}) {
   Calls calls("all_to_all");
-  std::vector<Tensors> expected;
-  Matrix to_last = Constant(t, 0);
+  Matrix to_last = ConstantMatrix(t, 0);
   for (auto& row : to_last) row.back() = 2;
-  Add(t, calls, expected, "1 to 4 rows for each rank", Random(t, 1, 4), {2}, at::kDouble);
-  Add(t, calls, expected, "0 to 2 rows for each rank", Random(t, 0, 2), {2}, at::kFloat);
-  Add(t, calls, expected, "rows for the last rank only", to_last, {}, at::kDouble);
-  Add(t, calls, expected, "no rows at all", Constant(t, 0), {2}, at::kDouble);
-  ExpectAll(t, t.Launch(calls.spec), calls, expected);
+  AddExchange(t, calls, "1 to 4 rows for each rank", RandomMatrix(t, 1, 4), {2}, at::kDouble);
+  AddExchange(t, calls, "0 to 2 rows for each rank", RandomMatrix(t, 0, 2), {2}, at::kFloat);
+  AddExchange(t, calls, "rows for the last rank only", to_last, {}, at::kDouble);
+  AddExchange(t, calls, "no rows at all", ConstantMatrix(t, 0), {2}, at::kDouble);
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(alltoall, dtypes_and_strides, kRobustness, {3}) {
   Calls calls("all_to_all");
-  std::vector<Tensors> expected;
   for (at::ScalarType dtype : {at::kBool, at::kByte, at::kInt, at::kHalf, at::kFloat}) {
-    Add(t, calls, expected, DtypeName(dtype), Random(t, 0, 3), {2}, dtype);
+    AddExchange(t, calls, DtypeName(dtype), RandomMatrix(t, 0, 3), {2}, dtype);
   }
-  Add(t, calls, expected, "a non-contiguous input", Random(t, 1, 3), {2}, at::kDouble, true);
-  ExpectAll(t, t.Launch(calls.spec), calls, expected);
+  AddExchange(t, calls, "a non-contiguous input", RandomMatrix(t, 1, 3), {2}, at::kDouble, true);
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(alltoall, late_messages, kRobustness, {4}) {
   Calls calls("all_to_all");
-  std::vector<Tensors> expected;
-  calls.spec.faults.jitter_s = 0.004;
-  calls.spec.faults.seed = t.seed();
-  for (int i = 0; i < 4; ++i) Add(t, calls, expected, "messages that are late", Random(t, 1, 3), {2}, at::kDouble);
-  ExpectAll(t, t.Launch(calls.spec), calls, expected);
+  calls.spec.faults = LateMessages(t, 0.004);
+  for (int i = 0; i < 4; ++i) AddExchange(t, calls, "messages that are late", RandomMatrix(t, 1, 3), {2}, at::kDouble);
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(alltoall, refuses_sizes_that_do_not_add_up, kRobustness, {1, 2}) {
@@ -156,11 +146,9 @@ SHARDLAB_CASE(alltoall, refuses_sizes_that_do_not_add_up, kRobustness, {1, 2}) {
 
 SHARDLAB_CASE(alltoall, cost, kCost, {1, 2, 4, 5}) {
   Calls calls("all_to_all");
-  std::vector<Tensors> expected;
-  const Matrix rows = Random(t, 10, 20);
-  Add(t, calls, expected, "10 to 20 rows for each rank", rows, {5}, at::kDouble);
-  const Run run = t.Launch(calls.spec);
-  ExpectAll(t, run, calls, expected);
+  const Matrix rows = RandomMatrix(t, 10, 20);
+  AddExchange(t, calls, "10 to 20 rows for each rank", rows, {5}, at::kDouble);
+  const Run run = calls.LaunchAndExpect(t);
   const int64_t ranks = t.ranks();
   t.ExpectCost("rounds", run.TotalCost().rounds, ranks == 1 ? 0 : 1, "rounds",
                {{"one exchange waits for the one before, or goes over another rank", static_cast<double>(ranks - 1)},
@@ -169,7 +157,7 @@ SHARDLAB_CASE(alltoall, cost, kCost, {1, 2, 4, 5}) {
                {{"one rank collects everything and deals it out", 2.0 * (ranks - 1)}});
   int64_t total = 0;
   for (int rank = 0; rank < ranks; ++rank) {
-    const int64_t bytes = (Sum(rows[rank]) - rows[rank][rank]) * 5 * 8;
+    const int64_t bytes = (Total(rows[rank]) - rows[rank][rank]) * 5 * 8;
     t.ExpectCost(fmt::format("bytes from rank {}: its input less what stays at home", rank), run.Cost(rank).bytes_sent,
                  bytes, "bytes");
     total += bytes;

@@ -7,8 +7,9 @@
 
 #include <fmt/format.h>
 
-#include "case_util.hpp"
-#include "shardlab/grade/referee.hpp"
+#include "data_parallel_mistakes.hpp"
+#include "kit/parts.hpp"
+#include "kit/traffic.hpp"
 
 // Buckets that travel while backward runs.
 
@@ -16,7 +17,6 @@ namespace shardlab::grade {
 namespace {
 
 using Tensors = std::vector<at::Tensor>;
-using Json = nlohmann::json;
 
 const std::vector<std::vector<int64_t>> kShapes = {{3, 2}, {5}, {1}, {4, 4}, {2}};
 
@@ -25,8 +25,7 @@ Run ExpectMeans(CaseContext& t, const std::vector<std::vector<int64_t>>& order, 
                 int64_t bucket_bytes, const std::string& where, double jitter_s = 0) {
   RunSpec spec;
   spec.body = "overlap_values";
-  spec.faults.jitter_s = jitter_s;
-  spec.faults.seed = t.seed();
+  spec.faults = LateMessages(t, jitter_s);
   spec.params = {{"shapes", kShapes},
                  {"order", order},
                  {"backwards", backwards},

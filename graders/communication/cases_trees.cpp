@@ -7,10 +7,15 @@
 #include <utility>
 #include <vector>
 
-#include "case_util.hpp"
+#include <fmt/format.h>
+
+#include "kit/calls.hpp"
+#include "kit/hypotheses.hpp"
+#include "kit/parts.hpp"
+#include "kit/traffic.hpp"
+#include "kit/words.hpp"
+#include "message_steps.hpp"
 #include "shardlab/base/split.hpp"
-#include "shardlab/grade/hypotheses.hpp"
-#include "shardlab/grade/referee.hpp"
 
 // Broadcast, reduce, scatter and gather. Any algorithm that gives the right values passes the value cases; the cost
 // cases ask for the trees.
@@ -143,148 +148,140 @@ std::vector<std::vector<int64_t>> Splits(CaseContext& t) {
   return {even, uneven, gaps};
 }
 
-std::string Text(const std::vector<int64_t>& rows) {
-  std::string text = "rows {";
-  for (size_t i = 0; i < rows.size(); ++i) text += (i ? ", " : "") + std::to_string(rows[i]);
-  return text + "}";
-}
-
-int64_t Total(const std::vector<int64_t>& rows) {
-  int64_t total = 0;
-  for (int64_t count : rows) total += count;
-  return total;
-}
+std::string RowsName(const std::vector<int64_t>& rows) { return "rows " + ListName(rows); }
 
 /// What Scatter is given on every rank: the whole on the root, elsewhere a tensor without rows.
 Tensors ScatterInputs(CaseContext& t, int root, const at::Tensor& whole) {
   return t.PerRank([&](int rank) { return rank == root ? whole : whole.narrow(0, 0, 0).contiguous(); });
 }
 
-Tensors Parts(CaseContext& t, const at::Tensor& whole, const std::vector<int64_t>& rows) {
-  return t.PerRank([&](int rank) { return RowsOf(whole, rows, rank); });
-}
-
 }  // namespace
 
 // Broadcast
 
+namespace {
+
+void AddBroadcast(CaseContext& t, Calls& calls, const std::string& what, int root, const at::Tensor& value) {
+  const Tensors inputs = OnlyOn(t, root, value);
+  calls.Add({what, inputs, t.PerRank([&](int) { return value; }), {{"root", root}}, BroadcastMistakes(root, inputs)});
+}
+
+}  // namespace
+
 SHARDLAB_CASE(trees, broadcast_every_root, kValue, {1, 2, 3, 4, 5, 8}) {
   Calls calls("tree_broadcast");
-  Tensors values;
   for (int root = 0; root < t.ranks(); ++root) {
-    values.push_back(t.Integers({3, 2}, at::kDouble));
-    const Tensors inputs = OnlyOn(t, root, values[root]);
-    calls.Explain(calls.Add("a 3 x 2 tensor, " + RootIs(root), inputs, {{"root", root}}),
-                  BroadcastMistakes(root, inputs));
+    AddBroadcast(t, calls, "a 3 x 2 tensor, " + RootIs(root), root, t.Integers({3, 2}, at::kDouble));
   }
-  const Run run = t.Launch(calls.spec);
-  for (int root = 0; root < t.ranks(); ++root) calls.Expect(t, run, root, t.PerRank([&](int) { return values[root]; }));
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(trees, broadcast_sizes_and_dtypes, kValue, {3}) {
   Calls calls("tree_broadcast");
-  Tensors values;
-  const auto add = [&](const std::string& what, const at::Tensor& value) {
-    values.push_back(value);
-    const Tensors inputs = OnlyOn(t, 1, value);
-    calls.Explain(calls.Add(what, inputs, {{"root", 1}}), BroadcastMistakes(1, inputs));
-  };
-  add("no element", t.Integers({0, 4}, at::kFloat));
-  add("one number without dimensions", t.Integers({}, at::kDouble));
-  add("10007 float32", t.Integers({10007}, at::kFloat));
+  AddBroadcast(t, calls, "no element", 1, t.Integers({0, 4}, at::kFloat));
+  AddBroadcast(t, calls, "one number without dimensions", 1, t.Integers({}, at::kDouble));
+  AddBroadcast(t, calls, "10007 float32", 1, t.Integers({10007}, at::kFloat));
   for (at::ScalarType dtype : {at::kBool, at::kByte, at::kInt, at::kLong, at::kHalf}) {
-    add("7 " + DtypeName(dtype), t.Integers({7}, dtype));
+    AddBroadcast(t, calls, "7 " + DtypeName(dtype), 1, t.Integers({7}, dtype));
   }
-  const Run run = t.Launch(calls.spec);
-  for (size_t i = 0; i < values.size(); ++i) calls.Expect(t, run, i, t.PerRank([&](int) { return values[i]; }));
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(trees, broadcast_cost, kCost, {1, 2, 4, 5, 8}) {
   Calls calls("tree_broadcast");
-  const at::Tensor value = t.Integers({1000}, at::kDouble);
-  calls.Add("1000 float64, root 0", OnlyOn(t, 0, value), {{"root", 0}});
+  calls.Add({"1000 float64, root 0", OnlyOn(t, 0, t.Integers({1000}, at::kDouble)), {}, {{"root", 0}}});
   ExpectTreeCost(t, t.Launch(calls.spec), 8000, "sends to");
 }
 
 // Reduce
 
+namespace {
+
+void AddReduce(CaseContext& t, Calls& calls, const std::string& what, int root, const std::vector<int64_t>& shape,
+               at::ScalarType dtype) {
+  const Tensors summands = t.PerRank([&](int) { return t.Integers(shape, dtype); });
+  calls.Add({what, summands, OnlyRoot(t, root, SumOf(summands)), {{"root", root}}, ReduceMistakes(root, summands)});
+}
+
+}  // namespace
+
 SHARDLAB_CASE(trees, reduce_every_root, kValue, {1, 2, 3, 4, 5, 8}) {
   Calls calls("tree_reduce");
-  std::vector<Tensors> values;
   for (int root = 0; root < t.ranks(); ++root) {
-    values.push_back(t.PerRank([&](int) { return t.Integers({3, 2}, at::kDouble); }));
-    calls.Explain(calls.Add("a 3 x 2 tensor, " + RootIs(root), values[root], {{"root", root}}),
-                  ReduceMistakes(root, values[root]));
+    AddReduce(t, calls, "a 3 x 2 tensor, " + RootIs(root), root, {3, 2}, at::kDouble);
   }
-  const Run run = t.Launch(calls.spec);
-  for (int root = 0; root < t.ranks(); ++root) calls.Expect(t, run, root, OnlyRoot(t, root, SumOf(values[root])));
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(trees, reduce_sizes_and_dtypes, kValue, {3}) {
   Calls calls("tree_reduce");
-  std::vector<Tensors> values;
-  const auto add = [&](const std::string& what, const std::vector<int64_t>& shape, at::ScalarType dtype) {
-    values.push_back(t.PerRank([&](int) { return t.Integers(shape, dtype); }));
-    calls.Explain(calls.Add(what, values.back(), {{"root", 2}}), ReduceMistakes(2, values.back()));
-  };
-  add("no element", {0, 4}, at::kFloat);
-  add("one number without dimensions", {}, at::kDouble);
-  add("10007 float32", {10007}, at::kFloat);
-  for (at::ScalarType dtype : {at::kByte, at::kInt, at::kLong, at::kHalf}) add("7 " + DtypeName(dtype), {7}, dtype);
-  const Run run = t.Launch(calls.spec);
-  for (size_t i = 0; i < values.size(); ++i) calls.Expect(t, run, i, OnlyRoot(t, 2, SumOf(values[i])));
+  AddReduce(t, calls, "no element", 2, {0, 4}, at::kFloat);
+  AddReduce(t, calls, "one number without dimensions", 2, {}, at::kDouble);
+  AddReduce(t, calls, "10007 float32", 2, {10007}, at::kFloat);
+  for (at::ScalarType dtype : {at::kByte, at::kInt, at::kLong, at::kHalf}) {
+    AddReduce(t, calls, "7 " + DtypeName(dtype), 2, {7}, dtype);
+  }
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(trees, reduce_cost, kCost, {1, 2, 4, 5, 8}) {
   Calls calls("tree_reduce");
-  calls.Add("1000 float64, root 0", t.PerRank([&](int) { return t.Integers({1000}, at::kDouble); }), {{"root", 0}});
+  calls.Add(
+      {"1000 float64, root 0", t.PerRank([&](int) { return t.Integers({1000}, at::kDouble); }), {}, {{"root", 0}}});
   ExpectTreeCost(t, t.Launch(calls.spec), 8000, "receives from");
 }
 
 // Scatter and gather
 
-SHARDLAB_CASE(trees, scatter_values, kValue, {1, 2, 3, 4}) {
-  Calls calls("scatter");
-  std::vector<Tensors> expected;
-  const auto add = [&](const std::vector<int64_t>& rows, int root, const at::Tensor& whole) {
-    const int call = calls.Add(DtypeName(whole.scalar_type()) + ", " + Text(rows) + ", " + RootIs(root),
-                               ScatterInputs(t, root, whole), {{"rows", rows}, {"root", root}});
-    calls.Explain(call, ScatterMistakes(whole, t.ranks()));
-    expected.push_back(Parts(t, whole, rows));
-  };
+namespace {
+
+/// `whole` dealt out, or put together, by every split, in two dtypes and shapes, and one row a rank.
+void ForSplits(CaseContext& t,
+               const std::function<void(const std::vector<int64_t>&, int root, const at::Tensor&)>& add) {
   int root = 0;
   for (const auto& rows : Splits(t)) {
     add(rows, root++ % t.ranks(), t.Integers({Total(rows), 2, 3}, at::kDouble));
     add(rows, t.ranks() - 1, t.Integers({Total(rows)}, at::kLong));
   }
   add(std::vector<int64_t>(t.ranks(), 1), 0, t.Integers({t.ranks(), 2}, at::kBool));
-  const Run run = t.Launch(calls.spec);
-  for (size_t i = 0; i < expected.size(); ++i) calls.Expect(t, run, i, expected[i]);
+}
+
+std::string SplitName(const std::vector<int64_t>& rows, int root, const at::Tensor& whole) {
+  return fmt::format("{}, {}, {}", DtypeName(whole.scalar_type()), RowsName(rows), RootIs(root));
+}
+
+}  // namespace
+
+SHARDLAB_CASE(trees, scatter_values, kValue, {1, 2, 3, 4}) {
+  Calls calls("scatter");
+  ForSplits(t, [&](const std::vector<int64_t>& rows, int root, const at::Tensor& whole) {
+    calls.Add({SplitName(rows, root, whole),
+               ScatterInputs(t, root, whole),
+               AllRowsOf(whole, rows),
+               {{"rows", rows}, {"root", root}},
+               ScatterMistakes(whole, t.ranks())});
+  });
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(trees, gather_values, kValue, {1, 2, 3, 4}) {
   Calls calls("gather");
-  std::vector<Tensors> expected;
-  const auto add = [&](const std::vector<int64_t>& rows, int root, const at::Tensor& whole) {
-    const int call = calls.Add(DtypeName(whole.scalar_type()) + ", " + Text(rows) + ", " + RootIs(root),
-                               Parts(t, whole, rows), {{"rows", rows}, {"root", root}});
-    calls.Explain(call, GatherMistakes(whole, Parts(t, whole, rows)));
-    expected.push_back(OnlyRoot(t, root, whole));
-  };
-  int root = 0;
-  for (const auto& rows : Splits(t)) {
-    add(rows, root++ % t.ranks(), t.Integers({Total(rows), 2, 3}, at::kDouble));
-    add(rows, t.ranks() - 1, t.Integers({Total(rows)}, at::kLong));
-  }
-  add(std::vector<int64_t>(t.ranks(), 1), 0, t.Integers({t.ranks(), 2}, at::kBool));
-  const Run run = t.Launch(calls.spec);
-  for (size_t i = 0; i < expected.size(); ++i) calls.Expect(t, run, i, expected[i]);
+  ForSplits(t, [&](const std::vector<int64_t>& rows, int root, const at::Tensor& whole) {
+    const Tensors parts = AllRowsOf(whole, rows);
+    calls.Add({SplitName(rows, root, whole),
+               parts,
+               OnlyRoot(t, root, whole),
+               {{"rows", rows}, {"root", root}},
+               GatherMistakes(whole, parts)});
+  });
+  calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(trees, scatter_cost, kCost, {4}) {
   const std::vector<int64_t> rows = {10, 20, 30, 40};
   Calls calls("scatter");
-  calls.Add(Text(rows), ScatterInputs(t, 1, t.Integers({100, 5}, at::kDouble)), {{"rows", rows}, {"root", 1}});
+  calls.Add(
+      {RowsName(rows), ScatterInputs(t, 1, t.Integers({100, 5}, at::kDouble)), {}, {{"rows", rows}, {"root", 1}}});
   const Run run = t.Launch(calls.spec);
   t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes",
                {{"the whole travels to every rank, which then takes its rows", 3.0 * 100 * 5 * 8},
@@ -296,7 +293,7 @@ SHARDLAB_CASE(trees, scatter_cost, kCost, {4}) {
 SHARDLAB_CASE(trees, gather_cost, kCost, {4}) {
   const std::vector<int64_t> rows = {10, 20, 30, 40};
   Calls calls("gather");
-  calls.Add(Text(rows), Parts(t, t.Integers({100, 5}, at::kDouble), rows), {{"rows", rows}, {"root", 1}});
+  calls.Add({RowsName(rows), AllRowsOf(t.Integers({100, 5}, at::kDouble), rows), {}, {{"rows", rows}, {"root", 1}}});
   const Run run = t.Launch(calls.spec);
   t.ExpectCost("bytes in all: the whole less the root's own rows", run.TotalCost().bytes_sent, 80 * 5 * 8, "bytes",
                {{"the root sends its own rows to itself too", 100.0 * 5 * 8}});
@@ -310,43 +307,33 @@ SHARDLAB_CASE(trees, strided_inputs, kRobustness, {3}) {
   const std::vector<int64_t> rows = {2, 0, 3};
   const at::Tensor value = t.Integers({5, 2}, at::kFloat);
   const Tensors summands = t.PerRank([&](int) { return t.Integers({5, 2}, at::kFloat); });
-  const auto strided = [&](nlohmann::json params) {
+  const auto check = [&](const std::string& body, const Tensors& inputs, nlohmann::json params,
+                         const Tensors& expected) {
     params["strided"] = true;
     params["root"] = 2;
-    return params;
-  };
-  const auto check = [&](const std::string& body, const Tensors& inputs, const nlohmann::json& params,
-                         const Tensors& expected) {
     Calls calls(body);
-    calls.Add("a non-contiguous input", inputs, strided(params));
-    const Run run = t.Launch(calls.spec);
-    calls.Expect(t, run, 0, expected);
+    calls.Add({"a non-contiguous input", inputs, expected, params});
+    calls.LaunchAndExpect(t);
   };
   check("tree_broadcast", OnlyOn(t, 2, value), nlohmann::json::object(), t.PerRank([&](int) { return value; }));
   check("tree_reduce", summands, nlohmann::json::object(), OnlyRoot(t, 2, SumOf(summands)));
-  check("scatter", ScatterInputs(t, 2, value), {{"rows", rows}}, Parts(t, value, rows));
-  check("gather", Parts(t, value, rows), {{"rows", rows}}, OnlyRoot(t, 2, value));
+  check("scatter", ScatterInputs(t, 2, value), {{"rows", rows}}, AllRowsOf(value, rows));
+  check("gather", AllRowsOf(value, rows), {{"rows", rows}}, OnlyRoot(t, 2, value));
 }
 
 SHARDLAB_CASE(trees, late_messages, kRobustness, {5}) {
   const int repeats = 4;
   for (const std::string body : {"tree_broadcast", "tree_reduce"}) {
     Calls calls(body);
-    calls.spec.faults.jitter_s = 0.004;
-    calls.spec.faults.seed = t.seed();
-    std::vector<Tensors> inputs;
+    calls.spec.faults = LateMessages(t, 0.004);
     for (int i = 0; i < repeats; ++i) {
-      inputs.push_back(t.PerRank([&](int) { return t.Integers({100}, at::kDouble); }));
-      calls.Add(
-          "messages that are late, call " + std::to_string(i + 1) + " of " + std::to_string(repeats) + ", " + RootIs(i),
-          inputs[i], {{"root", i}});
+      const Tensors inputs = t.PerRank([&](int) { return t.Integers({100}, at::kDouble); });
+      calls.Add({fmt::format("messages that are late, call {} of {}, {}", i + 1, repeats, RootIs(i)),
+                 inputs,
+                 body == "tree_broadcast" ? t.PerRank([&](int) { return inputs[i]; }) : OnlyRoot(t, i, SumOf(inputs)),
+                 {{"root", i}}});
     }
-    const Run run = t.Launch(calls.spec);
-    for (int i = 0; i < repeats; ++i) {
-      calls.Expect(
-          t, run, i,
-          body == "tree_broadcast" ? t.PerRank([&](int) { return inputs[i][i]; }) : OnlyRoot(t, i, SumOf(inputs[i])));
-    }
+    calls.LaunchAndExpect(t);
   }
 }
 

@@ -3,11 +3,21 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <numeric>
 
+#include "kit/parts.hpp"
 #include "shardlab/base/split.hpp"
 
 namespace shardlab::grade {
+
+std::vector<Hypothesis> AverageMistakes(const std::vector<at::Tensor>& gradients, int rank, const std::string& alone) {
+  const auto ranks = static_cast<double>(gradients.size());
+  return {
+      {alone + ": it is rank " + std::to_string(rank) + "'s own gradient", [=] { return gradients[rank]; }},
+      {"the gradients are added up, and not divided by the number of ranks", [=] { return SumOf(gradients); }},
+      {"the gradients are divided by the number of ranks twice", [=] { return SumOf(gradients) / (ranks * ranks); }},
+      {"this rank's gradient is divided by the number of ranks, and the others' are never added",
+       [=] { return gradients[rank] / ranks; }}};
+}
 
 std::vector<MicroBatch> MicroBatchesOf(int rank, const std::vector<int64_t>& samples, int64_t micro_batches) {
   std::vector<MicroBatch> all;
@@ -21,7 +31,7 @@ std::vector<MicroBatch> MicroBatchesOf(int rank, const std::vector<int64_t>& sam
     one.count = static_cast<int64_t>(sizes.size());
     one.samples = sizes[i];
     one.rank_samples = samples[rank];
-    one.batch = std::accumulate(samples.begin(), samples.end(), int64_t{0});
+    one.batch = Total(samples);
     all.push_back(one);
   }
   return all;
@@ -34,18 +44,14 @@ const std::vector<StepMistake>& StepMistakes() {
        [](M m) { return m.RightWeight() / m.ranks; }},
       {"the ranks' shares are multiplied by the number of ranks, and never divided by it",
        [](M m) { return m.RightWeight() * m.ranks; }},
-      {"every micro-batch counts the same, whatever its number of samples: a mean of means",
-       [](M m) { return static_cast<double>(m.rank_samples) / m.batch / m.count; }},
-      {"every rank counts the same, whatever its number of samples: a mean of means",
-       [](M m) { return static_cast<double>(m.samples) / m.rank_samples / m.ranks; }},
-      {"every rank and every micro-batch counts the same, whatever its number of samples: a mean of means",
-       [](M m) { return 1.0 / m.count / m.ranks; }},
+      {EqualWeights("micro-batch"), [](M m) { return static_cast<double>(m.rank_samples) / m.batch / m.count; }},
+      {EqualWeights("rank"), [](M m) { return static_cast<double>(m.samples) / m.rank_samples / m.ranks; }},
+      {EqualWeights("rank and every micro-batch"), [](M m) { return 1.0 / m.count / m.ranks; }},
       {"the micro-batches' means are added up as if each were the whole batch of its rank",
        [](M m) { return static_cast<double>(m.rank_samples) / m.batch; }},
       {"the micro-batches' means are added up, and only the number of ranks is divided by",
        [](M m) { return 1.0 / m.ranks; }},
-      {"the last micro-batch overwrites the others: only its gradient is there",
-       [](M m) { return m.index + 1 == m.count ? m.RightWeight() : 0; }},
+      {LastOverwrites("micro-batch"), [](M m) { return m.index + 1 == m.count ? m.RightWeight() : 0; }},
       {"the first micro-batch is missing", [](M m) { return m.index == 0 ? 0 : m.RightWeight(); }},
       {"the last micro-batch is missing", [](M m) { return m.index + 1 == m.count ? 0 : m.RightWeight(); }},
       {"nothing is added up over the ranks: it is the rank's own share", [](M m) { return m.RightWeight(); }, true},

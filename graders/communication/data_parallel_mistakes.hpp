@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "shardlab/grade/hypotheses.hpp"
+#include "kit/hypotheses.hpp"
 #include "shardlab/models/classifiers.hpp"
 #include "shardlab/models/trainer.hpp"
 
@@ -17,6 +17,9 @@
 /// weight * gradient of the micro-batch's mean loss, with weight = samples / batch: most mistakes are other weights.
 
 namespace shardlab::grade {
+
+/// How a mean of the ranks' gradients goes wrong. \param alone why the rank may have its own gradient only.
+std::vector<Hypothesis> AverageMistakes(const std::vector<at::Tensor>& gradients, int rank, const std::string& alone);
 
 /// One micro-batch of one rank.
 struct MicroBatch {

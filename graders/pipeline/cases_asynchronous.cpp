@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include "kit/traffic.hpp"
 #include "oracle.hpp"
 #include "schedule_checks.hpp"
 
@@ -139,9 +140,7 @@ SHARDLAB_CASE(2bw, two_versions_whatever_the_depth, kCost, {4}) {
 }
 
 SHARDLAB_CASE(2bw, adam_and_late_messages, kRobustness, {3}) {
-  FaultSpec faults;
-  faults.jitter_s = 0.002;
-  faults.seed = t.seed();
+  const FaultSpec faults = LateMessages(t, 0.002);
   TrainingPlan plan = PlanFor(t, "probe", "2bw", 3, Batches(4, 7));
   plan.adam = true;
   plan.learning_rate = 0.01;

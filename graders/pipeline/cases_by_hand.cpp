@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "kit/traffic.hpp"
 #include "oracle.hpp"
-#include "traffic.hpp"
 
 // Part by_hand: two ranks, a model cut in two, and nothing but messages.
 
@@ -32,7 +32,7 @@ void ExpectLosses(CaseContext& t, const Run& run, const TrainingPlan& plan, cons
   Definition keeps;
   keeps.mistakes.keeps_gradients = true;
   label.hypotheses = {
-      MistakenRun("gradients add up over the steps, since nobody sets them to zero", [=] {
+      MistakenRun(kGradientsPileUp, [=] {
         return MistakenRun::Outputs{{"losses", at::tensor(TrainReference(wrong, data, keeps).losses, at::kDouble)}};
       }).For("losses")};
   t.ExpectClose(run, 1, "losses", at::tensor(reference.losses, at::kDouble), label, 0,
@@ -83,9 +83,7 @@ SHARDLAB_CASE(by_hand, two_tensors_travel, kCost, {2}) {
 SHARDLAB_CASE(by_hand, late_messages_and_odd_batches, kRobustness, {2}) {
   const TrainingPlan plan = TwoHalves(t, {7, 1, 4});
   const PipelineData data = DrawData(t, plan);
-  FaultSpec faults;
-  faults.jitter_s = 0.003;
-  faults.seed = t.seed();
+  const FaultSpec faults = LateMessages(t, 0.003);
   ExpectLosses(t, Steps(t, plan, data, false, faults), plan, data);
 }
 

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include "kit/traffic.hpp"
 #include "oracle.hpp"
-#include "traffic.hpp"
 
 // Parts recompute, 1f1b, interleaved and zero_bubble: other schedules, the same training.
 
@@ -121,9 +121,7 @@ SHARDLAB_CASE(1f1b, fewer_micro_batches_than_stages, kRobustness, {4}) {
 }
 
 SHARDLAB_CASE(1f1b, late_messages, kRobustness, {3}) {
-  FaultSpec faults;
-  faults.jitter_s = 0.003;
-  faults.seed = t.seed();
+  const FaultSpec faults = LateMessages(t, 0.003);
   const TrainingPlan plan = PlanFor(t, "probe", "1f1b", 5, {11, 11});
   ExpectTraining(t, plan, DrawData(t, plan), faults);
 }
@@ -144,8 +142,8 @@ SHARDLAB_CASE(interleaved, messages_of_a_step, kCost, {2, 4}) {
   const TrainingPlan plan = PlanFor(t, "probe", "interleaved", t.ranks(), {8, 8}, 2);
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   t.ExpectCost("messages of all ranks in a step: 2m(Pv-1)",
-               static_cast<double>(TotalTraffic(run, t.ranks(), "step 1", "end").messages),
-               2 * t.ranks() * (t.ranks() * 2 - 1), "messages");
+               static_cast<double>(TotalTraffic(run, "step 1", "end").messages), 2 * t.ranks() * (t.ranks() * 2 - 1),
+               "messages");
 }
 
 SHARDLAB_CASE(interleaved, one_rank_and_uneven_chunks, kRobustness, {1}) {
@@ -182,9 +180,7 @@ SHARDLAB_CASE(zero_bubble, nothing_is_computed_twice, kCost, {2}) {
 }
 
 SHARDLAB_CASE(zero_bubble, few_micro_batches_and_late_messages, kRobustness, {3}) {
-  FaultSpec faults;
-  faults.jitter_s = 0.002;
-  faults.seed = t.seed();
+  const FaultSpec faults = LateMessages(t, 0.002);
   for (const char* schedule : {"zb-h1", "zb-h2"}) {
     TrainingPlan plan = PlanFor(t, "probe", schedule, 2, {5});
     plan.halves = true;

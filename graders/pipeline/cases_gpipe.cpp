@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include "kit/traffic.hpp"
 #include "oracle.hpp"
-#include "traffic.hpp"
 
 // Part gpipe: micro-batches, two schedules, a stage, an engine.
 
@@ -107,7 +107,7 @@ SHARDLAB_CASE(gpipe, pieces_of_a_mini_batch, kValue, {1}) {
       means.push_back(batch.narrow(0, at, n).mean());
       at += n;
     }
-    label.hypotheses = {MeanOfMeans("micro-batches", means)};
+    label.hypotheses = {{EqualWeights("micro-batch"), [=] { return at::stack(means).mean(0); }}};
     label.factors = {{"micro-batches", count}};
     t.ExpectClose(run, 0, "loss " + std::to_string(k), batch.mean(), label);
   }
@@ -198,12 +198,12 @@ SHARDLAB_CASE(gpipe, messages_of_a_step, kCost, {2, 4}) {
   plan.width = 6;
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   // The first step tells the shapes; from the second on there are messages of tensors only.
-  const Traffic traffic = TotalTraffic(run, t.ranks(), "step 1", "end");
+  const Traffic traffic = TotalTraffic(run, "step 1", "end");
   t.ExpectCost("messages of all ranks in a step: 2m(P-1)", static_cast<double>(traffic.messages),
                2 * 4 * (t.ranks() - 1), "messages");
   t.ExpectCost("bytes of all ranks in a step: each boundary both ways", static_cast<double>(traffic.bytes),
                2 * (t.ranks() - 1) * 10 * 6 * 8, "bytes");
-  t.ExpectCost("collectives in a step", static_cast<double>(traffic.collectives), 0, "collectives");
+  t.ExpectCost("collectives in a step", static_cast<double>(traffic.collectives.size()), 0, "collectives");
 }
 
 SHARDLAB_CASE(gpipe, nothing_is_left_after_a_step, kCost, {2}) {
@@ -226,9 +226,7 @@ SHARDLAB_CASE(gpipe, batches_that_do_not_divide, kRobustness, {2, 3}) {
 SHARDLAB_CASE(gpipe, uneven_stages_and_late_messages, kRobustness, {3}) {
   TrainingPlan plan = PlanFor(t, "mlp-ln", "gpipe", 5, {11, 11});
   plan.balance = {1, 4, 2};
-  FaultSpec faults;
-  faults.jitter_s = 0.003;
-  faults.seed = t.seed();
+  const FaultSpec faults = LateMessages(t, 0.003);
   ExpectTraining(t, plan, DrawData(t, plan), faults);
 }
 

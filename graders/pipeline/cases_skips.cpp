@@ -4,8 +4,8 @@
 #include <fmt/ranges.h>
 #include <torch/torch.h>
 
+#include "kit/traffic.hpp"
 #include "oracle.hpp"
-#include "traffic.hpp"
 
 // Part skips: where skips go and what they cost.
 
@@ -114,7 +114,7 @@ SHARDLAB_CASE(skips, a_skip_travels_once_each_way, kCost, {4}) {
     }
   }
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
-  const Traffic traffic = TotalTraffic(run, t.ranks(), "step 1", "end");
+  const Traffic traffic = TotalTraffic(run, "step 1", "end");
   t.ExpectCost(fmt::format("messages of all ranks in a step: 2m for each of 3 boundaries and {} skips", crossing),
                static_cast<double>(traffic.messages), 2 * 2 * (3 + crossing), "messages");
 }
@@ -129,9 +129,7 @@ SHARDLAB_CASE(skips, names_that_do_not_fit, kRobustness, {1}) {
 }
 
 SHARDLAB_CASE(skips, late_skips, kRobustness, {3}) {
-  FaultSpec faults;
-  faults.jitter_s = 0.003;
-  faults.seed = t.seed();
+  const FaultSpec faults = LateMessages(t, 0.003);
   const TrainingPlan plan = UNetPlan(t, {5}, 3);
   ExpectTraining(t, plan, DrawData(t, plan), faults);
 }

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include "kit/traffic.hpp"
 #include "oracle.hpp"
-#include "traffic.hpp"
 
 // Part train: whole training runs on CIFAR-shaped images, and what surrounds a step.
 
@@ -68,8 +68,7 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
   Label label{"the running mean after three mini-batches"};
   label.hypotheses = {
       {"the running statistics are updated at every micro-batch, not once a mini-batch", [=] { return per_piece; }},
-      {"the means of the micro-batches are averaged, as if all had the same number of samples",
-       [=] { return of_means; }},
+      {EqualWeights("micro-batch"), [=] { return of_means; }},
       {"the joined mean is the middle of two means, whatever numbers of values they stand for",
        [=] { return of_halves; }},
       {"only the last micro-batch of each mini-batch counts", [=] { return last_mean; }}};
@@ -186,10 +185,10 @@ SHARDLAB_CASE(train, an_evaluation_sends_activations_only, kCost, {3}) {
   TrainingPlan plan = PlanFor(t, "probe", "gpipe", 4, {8, 8});
   plan.evaluate = 8;
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
-  const Traffic traffic = TotalTraffic(run, t.ranks(), "evaluation 1", "end");
+  const Traffic traffic = TotalTraffic(run, "evaluation 1", "end");
   t.ExpectCost("messages of all ranks in an evaluation: m(P-1)", static_cast<double>(traffic.messages),
                4 * (t.ranks() - 1), "messages");
-  t.ExpectCost("collectives in an evaluation", static_cast<double>(traffic.collectives), 0, "collectives");
+  t.ExpectCost("collectives in an evaluation", static_cast<double>(traffic.collectives.size()), 0, "collectives");
 }
 
 // Two pipelines whose layers are split between them: of each gradient one number, the sum of squares, is of both.
@@ -240,7 +239,7 @@ SHARDLAB_CASE(train, clipping_needs_one_number, kCost, {3}) {
   const Run run = ExpectTraining(t, plan, DrawData(t, plan));
   for (int rank = 0; rank < t.ranks(); ++rank) {
     t.ExpectCost(fmt::format("collectives of rank {} in a step that clips", rank),
-                 static_cast<double>(TrafficBetween(run, rank, "step 1", "end").collectives), 1, "collectives");
+                 static_cast<double>(TrafficBetween(run, rank, "step 1", "end").collectives.size()), 1, "collectives");
   }
 }
 
@@ -268,9 +267,7 @@ SHARDLAB_CASE(train, clipping_with_momentum, kRobustness, {3}) {
 }
 
 SHARDLAB_CASE(train, late_messages, kRobustness, {3}) {
-  FaultSpec faults;
-  faults.jitter_s = 0.002;
-  faults.seed = t.seed();
+  const FaultSpec faults = LateMessages(t, 0.002);
   const TrainingPlan plan = OnCifar(t, "mlp", {9, 9, 9});
   ExpectTraining(t, plan, DrawCifar(t, plan), faults);
 }

@@ -6,41 +6,14 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
-#include "shardlab/base/errors.hpp"
-#include "shardlab/cifar/files.hpp"
-#include "shardlab/cifar/synthetic.hpp"
+#include "kit/equal_training.hpp"
+#include "kit/images.hpp"
+#include "kit/parts.hpp"
 #include "shardlab/models/sequences.hpp"
 
 namespace shardlab::grade {
 
 namespace {
-
-int64_t Sum(const std::vector<int64_t>& values) {
-  int64_t sum = 0;
-  for (const int64_t value : values) sum += value;
-  return sum;
-}
-
-// CIFAR-10's first file where all its files are in ./data; otherwise nothing.
-const cifar::Dataset& RealImages() {
-  static const cifar::Dataset images = [] {
-    const cifar::Layout& layout = cifar::Cifar10();
-    const cifar::Presence presence = cifar::FindFiles(layout, "data");
-    if (!presence.missing.empty()) return cifar::Dataset();
-    try {
-      return cifar::ReadFile(layout, layout.files.front(), presence.folder + "/" + layout.files.front().name);
-    } catch (const UsageError&) {
-      return cifar::Dataset();  // a broken data file is no fault of the pipeline; `lab data` says what is wrong with it
-    }
-  }();
-  return images;
-}
-
-double ScaleOf(const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
-  double squares = 0;
-  for (const auto& [name, value] : tensors) squares += value.square().sum().item().toDouble();
-  return tensors.empty() ? 0 : std::sqrt(squares / static_cast<double>(tensors.size()));
-}
 
 // What the outputs would be after training by another definition.
 MistakenRun Mistake(const std::string& meaning, const TrainingPlan& plan, const PipelineData& data,
@@ -60,17 +33,13 @@ std::vector<MistakenRun> MistakesIn(const TrainingPlan& plan, const PipelineData
   std::vector<MistakenRun> mistakes;
   Definition other = DefinitionOf(plan);
   other.mistakes.equal_parts = true;
-  mistakes.push_back(
-      Mistake("the micro-batches' mean losses are averaged with equal weights, although the micro-batches "
-              "have different sizes: micro-batch i counts n_i / B",
-              plan, data, other));
+  mistakes.push_back(Mistake(EqualWeights("micro-batch"), plan, data, other));
   other = DefinitionOf(plan);
   other.mistakes.only_last_part = true;
-  mistakes.push_back(
-      Mistake("the gradient of the last micro-batch overwrites those of the others: they add up", plan, data, other));
+  mistakes.push_back(Mistake(LastOverwrites("micro-batch"), plan, data, other));
   other = DefinitionOf(plan);
   other.mistakes.keeps_gradients = true;
-  mistakes.push_back(Mistake("gradients add up over the updates, since nobody sets them to zero", plan, data, other));
+  mistakes.push_back(Mistake(kGradientsPileUp, plan, data, other));
   if (plan.IsAsynchronous()) {
     mistakes.push_back(Mistake("no stage is behind: every update is computed on the newest weights", plan, data, {}));
     other = {};
@@ -118,32 +87,15 @@ Run RunBoth(CaseContext& t, const TrainingPlan& plan, const PipelineData& data, 
 }  // namespace
 
 PipelineData DrawData(CaseContext& t, const TrainingPlan& plan) {
-  const int64_t count = Sum(plan.batches);
+  const int64_t count = Total(plan.batches);
   if (plan.model == "probe") return {t.Normal({count, plan.width}), t.Normal({count, plan.width})};
   return {t.Normal({count, 3, plan.side, plan.side}),
           (t.Integers({count}, at::kLong) + 8) % 10};  // 0 .. 16 folded to 10 classes
 }
 
 PipelineData DrawCifar(CaseContext& t, const TrainingPlan& plan) {
-  const int64_t count = Sum(plan.batches);
-  cifar::Dataset synthetic;
-  const cifar::Dataset* data = &RealImages();
-  int64_t begin = 0;
-  if (data->size() >= count) {
-    begin = static_cast<int64_t>(t.seed() % static_cast<uint64_t>(data->size() - count + 1));
-  } else {
-    cifar::SyntheticOptions options;
-    options.train = count;
-    options.test = 1;
-    options.seed = t.seed();
-    synthetic = cifar::MakeSynthetic(options).train;
-    data = &synthetic;
-  }
-  const at::Tensor images = at::empty({count, 3, 32, 32}, at::kByte);
-  std::copy_n(data->image(begin), count * cifar::kImageBytes, images.data_ptr<uint8_t>());
-  const at::Tensor labels = at::empty({count}, at::kLong);
-  std::copy_n(data->labels.begin() + begin, count, labels.data_ptr<int64_t>());
-  return {images.to(at::kDouble) / 64 - 2, labels, data->name};
+  const Images images = DrawImages(t, Total(plan.batches));
+  return {images.pixels.to(at::kDouble) / 64 - 2, images.labels, images.source};
 }
 
 Definition DefinitionOf(const TrainingPlan& plan) {
@@ -235,20 +187,14 @@ Run ExpectTraining(CaseContext& t, TrainingPlan plan, const PipelineData& data, 
   const int last = layout.chunk(layout.chunks() - 1).rank;
   const size_t steps = reference.losses.size();
 
-  const at::Tensor losses = run.Output(last, "losses");
-  t.Expect(losses.defined() && losses.numel() == static_cast<int64_t>(steps),
-           fmt::format("Run must return {} loss(es) on rank {}, which has the last chunk, and returns {}", steps, last,
-                       losses.defined() ? losses.numel() : 0));
-  std::vector<double> tolerance;
-  for (size_t k = 0; k < steps; ++k) {
-    tolerance.push_back(1e-10 * static_cast<double>(k + 1) * std::max(1.0, std::abs(reference.losses[k])));
-  }
-  const auto* values = losses.data_ptr<double>();
-  const std::vector<double> curve(values, values + steps);
+  const std::vector<double> losses =
+      LossesOf(t, run, last, "losses", steps,
+               fmt::format("Run must return {} loss(es) on rank {}, which has the last chunk, and returns {}", steps,
+                           last, run.Output(last, "losses").defined() ? run.Output(last, "losses").numel() : 0));
   if (steps > 2) {
     t.Curve(fmt::format("{} with {} on {} rank{}, {}", plan.model, plan.schedule, plan.ranks,
                         plan.ranks == 1 ? "" : "s", data.source),
-            curve, reference.losses, tolerance);
+            losses, reference.losses, CurveTolerance(reference.losses));
   }
   Label label{fmt::format("the curve (the losses of {} update{})", steps, steps == 1 ? "" : "s")};
   label.hypotheses = For("losses", mistakes);

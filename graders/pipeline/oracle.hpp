@@ -9,7 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "shardlab/grade/hypotheses.hpp"
+#include "kit/hypotheses.hpp"
 #include "shardlab/grade/referee.hpp"
 #include "shardlab/models/trainer.hpp"
 #include "training_plan.hpp"

@@ -7,8 +7,8 @@
 #include <fmt/ranges.h>
 #include <torch/torch.h>
 
-#include "shardlab/base/errors.hpp"
-#include "shardlab/grade/body.hpp"
+#include "kit/run_calls.hpp"
+#include "kit/strides.hpp"
 #include "shardlab/tensor_parallel/batch_norm.hpp"
 #include "shardlab/tensor_parallel/column_linear.hpp"
 #include "shardlab/tensor_parallel/fused_mlp.hpp"
@@ -19,41 +19,14 @@
 #include "shardlab/tensor_parallel/sharded_mlp.hpp"
 #include "shardlab/tensor_parallel/shards.hpp"
 
-// What every rank runs. A run makes several calls, since a run costs a fork of every rank; parameter `calls` has an
-// object for each, and what belongs to call number i is called "<i>.x", "<i>.y", ...
+// What every rank runs: several calls in a run, and what belongs to call number i is called "<i>.x", "<i>.y", ...
+// (layer_calls.hpp is the referee's side).
 
 namespace shardlab::grade {
 namespace {
 
 at::Tensor Optional(RankContext& ctx, const std::string& name) {
   return ctx.HasInput(name) ? ctx.Input(name) : at::Tensor();
-}
-
-// The same values, densely, with the first two dimensions in the other order in memory. What copies "as it is" keeps
-// that order.
-at::Tensor Transposed(const at::Tensor& x) { return x.transpose(0, 1).contiguous().transpose(0, 1); }
-
-// The same values with other strides: every second element of a tensor twice as large.
-at::Tensor Strided(const at::Tensor& x) {
-  std::vector<int64_t> shape = x.sizes().vec();
-  shape.push_back(2);
-  const at::Tensor wide = at::zeros(shape, x.options());
-  wide.select(-1, 0).copy_(x);
-  return wide.select(-1, 0);
-}
-
-// Runs `call` and says in whose words it failed: those of the call.
-template <typename Call>
-void InWordsOf(const nlohmann::json& parameters, Call call) {
-  try {
-    call();
-  } catch (const NotImplemented&) {
-    throw;
-  } catch (const CommError&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw std::runtime_error(Brief(error) + " (in " + parameters.at("what").get<std::string>() + ")");
-  }
 }
 
 // `given`: the full weights that the layer gets.
@@ -191,36 +164,26 @@ void RunDoor(RankContext& ctx, const std::string& i, const nlohmann::json& call)
 }  // namespace
 
 SHARDLAB_BODY(layers) {
-  const nlohmann::json& calls = ctx.params().at("calls");
-  for (size_t i = 0; i < calls.size(); ++i) {
-    InWordsOf(calls[i], [&] { RunLayer(ctx, std::to_string(i), calls[i]); });
-  }
+  ForEachCall(ctx, [&](const std::string& i, const nlohmann::json& call) { RunLayer(ctx, i, call); });
 }
 
 SHARDLAB_BODY(doors) {
-  const nlohmann::json& calls = ctx.params().at("calls");
-  for (size_t i = 0; i < calls.size(); ++i) {
-    InWordsOf(calls[i], [&] { RunDoor(ctx, std::to_string(i), calls[i]); });
-  }
+  ForEachCall(ctx, [&](const std::string& i, const nlohmann::json& call) { RunDoor(ctx, i, call); });
 }
 
 // Moments "<i>.<p>.mean" and "<i>.<p>.m2" of parts p with counts `counts`, merged.
 SHARDLAB_BODY(moments) {
-  const nlohmann::json& calls = ctx.params().at("calls");
-  for (size_t c = 0; c < calls.size(); ++c) {
-    const std::string i = std::to_string(c);
-    InWordsOf(calls[c], [&] {
-      std::vector<Moments> parts;
-      for (const auto& count : calls[c].at("counts")) {
-        const std::string part = i + "." + std::to_string(parts.size());
-        parts.push_back({count.get<int64_t>(), ctx.Input(part + ".mean"), ctx.Input(part + ".m2")});
-      }
-      const Moments all = MergeMoments(parts);
-      ctx.Number(i + ".count", static_cast<double>(all.count));
-      ctx.Output(i + ".mean", all.mean);
-      ctx.Output(i + ".m2", all.m2);
-    });
-  }
+  ForEachCall(ctx, [&](const std::string& i, const nlohmann::json& call) {
+    std::vector<Moments> parts;
+    for (const auto& count : call.at("counts")) {
+      const std::string part = i + "." + std::to_string(parts.size());
+      parts.push_back({count.get<int64_t>(), ctx.Input(part + ".mean"), ctx.Input(part + ".m2")});
+    }
+    const Moments all = MergeMoments(parts);
+    ctx.Number(i + ".count", static_cast<double>(all.count));
+    ctx.Output(i + ".mean", all.mean);
+    ctx.Output(i + ".m2", all.m2);
+  });
 }
 
 }  // namespace shardlab::grade

@@ -6,18 +6,18 @@
 #include <fmt/ranges.h>
 #include <torch/torch.h>
 
+#include "kit/image_training.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/models/trainer.hpp"
 #include "shardlab/tensor_parallel/parallel_model.hpp"
-#include "training.hpp"
 
 namespace shardlab::grade {
 namespace {
 
 // The loss of too few logits is an index out of range to LibTorch.
-void CheckLogits(const at::Tensor& logits_BK, const TrainingPlan& plan, const Batch& batch) {
+void CheckLogits(const at::Tensor& logits_BK, const ImageTraining& plan, const Batch& batch) {
   const std::vector<int64_t> right{batch.images.size(0), plan.model_options.classes};
   if (logits_BK.sizes() == at::IntArrayRef(right)) return;
   throw std::runtime_error(fmt::format(
@@ -29,7 +29,7 @@ void CheckLogits(const at::Tensor& logits_BK, const TrainingPlan& plan, const Ba
 
 // What this rank holds of a model before anything is learnt.
 SHARDLAB_BODY(model_parts) {
-  const TrainingPlan plan = TrainingPlan::FromJson(ctx.params());
+  const ImageTraining plan = ImageTraining::FromJson(ctx.params());
   SequenceClassifier model(MakeParallelModel(plan.model, plan.model_options, ctx.shared_comm()));
   for (const auto& parameter : model.named_parameters()) ctx.Output("param." + parameter.key(), parameter.value());
   for (const auto& buffer : model.named_buffers()) ctx.Output("buffer." + buffer.key(), buffer.value());
@@ -38,7 +38,7 @@ SHARDLAB_BODY(model_parts) {
 // Trains a model on the images that the referee sends, with the loop of one process, and hands back every loss and what
 // this rank holds of the model in the end.
 SHARDLAB_BODY(train) {
-  const TrainingPlan plan = TrainingPlan::FromJson(ctx.params());
+  const ImageTraining plan = ImageTraining::FromJson(ctx.params());
   SequenceClassifier model(MakeParallelModel(plan.model, plan.model_options, ctx.shared_comm()));
   const at::Tensor images = ctx.Input("images");
   const at::Tensor labels = ctx.Input("labels");
@@ -62,7 +62,7 @@ SHARDLAB_BODY(train) {
 
 // The gradients of the first step: loss, logits and gradients, with marks around forward and backward.
 SHARDLAB_BODY(first_step) {
-  const TrainingPlan plan = TrainingPlan::FromJson(ctx.params());
+  const ImageTraining plan = ImageTraining::FromJson(ctx.params());
   SequenceClassifier model(MakeParallelModel(plan.model, plan.model_options, ctx.shared_comm()));
   for (const auto& parameter : model.named_parameters()) ctx.Output("param." + parameter.key(), parameter.value());
   const Batch batch = plan.BatchOf(0, ctx.Input("images"), ctx.Input("labels"));

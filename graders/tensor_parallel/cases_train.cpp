@@ -4,63 +4,22 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include "kit/equal_training.hpp"
+#include "kit/image_training.hpp"
+#include "kit/images.hpp"
+#include "kit/traffic.hpp"
+#include "kit/words.hpp"
 #include "layer_calls.hpp"
 #include "mistaken_models.hpp"
-#include "shardlab/base/errors.hpp"
 #include "shardlab/base/split.hpp"
-#include "shardlab/cifar/files.hpp"
-#include "shardlab/cifar/synthetic.hpp"
-#include "training.hpp"
 
 // Part train: whole models on CIFAR-shaped images, held against the same model trained in one process.
 
 namespace shardlab::grade {
 namespace {
 
-struct Images {
-  at::Tensor images;  // uint8 [N, 3, 32, 32]
-  at::Tensor labels;  // int64 [N]
-  std::string source;
-};
-
-// CIFAR-10's first file where all its files are in ./data; otherwise nothing.
-const cifar::Dataset& RealImages() {
-  static const cifar::Dataset images = [] {
-    const cifar::Layout& layout = cifar::Cifar10();
-    const cifar::Presence presence = cifar::FindFiles(layout, "data");
-    if (!presence.missing.empty()) return cifar::Dataset();
-    try {
-      return cifar::ReadFile(layout, layout.files.front(), presence.folder + "/" + layout.files.front().name);
-    } catch (const UsageError&) {
-      return cifar::Dataset();  // a broken data file is no fault of the layers; `lab data` says what is wrong with it
-    }
-  }();
-  return images;
-}
-
-Images Draw(CaseContext& t, int64_t count) {
-  cifar::Dataset synthetic;
-  const cifar::Dataset* data = &RealImages();
-  int64_t begin = 0;
-  if (data->size() >= count) {
-    begin = static_cast<int64_t>(t.seed() % static_cast<uint64_t>(data->size() - count + 1));
-  } else {
-    cifar::SyntheticOptions options;
-    options.train = count;
-    options.test = 1;
-    options.seed = t.seed();
-    synthetic = cifar::MakeSynthetic(options).train;
-    data = &synthetic;
-  }
-  const at::Tensor images = at::empty({count, 3, 32, 32}, at::kByte);
-  std::copy_n(data->image(begin), count * cifar::kImageBytes, images.data_ptr<uint8_t>());
-  const at::Tensor labels = at::empty({count}, at::kLong);
-  std::copy_n(data->labels.begin() + begin, count, labels.data_ptr<int64_t>());
-  return {images, labels, data->name};
-}
-
-TrainingPlan Plan(CaseContext& t, const std::string& model, int64_t steps) {
-  TrainingPlan plan;
+ImageTraining Plan(CaseContext& t, const std::string& model, int64_t steps) {
+  ImageTraining plan;
   plan.model = model;
   plan.model_options.dtype = at::kDouble;
   plan.model_options.seed = t.seed() % 1000000;
@@ -88,11 +47,11 @@ Placement PlacementOf(const std::string& name) {
   return what == "weight" ? Placement{1} : Placement{};
 }
 
-RunSpec SpecOf(const std::string& body, const TrainingPlan& plan, const Images& data) {
+RunSpec SpecOf(const std::string& body, const ImageTraining& plan, const Images& data) {
   RunSpec spec;
   spec.body = body;
   spec.params = plan.ToJson();
-  spec.inputs = {{"images", {data.images}}, {"labels", {data.labels}}};
+  spec.inputs = {{"images", {data.pixels}}, {"labels", {data.labels}}};
   spec.limit_s = 30;
   return spec;
 }
@@ -117,43 +76,33 @@ void ExpectPart(CaseContext& t, const Run& run, int rank, const std::string& out
 }
 
 // Trains on the ranks and in one process, and compares every loss, every final parameter and every buffer.
-void ExpectSameTraining(CaseContext& t, const TrainingPlan& plan, int64_t count, const FaultSpec& faults = {}) {
-  const Images data = Draw(t, count);
+void ExpectSameTraining(CaseContext& t, const ImageTraining& plan, int64_t count, const FaultSpec& faults = {}) {
+  const Images data = DrawImages(t, count);
   RunSpec spec = SpecOf("train", plan, data);
   spec.faults = faults;
   const Run run = t.Launch(spec);
 
   const std::shared_ptr<ImageClassifier> model = MakeModel(plan.model, plan.model_options);
   const TrainResult reference = Train(
-      *model, [&](int64_t step) { return plan.BatchOf(step, data.images, data.labels); }, plan.train_options);
+      *model, [&](int64_t step) { return plan.BatchOf(step, data.pixels, data.labels); }, plan.train_options);
 
   const auto steps = static_cast<size_t>(plan.train_options.steps);
-  std::vector<double> tolerance;
-  for (size_t step = 0; step < steps; ++step) {
-    tolerance.push_back(1e-10 * static_cast<double>(step + 1) * std::max(1.0, std::abs(reference.losses[step])));
-  }
-  const std::vector<MistakenRun> mistakes = MistakenTrainings(plan, data.images, data.labels, t.ranks());
+  const std::vector<MistakenRun> mistakes = MistakenTrainings(plan, data.pixels, data.labels, t.ranks());
   for (int rank = 0; rank < t.ranks(); ++rank) {
-    const at::Tensor losses = run.Output(rank, "losses");
-    t.Expect(losses.defined() && losses.numel() == plan.train_options.steps,
-             fmt::format("rank {} hands back no loss for every step", rank));
-    const auto* values = losses.data_ptr<double>();
-    const std::vector<double> curve(values, values + steps);
-    const std::string name =
-        fmt::format("{} on {} rank{}, {}", plan.model, t.ranks(), t.ranks() == 1 ? "" : "s", data.source);
+    const std::vector<double> losses =
+        LossesOf(t, run, rank, "losses", steps, fmt::format("rank {} hands back no loss for every step", rank));
     if (rank == 0) {
-      t.ExpectCurve(name, curve, reference.losses, tolerance, For("losses", mistakes));
+      ExpectLosses(t, fmt::format("{} on {}, {}", plan.model, Count(t.ranks(), "rank"), data.source), losses,
+                   reference.losses, For("losses", mistakes));
       continue;
     }
     t.Expect(
-        losses.equal(run.Output(0, "losses")),
+        run.Output(rank, "losses").equal(run.Output(0, "losses")),
         fmt::format("rank {} has other losses than rank 0, and every rank computes the loss of the same whole logits",
                     rank));
   }
 
-  double squares = 0;
-  for (const auto& [name, value] : reference.parameters) squares += value.square().sum().item().toDouble();
-  const double scale = std::sqrt(squares / static_cast<double>(reference.parameters.size()));
+  const double scale = ScaleOf(reference.parameters);
   for (int rank = 0; rank < t.ranks(); ++rank) {
     for (const auto& [name, value] : reference.parameters) {
       ExpectPart(t, run, rank, "param." + name, "the final parameter", name, value, scale, static_cast<double>(steps),
@@ -176,7 +125,7 @@ void ExpectSameTraining(CaseContext& t, const TrainingPlan& plan, int64_t count,
 }
 
 // What a rank holds of a model before anything is learnt: every parameter and buffer by name, shape and bits.
-void ExpectParts(CaseContext& t, const TrainingPlan& plan) {
+void ExpectParts(CaseContext& t, const ImageTraining& plan) {
   RunSpec spec;
   spec.body = "model_parts";
   spec.params = plan.ToJson();
@@ -218,7 +167,7 @@ void ExpectParts(CaseContext& t, const TrainingPlan& plan) {
 }
 
 // The gradient of a layer in front of conv2 when nobody adds up what the ranks' channels of conv2 say: one rank's.
-at::Tensor GradientThroughOwnChannels(const TrainingPlan& plan, const Batch& batch, int ranks, int rank,
+at::Tensor GradientThroughOwnChannels(const ImageTraining& plan, const Batch& batch, int ranks, int rank,
                                       const std::string& name) {
   const auto model = std::dynamic_pointer_cast<LeNet>(MakeModel(plan.model, plan.model_options));
   if (!model || (name.rfind("conv1.", 0) != 0 && name.rfind("bn1.", 0) != 0)) return {};
@@ -240,21 +189,20 @@ at::Tensor GradientThroughOwnChannels(const TrainingPlan& plan, const Batch& bat
 }
 
 // The first step's logits and gradients.
-void ExpectSameFirstStep(CaseContext& t, const TrainingPlan& plan) {
-  const Images data = Draw(t, plan.batch);
+void ExpectSameFirstStep(CaseContext& t, const ImageTraining& plan) {
+  const Images data = DrawImages(t, plan.batch);
   const Run run = t.Launch(SpecOf("first_step", plan, data));
 
   const std::shared_ptr<ImageClassifier> model = MakeModel(plan.model, plan.model_options);
-  const Batch batch = plan.BatchOf(0, data.images, data.labels);
+  const Batch batch = plan.BatchOf(0, data.pixels, data.labels);
   model->train();
   const at::Tensor logits = model->forward(batch.images);
   at::cross_entropy_loss(logits, batch.labels).backward();
 
-  double squares = 0;
-  for (const at::Tensor& parameter : model->parameters()) {
-    squares += parameter.grad().square().sum().item().toDouble();
-  }
-  const double scale = std::sqrt(squares / static_cast<double>(model->parameters().size()));
+  NamedTensors gradients;
+  for (const auto& parameter : model->named_parameters())
+    gradients.emplace_back(parameter.key(), parameter.value().grad());
+  const double scale = ScaleOf(gradients);
   const std::vector<MistakenRun> mistakes = MistakenFirstSteps(plan, batch, t.ranks());
   for (int rank = 0; rank < t.ranks(); ++rank) {
     Label label{"the logits of " + plan.model};
@@ -319,14 +267,14 @@ SHARDLAB_CASE(train, first_step_of_a_cnn_with_batch_norm, kGradient, {2, 4}) {
 
 // Three dense layers: column, row, column and gather. Two sharded numbers a row for ln1.
 SHARDLAB_CASE(train, communication_of_an_mlp_with_layer_norm, kCost, {2, 3, 4}) {
-  const TrainingPlan plan = Plan(t, "mlp-ln", 1);
-  const Run run = t.Launch(SpecOf("first_step", plan, Draw(t, plan.batch)));
+  const ImageTraining plan = Plan(t, "mlp-ln", 1);
+  const Run run = t.Launch(SpecOf("first_step", plan, DrawImages(t, plan.batch)));
   const int64_t B = plan.batch;
   const int64_t H2 = plan.model_options.hidden[1];
-  ExpectTraffic(t, run, "backward of mlp-ln", "backward", "end", [&](int) {
+  ExpectCollectives(t, run, "backward of mlp-ln", "backward", "end", [&](int) {
     return std::vector<Collective>{{OpKind::kAllReduce, B * H2}, {OpKind::kAllReduce, 2 * B}};
   });
-  ExpectTraffic(
+  ExpectCollectives(
       t, run, "forward of mlp-ln", "forward", "backward",
       [&](int rank) {
         return std::vector<Collective>{{OpKind::kAllGather, 2 * B},
@@ -337,15 +285,15 @@ SHARDLAB_CASE(train, communication_of_an_mlp_with_layer_norm, kCost, {2, 3, 4}) 
 }
 
 SHARDLAB_CASE(train, communication_of_a_cnn_with_batch_norm, kCost, {2, 3}) {
-  const TrainingPlan plan = Plan(t, "cnn-bn", 1);
-  const Run run = t.Launch(SpecOf("first_step", plan, Draw(t, plan.batch)));
+  const ImageTraining plan = Plan(t, "cnn-bn", 1);
+  const Run run = t.Launch(SpecOf("first_step", plan, DrawImages(t, plan.batch)));
   const int64_t B = plan.batch;
   const std::vector<int64_t>& channels = plan.model_options.conv_channels;
-  ExpectTraffic(t, run, "backward of cnn-bn", "backward", "end", [&](int) {
+  ExpectCollectives(t, run, "backward of cnn-bn", "backward", "end", [&](int) {
     return std::vector<Collective>{{OpKind::kAllReduce, B * channels[1] * 8 * 8},
                                    {OpKind::kAllReduce, B * channels[0] * 16 * 16}};
   });
-  ExpectTraffic(t, run, "forward of cnn-bn", "forward", "backward", [&](int rank) {
+  ExpectCollectives(t, run, "forward of cnn-bn", "forward", "backward", [&](int rank) {
     const auto part = [&](int64_t size) { return SplitRange(size, t.ranks(), rank).size(); };
     return std::vector<Collective>{{OpKind::kAllGather, B * part(channels[0]) * 16 * 16},
                                    {OpKind::kAllGather, B * part(channels[1]) * 8 * 8},
@@ -356,20 +304,20 @@ SHARDLAB_CASE(train, communication_of_a_cnn_with_batch_norm, kCost, {2, 3}) {
 // ------------------------------------------------------------------------------------------------ robustness
 
 SHARDLAB_CASE(train, odd_widths, kRobustness, {2, 3, 4}) {
-  TrainingPlan plan = Plan(t, "mlp-ln", 6);
+  ImageTraining plan = Plan(t, "mlp-ln", 6);
   plan.model_options.hidden = {7, 5, 3};
   ExpectSameTraining(t, plan, 21);
 }
 
 SHARDLAB_CASE(train, adam_without_hidden_layers, kRobustness, {3}) {
-  TrainingPlan plan = Plan(t, "linear", 6);
+  ImageTraining plan = Plan(t, "linear", 6);
   plan.train_options.recipe.optimizer = OptimizerKind::kAdam;
   plan.train_options.recipe.learning_rate = 1e-3;
   ExpectSameTraining(t, plan, 40);
 }
 
 SHARDLAB_CASE(train, more_ranks_than_channels, kRobustness, {4}) {
-  TrainingPlan plan = Plan(t, "cnn-bn", 4);
+  ImageTraining plan = Plan(t, "cnn-bn", 4);
   plan.model_options.conv_channels = {3, 5};
   plan.model_options.dense = 3;
   plan.train_options.recipe.weight_decay = 1e-3;
@@ -379,8 +327,8 @@ SHARDLAB_CASE(train, more_ranks_than_channels, kRobustness, {4}) {
 // Where a pipeline can cut the model every rank hands on the same.
 SHARDLAB_CASE(train, whole_between_layers, kRobustness, {2, 4}) {
   for (const auto& [model, layers] : std::vector<std::pair<std::string, int>>{{"mlp-ln", 2}, {"cnn-bn", 3}}) {
-    TrainingPlan plan = Plan(t, model, 1);
-    const Run run = t.Launch(SpecOf("first_step", plan, Draw(t, plan.batch)));
+    ImageTraining plan = Plan(t, model, 1);
+    const Run run = t.Launch(SpecOf("first_step", plan, DrawImages(t, plan.batch)));
     for (int rank = 0; rank < t.ranks(); ++rank) {
       t.Expect(run.Number(rank, "layers") == layers,
                fmt::format("{} is a sequence of {} layers: one for each convolution and one for each pair of dense "
@@ -400,10 +348,7 @@ SHARDLAB_CASE(train, whole_between_layers, kRobustness, {2, 4}) {
 }
 
 SHARDLAB_CASE(train, late_messages, kRobustness, {3}) {
-  FaultSpec faults;
-  faults.jitter_s = 0.002;
-  faults.seed = t.seed();
-  ExpectSameTraining(t, Plan(t, "mlp-ln", 5), 40, faults);
+  ExpectSameTraining(t, Plan(t, "mlp-ln", 5), 40, LateMessages(t, 0.002));
 }
 
 }  // namespace shardlab::grade

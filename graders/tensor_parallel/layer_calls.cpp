@@ -35,8 +35,6 @@ std::string ParametersThere(const Run& run, int rank, const std::string& i) {
 
 }  // namespace
 
-std::string ShapeName(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
-
 at::Tensor Placement::PartOf(const at::Tensor& full, int ranks, int rank) const {
   if (IsWhole() || !full.defined()) return full;
   const Range range = RangeOf(*this, full, ranks, rank);
@@ -281,55 +279,47 @@ void LayerCalls::ExpectGradient(CaseContext& t, const Run& run, size_t c, size_t
   }
 }
 
-std::vector<Collective> Between(const Run& run, int rank, const std::string& from, const std::string& to) {
-  std::vector<Collective> collectives;
-  bool inside = false;
-  for (const Event& event : run.outcome.events) {
-    if (event.rank != rank) continue;
-    const Record& record = event.record;
-    if (record.kind == RecordKind::kMark) {
-      if (record.name == from) inside = true;
-      if (record.name == to) inside = false;
-    } else if (inside && record.kind == RecordKind::kPost && record.op != OpKind::kSend && record.op != OpKind::kRecv) {
-      const auto size = static_cast<int64_t>(c10::elementSize(static_cast<at::ScalarType>(record.dtype)));
-      collectives.push_back({record.op, record.bytes_sent / size});
-    }
-  }
-  return collectives;
+void LayerCalls::ExpectValuesOnly(CaseContext& t) {
+  ExpectShards(t);
+  ExpectOutputs(t, Launch(t));
 }
 
-namespace {
-
-std::string Words(const std::vector<Collective>& collectives, bool any_kind) {
-  if (collectives.empty()) return "nothing";
-  std::vector<std::string> names;
-  for (const Collective& one : collectives) {
-    names.push_back(fmt::format("{} of {} elements", any_kind ? "a collective" : shardlab::Name(one.op), one.elements));
-  }
-  return fmt::format("{}", fmt::join(names, ", "));
+Run LayerCalls::ExpectAll(CaseContext& t) {
+  Run run = Launch(t);
+  ExpectOutputs(t, run);
+  ExpectGradients(t, run);
+  return run;
 }
 
-}  // namespace
+void LayerCalls::ExpectGradientsOnly(CaseContext& t) { ExpectGradients(t, Launch(t)); }
 
-void ExpectTraffic(CaseContext& t, const Run& run, const std::string& what, const std::string& from,
-                   const std::string& to, const std::function<std::vector<Collective>(int rank)>& expected,
-                   bool any_kind) {
-  int64_t measured = 0;
-  int64_t target = 0;
-  for (int rank = 0; rank < t.ranks(); ++rank) {
-    const std::vector<Collective> got = Between(run, rank, from, to);
-    const std::vector<Collective> want = expected(rank);
-    bool same = got.size() == want.size();
-    for (size_t i = 0; same && i < got.size(); ++i) {
-      same = got[i].elements == want[i].elements && (any_kind || got[i].op == want[i].op);
-    }
-    t.Expect(same, fmt::format("{} on rank {} of {}: the contract has {}, and there was {}", what, rank, t.ranks(),
-                               Words(want, any_kind), Words(got, false)));
-    for (const Collective& one : got) measured += one.elements;
-    for (const Collective& one : want) target += one.elements;
-  }
-  t.ExpectCost(what + ", elements that all ranks hand over", static_cast<double>(measured), static_cast<double>(target),
-               "elements");
+LayerCall NonContiguous(LayerCall call) {
+  call.what += ", non-contiguous input";
+  call.params["strided"] = true;
+  return call;
+}
+
+LayerCall WithoutInputGradient(LayerCall call) {
+  call.what += ", the input needs no gradient";
+  call.params["input_needs_gradient"] = false;
+  return call;
+}
+
+LayerCall WithoutAutograd(LayerCall call) {
+  call.what += ", without autograd";
+  call.dy.assign(call.dy.size(), at::Tensor());
+  return call;
+}
+
+LayerCall WithRowsAs(LayerCall call, const std::vector<int64_t>& rows) {
+  std::vector<int64_t> shape = rows;
+  shape.push_back(-1);
+  call.what += fmt::format(", as [{}, features]", fmt::join(rows, ", "));
+  for (at::Tensor& x : call.x) x = x.view(shape);
+  for (at::Tensor& dy : call.dy) dy = dy.view(shape);
+  call.y_mistakes = nullptr;
+  call.dx_mistakes = nullptr;
+  return call;
 }
 
 }  // namespace shardlab::grade

@@ -7,7 +7,7 @@
 
 #include <ATen/ATen.h>
 
-#include "shardlab/grade/hypotheses.hpp"
+#include "kit/hypotheses.hpp"
 #include "shardlab/grade/referee.hpp"
 
 /// \file
@@ -89,6 +89,10 @@ class LayerCalls {
   void ExpectOutputs(CaseContext& t, const Run& run) const;
   /// The gradients of the input and of every parameter; replicated ones have the same bits on every rank.
   void ExpectGradients(CaseContext& t, const Run& run) const;
+  /// Launches them, and expects shards and outputs, outputs and gradients, or gradients alone.
+  void ExpectValuesOnly(CaseContext& t);
+  Run ExpectAll(CaseContext& t);
+  void ExpectGradientsOnly(CaseContext& t);
   ///@}
 
   const LayerCall& call(int i) const { return calls_.at(static_cast<size_t>(i)); }
@@ -114,22 +118,13 @@ class LayerCalls {
   std::vector<Reference> references_;
 };
 
-/// A collective that a rank started.
-struct Collective {
-  OpKind op;
-  int64_t elements;  ///< that the rank handed over
-};
-
-/// The collectives that rank `rank` started between its marks `from` and `to`.
-std::vector<Collective> Between(const Run& run, int rank, const std::string& from, const std::string& to);
-
-/// Between two marks every rank starts exactly the collectives `expected(rank)`; the kind is compared only where
-/// `any_kind` is false. The figure shown is the elements of a rank.
-void ExpectTraffic(CaseContext& t, const Run& run, const std::string& what, const std::string& from,
-                   const std::string& to, const std::function<std::vector<Collective>(int rank)>& expected,
-                   bool any_kind = false);
-
-/// "[5, 3]".
-std::string ShapeName(const std::vector<int64_t>& shape);
+/// \name The same call in awkward circumstances
+///@{
+LayerCall NonContiguous(LayerCall call);
+LayerCall WithoutInputGradient(LayerCall call);
+LayerCall WithoutAutograd(LayerCall call);
+/// With rows that lie in more than one dimension: [rows in front..., features]. What is told of mistakes is dropped.
+LayerCall WithRowsAs(LayerCall call, const std::vector<int64_t>& rows);
+///@}
 
 }  // namespace shardlab::grade

@@ -127,7 +127,7 @@ class FlawedModel : public ImageClassifier {
 };
 
 std::vector<MistakenRun> ForEachFlaw(
-    const TrainingPlan& plan, int ranks,
+    const ImageTraining& plan, int ranks,
     const std::function<MistakenRun::Outputs(const std::function<std::shared_ptr<ImageClassifier>()>& make)>& repeat) {
   std::vector<MistakenRun> runs;
   for (const Flaw& flaw : Flaws()) {
@@ -140,7 +140,7 @@ std::vector<MistakenRun> ForEachFlaw(
 
 }  // namespace
 
-std::vector<MistakenRun> MistakenFirstSteps(const TrainingPlan& plan, const Batch& batch, int ranks) {
+std::vector<MistakenRun> MistakenFirstSteps(const ImageTraining& plan, const Batch& batch, int ranks) {
   return ForEachFlaw(plan, ranks, [=](const auto& make) {
     const std::shared_ptr<ImageClassifier> model = make();
     const torch::NoGradGuard no_grad;
@@ -152,8 +152,8 @@ std::vector<MistakenRun> MistakenFirstSteps(const TrainingPlan& plan, const Batc
   });
 }
 
-std::vector<MistakenRun> MistakenTrainings(const TrainingPlan& plan, const at::Tensor& images, const at::Tensor& labels,
-                                           int ranks) {
+std::vector<MistakenRun> MistakenTrainings(const ImageTraining& plan, const at::Tensor& images,
+                                           const at::Tensor& labels, int ranks) {
   return ForEachFlaw(plan, ranks, [=](const auto& make) {
     const TrainResult result = Train(
         *make(), [&](int64_t step) { return plan.BatchOf(step, images, labels); }, plan.train_options);

@@ -2,9 +2,9 @@
 
 #include <vector>
 
-#include "shardlab/grade/hypotheses.hpp"
+#include "kit/hypotheses.hpp"
+#include "kit/image_training.hpp"
 #include "shardlab/models/classifiers.hpp"
-#include "training.hpp"
 
 /// \file
 /// Whole models with a layer that is left out, doubled, or put elsewhere: what a parallel model with that mistake
@@ -13,10 +13,10 @@
 namespace shardlab::grade {
 
 /// The first step of `plan` repeated with each mistake. Outputs: "logits", "evaluated" (after no training step).
-std::vector<MistakenRun> MistakenFirstSteps(const TrainingPlan& plan, const Batch& batch, int ranks);
+std::vector<MistakenRun> MistakenFirstSteps(const ImageTraining& plan, const Batch& batch, int ranks);
 
 /// The training repeated with each mistake. Outputs: "losses", "param.<name>", "buffer.<name>" (full tensors).
-std::vector<MistakenRun> MistakenTrainings(const TrainingPlan& plan, const at::Tensor& images, const at::Tensor& labels,
-                                           int ranks);
+std::vector<MistakenRun> MistakenTrainings(const ImageTraining& plan, const at::Tensor& images,
+                                           const at::Tensor& labels, int ranks);
 
 }  // namespace shardlab::grade

@@ -3,7 +3,7 @@
 #include <map>
 #include <utility>
 
-#include "case_util.hpp"
+#include "message_steps.hpp"
 
 // The steps that the tree cases count, on programs whose steps can be counted by hand.
 

@@ -10,7 +10,6 @@
 
 #include "../../core/src/grade/compare.hpp"
 #include "../../core/src/grade/diagnosis.hpp"
-#include "shardlab/grade/hypotheses.hpp"
 #include "shardlab/measure/memory.hpp"
 
 namespace shardlab::grade {
@@ -49,7 +48,8 @@ TEST(Diagnosis, SaysNothingOfATensorThatIsWrongAtRandom) {
   Label label;
   label.summands = label.pieces = label.of_ranks = FourOf({6});
   label.factors = {{"micro-batches", 3}};
-  label.hypotheses = PartsCountedWrongly("micro-batch", FourOf({6, 4}));
+  for (const at::Tensor& other : FourOf({6, 4}))
+    label.hypotheses.push_back({"another is there", [=] { return other; }});
   for (int seed = 10; seed < 30; ++seed) {
     EXPECT_THAT(Said(Numbers({6, 4}, seed), Numbers({6, 4}, seed + 100), label), IsEmpty());
     EXPECT_THAT(Said(Integers({6, 4}, seed), Integers({6, 4}, seed + 100), label), IsEmpty());
@@ -190,29 +190,6 @@ TEST(Diagnosis, ChunksOfARing) {
   EXPECT_THAT(Diagnose(sum.view({-1}), sum, label, 1, 3), HasSubstr("only the shape is lost"));
 }
 
-TEST(Diagnosis, WhatIsOnlyPartlyWritten) {
-  const at::Tensor whole = Numbers({4, 3}, 1);
-  Label label;
-  label.hypotheses = PartlyWritten("the last row never arrives", whole, [&](const at::Tensor& result) {
-    result.narrow(0, 0, 3).copy_(whole.narrow(0, 0, 3));
-  });
-  at::Tensor got = whole.clone();
-  got[3].zero_();
-  EXPECT_THAT(Said(got, whole, label), HasSubstr("the last row never arrives"));
-  got = NeverWrittenLike(whole);
-  got.narrow(0, 0, 3).copy_(whole.narrow(0, 0, 3));
-  EXPECT_THAT(Said(got, whole, label), HasSubstr("the last row never arrives"));
-  got[2][1] = 0;
-  EXPECT_THAT(Said(got, whole, label), IsEmpty());
-}
-
-TEST(Hypotheses, ANumberIsExplainedToo) {
-  EXPECT_EQ(Explained(6, 2, {{"it is halved", 1}, {"it is tripled", 6}}),
-            "\n  this is what you get when it is tripled");
-  EXPECT_EQ(Explained(6.1, 2, {{"it is tripled", 6}}), "");
-  EXPECT_EQ(Explained(2, 2, {{"it is right", 2}}), "");
-}
-
 TEST(Diagnosis, UnevenPartsInTheWrongOrder) {
   Label label;
   label.pieces = {Numbers({3}, 1), Numbers({2}, 2), Numbers({2}, 3)};
@@ -246,57 +223,6 @@ TEST(Diagnosis, PlacesWithinATensor) {
 TEST(Diagnosis, NaNsAndEmptyTensorsAreNoHypothesis) {
   EXPECT_THAT(Said(Numbers({4}, 1) / 0.0 * 0.0, Numbers({4}, 2)), IsEmpty());
   EXPECT_THAT(Said(at::zeros({0, 3}, at::kDouble), at::zeros({3, 0}, at::kDouble)), IsEmpty());
-}
-
-// Every maker says its own sentence about its own value, and none about another's.
-TEST(Hypotheses, EachFitsItsOwnMistake) {
-  const at::Tensor right = Numbers({3, 2}, 50);
-  const at::Tensor bias = Numbers({2}, 51);
-  const Tensors parts = {Numbers({3, 2}, 52), Numbers({3, 2}, 53), right - Numbers({3, 2}, 52) - Numbers({3, 2}, 53)};
-  const auto other = [](int seed) { return [seed] { return Numbers({3, 2}, seed); }; };
-  struct Mistake {
-    Hypothesis hypothesis;
-    std::string phrase;
-  };
-  const std::vector<Mistake> mistakes = {
-      {BiasAddedTimes(3, other(60), bias), "the bias is added 3 times"},
-      {BiasAddedTimes(0, other(60), bias), "the bias is not added"},
-      {PartsCountedWrongly("micro-batch", parts)[0], "the last micro-batch overwrites the others"},
-      {PartsCountedWrongly("micro-batch", parts)[3], "micro-batch 1 (of 3, from 0) is missing"},
-      {PartsCountedWrongly("micro-batch", parts)[4], "micro-batch 1 (of 3, from 0) is counted twice"},
-      {MeanOfMeans("micro-batches", parts), "a mean of means"},
-      {GradientsOfEarlierSteps({parts[0], right}), "zero_grad"},
-      {LocalStatistics(other(61)), "its own values alone"},
-      {UnbiasedVariance(other(62)), "n - 1"},
-      {StaleWeights(other(63)), "stale by one version"},
-      {NewestWeights(other(64)), "stashed in forward"},
-      {OtherDropoutMask(other(65)), "a new dropout mask"},
-      {HaloTakenAsZero(other(66)), "the halo is taken as zero"},
-      {PaddingNotRestored(other(67)), "set back to the padding value"}};
-  Label label;
-  for (const Mistake& mistake : mistakes) label.hypotheses.push_back(mistake.hypothesis);
-  for (const Mistake& mistake : mistakes) {
-    EXPECT_THAT(Said(mistake.hypothesis.value(), right, label), HasSubstr(mistake.phrase));
-  }
-  EXPECT_THAT(Said(Numbers({3, 2}, 99), right, label), IsEmpty());
-}
-
-TEST(Hypotheses, AMistakenRunIsRepeatedOnceAndOnlyWhenAsked) {
-  int runs = 0;
-  const std::vector<MistakenRun> repeated = {
-      {"the rate is doubled", [&] {
-         ++runs;
-         return MistakenRun::Outputs{{"losses", Numbers({5}, 1)}, {"weight", Numbers({2, 2}, 2)}};
-       }}};
-  Label label;
-  label.hypotheses = For("losses", repeated);
-  EXPECT_EQ(runs, 0);
-  EXPECT_THAT(Said(Numbers({5}, 1), Numbers({5}, 3), label), HasSubstr("the rate is doubled"));
-  label.hypotheses = For("weight", repeated);
-  EXPECT_THAT(Said(Numbers({2, 2}, 2), Numbers({2, 2}, 3), label), HasSubstr("the rate is doubled"));
-  label.hypotheses = For("no such output", repeated);
-  EXPECT_THAT(Said(Numbers({2, 2}, 2), Numbers({2, 2}, 3), label), IsEmpty());
-  EXPECT_EQ(runs, 1);
 }
 
 // ---------------------------------------------------------------------------------------------------------- where

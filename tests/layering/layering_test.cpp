@@ -118,6 +118,23 @@ TEST(Layering, NothingIncludesExercisesSolutionsOrGraders) {
   }
 }
 
+TEST(Layering, GradersShareTheKitWhichKnowsNoModule) {
+  std::set<std::string> modules;
+  for (const auto& folder : fs::directory_iterator(kRoot / "graders")) {
+    if (folder.is_directory() && folder.path().filename() != "kit") modules.insert(folder.path().filename());
+  }
+  int shared = 0;
+  for (const auto& include : IncludesBelow("graders")) {
+    if (StartsWith(include.target, "kit/")) ++shared;
+    for (const std::string& module : modules) {
+      EXPECT_FALSE(StartsWith(include.target, module + "/")) << include.file << " includes " << include.target;
+    }
+    if (!StartsWith(include.file, "graders/kit/")) continue;
+    EXPECT_FALSE(modules.count(LayerOf(include.target))) << include.file << " includes " << include.target;
+  }
+  EXPECT_GT(shared, 0);
+}
+
 TEST(Layering, StudentsAndSolutionsKnowNothingOfGradingOrReports) {
   for (const fs::path folder : {"exercises", "solutions"}) {
     for (const auto& include : IncludesBelow(folder)) {

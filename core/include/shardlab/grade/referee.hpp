@@ -54,7 +54,7 @@ struct RunSpec {
 };
 
 /// A mistake that students make, and what the tensor would be with it. It is a hypothesis: its meaning is said only
-/// when what came equals `value` to 1e-9 of its norm and `value` is not the right one. See hypotheses.hpp for makers.
+/// when what came equals `value` to 1e-9 of its norm and `value` is not the right one. See graders/kit/hypotheses.hpp for makers.
 struct Hypothesis {
   /// Continues "this is what you get when ...": "the bias is added 4 times, once by every rank before the sum".
   std::string meaning;

@@ -16,7 +16,7 @@
 namespace shardlab::grade {
 
 /// A training run on images that pass by in their order, again and again; the last batch of a pass may be smaller.
-struct TrainingPlan {
+struct ImageTraining {
   std::string model;
   ModelOptions model_options;
   TrainOptions train_options;
@@ -36,8 +36,8 @@ struct TrainingPlan {
             {"batch", batch}};
   }
 
-  static TrainingPlan FromJson(const nlohmann::json& json) {
-    TrainingPlan plan;
+  static ImageTraining FromJson(const nlohmann::json& json) {
+    ImageTraining plan;
     plan.model = json.at("model");
     plan.model_options.hidden = json.at("hidden").get<std::vector<int64_t>>();
     plan.model_options.conv_channels = json.at("conv_channels").get<std::vector<int64_t>>();

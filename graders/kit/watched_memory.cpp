@@ -1,4 +1,4 @@
-#include "watched_memory.hpp"
+#include "kit/watched_memory.hpp"
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
