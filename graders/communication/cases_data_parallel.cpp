@@ -68,11 +68,11 @@ class Steps {
         shares += run.Number(rank, "share" + number);
         Label of_w{"the gradient of the weight" + with};
         of_w.hypotheses = StepHypotheses(rank, call.samples, call.micro_batches,
-                                         [&](const MicroBatch& part) { return GradientsOf(call, part).first; });
+                                         [&](const BatchPiece& part) { return GradientsOf(call, part).first; });
         t_.ExpectClose(run, rank, "dw" + number, w.grad(), of_w, scale);
         Label of_b{"the gradient of the bias" + with};
         of_b.hypotheses = StepHypotheses(rank, call.samples, call.micro_batches,
-                                         [&](const MicroBatch& part) { return GradientsOf(call, part).second; });
+                                         [&](const BatchPiece& part) { return GradientsOf(call, part).second; });
         t_.ExpectClose(run, rank, "db" + number, b.grad(), of_b, scale);
         t_.ExpectClose(run, rank, "dunused" + number, at::zeros({3}, at::kDouble),
                        Label{"the gradient of a parameter that takes no part in the loss" + with, {}}, scale);
@@ -95,9 +95,9 @@ class Steps {
     Tensors x, y;
   };
 
-  at::Tensor LossOf(const Call& call, const MicroBatch& part, const at::Tensor& w, const at::Tensor& b) const {
+  at::Tensor LossOf(const Call& call, const BatchPiece& part, const at::Tensor& w, const at::Tensor& b) const {
     int64_t begin = 0;
-    for (const MicroBatch& before : MicroBatchesOf(part.rank, call.samples, call.micro_batches)) {
+    for (const BatchPiece& before : MicroBatchesOf(part.rank, call.samples, call.micro_batches)) {
       if (before.index < part.index) begin += before.samples;
     }
     const at::Tensor x = call.x[part.rank].narrow(0, begin, part.samples);
@@ -106,7 +106,7 @@ class Steps {
   }
 
   /// Of a micro-batch's mean loss: by the weight, by the bias.
-  std::pair<at::Tensor, at::Tensor> GradientsOf(const Call& call, const MicroBatch& part) const {
+  std::pair<at::Tensor, at::Tensor> GradientsOf(const Call& call, const BatchPiece& part) const {
     const at::Tensor w = w_.clone().set_requires_grad(true), b = b_.clone().set_requires_grad(true);
     LossOf(call, part, w, b).backward();
     return {w.grad(), b.grad()};
@@ -116,7 +116,7 @@ class Steps {
   std::vector<FigureHypothesis> ShareMistakes(const Call& call) const {
     double own_means = 0, sums = 0;
     for (int rank = 0; rank < t_.ranks(); ++rank) {
-      for (const MicroBatch& part : MicroBatchesOf(rank, call.samples, call.micro_batches)) {
+      for (const BatchPiece& part : MicroBatchesOf(rank, call.samples, call.micro_batches)) {
         const double loss = LossOf(call, part, w_, b_).item<double>();
         own_means += loss * static_cast<double>(part.samples) / static_cast<double>(part.rank_samples);
         sums += loss;

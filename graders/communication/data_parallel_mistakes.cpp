@@ -19,12 +19,12 @@ std::vector<Hypothesis> AverageMistakes(const std::vector<at::Tensor>& gradients
        [=] { return gradients[rank] / ranks; }}};
 }
 
-std::vector<MicroBatch> MicroBatchesOf(int rank, const std::vector<int64_t>& samples, int64_t micro_batches) {
-  std::vector<MicroBatch> all;
+std::vector<BatchPiece> MicroBatchesOf(int rank, const std::vector<int64_t>& samples, int64_t micro_batches) {
+  std::vector<BatchPiece> all;
   if (samples[rank] == 0) return all;
   const std::vector<int64_t> sizes = SplitSizes(samples[rank], std::min(micro_batches, samples[rank]));
   for (size_t i = 0; i < sizes.size(); ++i) {
-    MicroBatch one;
+    BatchPiece one;
     one.rank = rank;
     one.ranks = static_cast<int>(samples.size());
     one.index = static_cast<int64_t>(i);
@@ -38,7 +38,7 @@ std::vector<MicroBatch> MicroBatchesOf(int rank, const std::vector<int64_t>& sam
 }
 
 const std::vector<StepMistake>& StepMistakes() {
-  using M = const MicroBatch&;
+  using M = const BatchPiece&;
   static const std::vector<StepMistake> mistakes = {
       {"AverageGradients' division by the number of ranks is not made up for: the weights n_i / B add up to 1 already",
        [](M m) { return m.RightWeight() / m.ranks; }},
@@ -63,14 +63,14 @@ const std::vector<StepMistake>& StepMistakes() {
 }
 
 std::vector<Hypothesis> StepHypotheses(int rank, const std::vector<int64_t>& samples, int64_t micro_batches,
-                                       const std::function<at::Tensor(const MicroBatch&)>& gradient) {
+                                       const std::function<at::Tensor(const BatchPiece&)>& gradient) {
   std::vector<Hypothesis> all;
   for (const StepMistake& mistake : StepMistakes()) {
     all.push_back({mistake.meaning, [=] {
                      at::Tensor sum;
                      for (int r = 0; r < static_cast<int>(samples.size()); ++r) {
                        if (mistake.alone && r != rank) continue;
-                       for (const MicroBatch& one : MicroBatchesOf(r, samples, micro_batches)) {
+                       for (const BatchPiece& one : MicroBatchesOf(r, samples, micro_batches)) {
                          const at::Tensor term = gradient(one) * mistake.weight(one);
                          sum = sum.defined() ? sum + term : term;
                        }
@@ -108,7 +108,7 @@ MistakenRun::Outputs Repeat(const DataParallelTraining& training, const StepMist
     for (int r = 0; r < ranks; ++r) {
       Trainee& one = trainees[mistake.alone ? r : 0];
       int64_t begin = 0;
-      for (const MicroBatch& part : MicroBatchesOf(r, samples, training.micro_batches)) {
+      for (const BatchPiece& part : MicroBatchesOf(r, samples, training.micro_batches)) {
         const at::Tensor loss =
             at::cross_entropy_loss(one.model->forward(training.images[r][step].narrow(0, begin, part.samples)),
                                    training.labels[r][step].narrow(0, begin, part.samples));

@@ -21,8 +21,8 @@ namespace shardlab::grade {
 /// How a mean of the ranks' gradients goes wrong. \param alone why the rank may have its own gradient only.
 std::vector<Hypothesis> AverageMistakes(const std::vector<at::Tensor>& gradients, int rank, const std::string& alone);
 
-/// One micro-batch of one rank.
-struct MicroBatch {
+/// What one micro-batch of one rank has of a batch.
+struct BatchPiece {
   int rank = 0;
   int ranks = 1;
   int64_t index = 0;         ///< among its rank's
@@ -35,12 +35,12 @@ struct MicroBatch {
 };
 
 /// The micro-batches of `rank`, which has samples[rank] samples.
-std::vector<MicroBatch> MicroBatchesOf(int rank, const std::vector<int64_t>& samples, int64_t micro_batches);
+std::vector<BatchPiece> MicroBatchesOf(int rank, const std::vector<int64_t>& samples, int64_t micro_batches);
 
 /// A step with other weights.
 struct StepMistake {
   std::string meaning;
-  std::function<double(const MicroBatch&)> weight;
+  std::function<double(const BatchPiece&)> weight;
   bool alone = false;  ///< a rank counts its own micro-batches only
 };
 
@@ -50,7 +50,7 @@ const std::vector<StepMistake>& StepMistakes();
 /// The gradients of one step with each of the mistakes.
 /// \param gradient of the mean loss of a micro-batch.
 std::vector<Hypothesis> StepHypotheses(int rank, const std::vector<int64_t>& samples, int64_t micro_batches,
-                                       const std::function<at::Tensor(const MicroBatch&)>& gradient);
+                                       const std::function<at::Tensor(const BatchPiece&)>& gradient);
 
 /// What is trained, and on what.
 struct DataParallelTraining {
