@@ -239,8 +239,12 @@ Json BenchBuild(const Context& context) {
     script.environment = {{"LAB_BUILD", fresh.context().build}, {"LAB_JOBS", std::to_string(context.jobs)}};
     std::string said;
     script.on_line = [&](const std::string& line) { said += line + "\n"; };
-    if (RunProgram({context.InRoot("lab"), "--help"}, script) != 0) {
-      throw EnvironmentError(fmt::format("the program lab could not be built:\n{}", said));
+    {
+      const CancelOnSignal on_signal;
+      script.cancel = on_signal.flag();
+      const int status = RunProgram({context.InRoot("lab"), "--help"}, script);
+      on_signal.Check();
+      if (status != 0) throw EnvironmentError(fmt::format("the program lab could not be built:\n{}", said));
     }
     const double program_seconds = SecondsSince(start);
     if (goal.what.empty()) {
