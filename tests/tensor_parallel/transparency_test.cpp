@@ -5,10 +5,10 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <functional>
-#include <thread>
+#include <memory>
 #include <vector>
 
+#include "../pipeline/on_ranks.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/split.hpp"
 #include "shardlab/comm/mailbox.hpp"
@@ -28,25 +28,7 @@
 namespace shardlab {
 namespace {
 
-// Runs `body` on `ranks` threads and rethrows what one of them threw.
-void OnRanks(int ranks, const std::function<void(std::shared_ptr<Communicator>)>& body) {
-  const auto world = MakeMailbox(ranks, std::chrono::seconds(5));
-  std::vector<std::exception_ptr> errors(static_cast<size_t>(ranks));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < ranks; ++rank) {
-    threads.emplace_back([&, rank] {
-      try {
-        body(world[static_cast<size_t>(rank)]);
-      } catch (...) {
-        errors[static_cast<size_t>(rank)] = std::current_exception();
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (const std::exception_ptr& error : errors) {
-    if (error) std::rethrow_exception(error);
-  }
-}
+using test::OnRanks;
 
 bool Near(const at::Tensor& a, const at::Tensor& b) { return at::allclose(a, b, 1e-10, 1e-12); }
 
