@@ -255,8 +255,9 @@ Json BenchBuild(const Context& context) {
       once.what = goal.what;
       once.solutions = goal.solutions;
       once.cancel = watcher.cancel();
-      GradeOnce(fresh.context(), once, watcher);
+      const GradeResult result = GradeOnce(fresh.context(), once, watcher);
       watcher.Check();
+      if (result.problem) throw EnvironmentError(fmt::format("{}: a grader could not be run", goal.name));
     }
     const double seconds = SecondsSince(start), processor = ProcessorSeconds() - processor_before;
     rows.push_back({{"goal", goal.name},
