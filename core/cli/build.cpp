@@ -66,6 +66,7 @@ std::optional<StatusLine> ReadStatus(const std::string& line) {
   const bool is_one = std::sscanf(line.c_str(), "[%d/%d] %n", &status.done, &status.total, &end) == 2 && end > 0;
   if (!is_one || status.total == 0) return std::nullopt;
   status.step = line.substr(static_cast<size_t>(end));
+  if (status.step.rfind("Re-checking globbed", 0) == 0) return std::nullopt;  // it does so before every build
   return status;
 }
 
@@ -113,14 +114,16 @@ class NinjaOutput {
 
   /// Some time has passed.
   void Tick() {
-    if (!hooks_.on_step) return;
     if (!clock_ && !last_step_ && Elapsed() > kFirstWordSeconds) Foresee();
     if (!last_step_) return;
+    if (!hooks_.on_step) return;
     BuildStep step = *last_step_;
     step.seconds_left = std::max(step.seconds_left - (Elapsed() - told_at_), 0.0);
     hooks_.on_step(step);
   }
 
+  /// Whether anything was made.
+  bool built() const { return last_step_.has_value(); }
   /// A target that this build does not have, or "".
   const std::string& unknown_target() const { return unknown_target_; }
 
@@ -220,7 +223,13 @@ bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& target
   options.cancel = hooks.cancel;
   options.held = lock.descriptor();
   const int status = RunProgram(command, options);
-  if (status < 128) Mark("end", tree, hooks);  // it has come to its end by itself, well or not
+  if (status < 128) {  // it has come to its end by itself, well or not
+    if (output.built()) {
+      Mark("end", tree, hooks);
+    } else {
+      unlink(tree.InBuild(".lab-building").c_str());
+    }
+  }
   if (hooks.cancel != nullptr && hooks.cancel->load()) return false;
   if (status == 0) return true;
   if (status == 127) throw EnvironmentError("cmake was not found: install it (Debian: apt-get install cmake)");
