@@ -1,5 +1,6 @@
 #!/bin/sh
 # What a build leaves behind that was killed, or that a power cut ended: interrupted_test.sh SOURCE_FOLDER
+# shellcheck disable=SC3013 # dash has -nt too
 set -u
 root=$1
 . "$root/tests/tooling/check.sh"
