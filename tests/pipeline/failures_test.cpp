@@ -47,6 +47,7 @@ constexpr double kNeverNoticed = 60;  // how long one that does not notice would
 // When it happened, and when each rank had noticed; shared by the ranks.
 struct Times {
   std::atomic<int64_t> failed{0};
+  std::atomic<bool> computes{false};  // a rank has begun what takes long
   std::array<std::atomic<int64_t>, 8> noticed{};
 };
 
@@ -292,13 +293,19 @@ TEST(Failures, AreToldToWhoeverWaitsForARankThatComputes) {
         Setting setting = Training(4, false);
         if (comm->rank() == 3) {
           SetTrap(setting, Place::kLoss, 3, [&] {
+            for (const launch::Deadline limit(kNeverNoticed); !clock->computes && !limit.Passed();) usleep(1000);
             clock->failed = launch::MonotonicNs();
             throw ContractError("on strike");
           });
         }
         if (comm->rank() == 2) {  // one micro-batch ahead of rank 3
           SetTrap(
-              setting, Place::kForward, 2, [] { std::this_thread::sleep_for(std::chrono::seconds(6)); }, kCall + 1);
+              setting, Place::kForward, 2,
+              [&] {
+                clock->computes = true;
+                std::this_thread::sleep_for(std::chrono::seconds(6));
+              },
+              kCall + 1);
         }
         TrainUntilItFails(setting, comm, clock);
       },
