@@ -40,7 +40,7 @@ void ReadMesh(TrainRequest* request) {
   for (const MeshAxis& axis : request->axes) {
     if (axis.size > 1 && axis.name != "data" && axis.name != "tensor" && axis.name != "pipe") {
       throw UsageError(
-          fmt::format("--mesh: models are trained along the axes data, pipe and tensor so far, so {} must be 1, not {}",
+          fmt::format("--mesh: models are trained along the axes data, pipe and tensor; {} must be 1, not {}",
                       axis.name, axis.size));
     }
   }

@@ -10,8 +10,8 @@
 
 #include "commands.hpp"
 #include "modules.hpp"
-#include "run_program.hpp"
 #include "progress_file.hpp"
+#include "run_program.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/report/files.hpp"
 

@@ -69,11 +69,11 @@ TEST_F(Contract, GroupsThatAreNone) {
 
 TEST_F(Contract, CollectivesWhereTheyAreToBeBuilt) {
   const auto limited = MakePointToPointOnly(ranks_[1]);
-  EXPECT_THAT(MessageOf([&] { limited->AllReduce(x_); }), HasSubstr("AllReduce is not to be had here"));
+  EXPECT_THAT(MessageOf([&] { limited->AllReduce(x_); }), HasSubstr("AllReduce is not available here"));
   EXPECT_THAT(MessageOf([&] { limited->Barrier(); }), HasSubstr("built from sends and receives"));
   EXPECT_NO_THROW(limited->ISend(x_, 0));
   const auto alone = limited->Subgroup({1}, "alone");
-  EXPECT_THAT(MessageOf([&] { alone->Broadcast(x_, 0); }), HasSubstr("not to be had"));
+  EXPECT_THAT(MessageOf([&] { alone->Broadcast(x_, 0); }), HasSubstr("not available"));
 }
 
 // An operation writes behind autograd's back, so it says so: a backward that needs the old values refuses.

@@ -18,7 +18,7 @@ class PointToPointOnly final : public Communicator {
   std::unique_ptr<Work> Start(const Operation& operation) override {
     if (IsCollective(operation.kind)) {
       throw ContractError(
-          fmt::format("{} is not to be had here: this part is built from sends and receives (ISend, IRecv, Send, Recv)",
+          fmt::format("{} is not available here: this part is built from sends and receives (ISend, IRecv, Send, Recv)",
                       Name(operation.kind)));
     }
     return inner_->Start(operation);

@@ -32,12 +32,12 @@ using Tensors = std::vector<at::Tensor>;
 
 /// Where in training a forward happens. A layer that treats all samples alike, each by itself, need not look at it.
 struct MicroBatch {
-  int64_t step = 0;         ///< The update that it is part of, from 0.
-  int index = 0;            ///< Which micro-batch of its mini-batch, of those that run through this copy of the model.
-  int count = 1;            ///< How many of those there are.
-  Range samples{0, 1};      ///< Which samples of the mini-batch.
-  int64_t batch = 1;        ///< How many samples the mini-batch has.
-  int64_t first = 0;        ///< Which sample of the update the mini-batch begins with; see MiniBatch::first.
+  int64_t step = 0;     ///< The update that it is part of, from 0.
+  int index = 0;        ///< Which micro-batch of its mini-batch, of those that run through this copy of the model.
+  int count = 1;        ///< How many of those there are.
+  Range samples{0, 1};  ///< Which samples of the mini-batch.
+  int64_t batch = 1;    ///< How many samples the mini-batch has.
+  int64_t first = 0;    ///< Which sample of the update the mini-batch begins with; see MiniBatch::first.
   /// B, the samples of the update in all its mini-batches; 0: `batch`, as there is one. See MiniBatch::update_samples.
   int64_t update_samples = 0;
   bool training = true;     ///< Whether a backward will follow; evaluation has none.
