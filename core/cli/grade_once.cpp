@@ -196,8 +196,8 @@ class Grading {
     scoring.parts.erase(std::remove_if(scoring.parts.begin(), scoring.parts.end(), has_no_case), scoring.parts.end());
   }
 
-  /// What is known so far, for who reads it should this run not come to its end: the modules that are done, the one
-  /// under way, and the others as not run.
+  /// Tells the observer the score at this moment, in case the run is ended: modules that are done, the one under way, and
+  /// the others as not run.
   void TellChange(const Selection* current, const ScoreOptions& current_scoring) {
     observer_.Changed([&] {
       ScoreCard so_far = card();
