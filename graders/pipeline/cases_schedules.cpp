@@ -28,14 +28,14 @@ std::vector<AskedSchedule> InterleavedSizes() {
 
 }  // namespace
 
-// ------------------------------------------------------------------------------------------------ gpipe
+// ------------------------------------------------------------------------------------------------ lists
 
-SHARDLAB_PLAIN_CASE(gpipe, lists_of_naive, kValue) { ExpectMakespans(t, Linear("naive", {1, 2, 4, 7}), OfNaive); }
-SHARDLAB_PLAIN_CASE(gpipe, lists_of_gpipe, kValue) { ExpectMakespans(t, Linear("gpipe", {1, 2, 4, 7}), OfGPipe); }
-SHARDLAB_PLAIN_CASE(gpipe, lists_with_an_update, kValue) {
+SHARDLAB_PLAIN_CASE(lists, naive, kValue) { ExpectMakespans(t, Linear("naive", {1, 2, 4, 7}), OfNaive); }
+SHARDLAB_PLAIN_CASE(lists, gpipe, kValue) { ExpectMakespans(t, Linear("gpipe", {1, 2, 4, 7}), OfGPipe); }
+SHARDLAB_PLAIN_CASE(lists, with_an_update, kValue) {
   ExpectMakespans(t, Linear("gpipe", {1, 2, 4, 7}, true), OfGPipe);
 }
-SHARDLAB_PLAIN_CASE(gpipe, an_update_of_every_chunk, kValue) {
+SHARDLAB_PLAIN_CASE(lists, an_update_of_every_chunk, kValue) {
   const PlainRun run = t.Ask("flush");
   std::string fault;
   try {
@@ -57,7 +57,7 @@ SHARDLAB_PLAIN_CASE(gpipe, an_update_of_every_chunk, kValue) {
   t.Expect(run.Text("again") == "refused", "Flush of a schedule that has steps already must throw ScheduleError");
 }
 
-SHARDLAB_PLAIN_CASE(gpipe, backwards_begin_with_the_last_micro_batch, kRobustness) {
+SHARDLAB_PLAIN_CASE(lists, backwards_begin_with_the_last_micro_batch, kRobustness) {
   const std::vector<AskedSchedule> asked = {{"gpipe", 1, 3}, {"gpipe", 3, 4}};
   const std::vector<std::string> texts = AskSchedules(t, asked);
   for (size_t i = 0; i < asked.size(); ++i) {
@@ -76,7 +76,7 @@ SHARDLAB_PLAIN_CASE(gpipe, backwards_begin_with_the_last_micro_batch, kRobustnes
   }
 }
 
-SHARDLAB_PLAIN_CASE(gpipe, what_the_lists_keep, kCost) {
+SHARDLAB_PLAIN_CASE(lists, what_they_keep, kCost) {
   ExpectFootprints(t, Linear("gpipe", {1, 2, 4, 7}), OfGPipe);
   ExpectFootprints(t, Linear("naive", {1, 2, 4, 7}), OfNaive);
 }

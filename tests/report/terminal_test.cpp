@@ -56,6 +56,7 @@ TEST(Terminal, NumbersAreForPeople) {
   EXPECT_EQ(PrettyPoints(2), "2");
   EXPECT_EQ(PrettyPoints(0.5), "0.5");
   EXPECT_EQ(PrettyPoints(2.0 / 3), "0.67");
+  EXPECT_EQ(PrettyPoints(0.375), "0.375") << "0.38 and the missing 0.125 would not add up to half a point";
   EXPECT_EQ(PrettySeconds(0.31), "0.3 s");
   EXPECT_EQ(PrettySeconds(125), "2 min 05 s");
   EXPECT_EQ(PrettySeconds(59.7), "1 min 00 s");

@@ -175,7 +175,9 @@ std::string PrettyAmount(double value, const std::string& unit) {
 }
 
 std::string PrettyPoints(double points) {
-  std::string text = fmt::format("{:.2f}", points);
+  const double thousandths = 1000 * points;  // 0.125 as it is, thirds with two digits
+  const bool exact = std::abs(thousandths - std::round(thousandths)) < 1e-9;
+  std::string text = fmt::format("{:.{}f}", points, exact ? 3 : 2);
   while (text.back() == '0') text.pop_back();
   if (text.back() == '.') text.pop_back();
   return text;

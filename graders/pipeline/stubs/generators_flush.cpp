@@ -7,7 +7,7 @@
 namespace shardlab {
 
 Schedule Flush(Schedule /*schedule*/) {
-  throw NotImplemented("pipeline.gpipe: Flush (exercises/pipeline/generators_flush.cpp)");
+  throw NotImplemented("pipeline.lists: Flush (exercises/pipeline/generators_flush.cpp)");
 }
 
 }  // namespace shardlab

@@ -6,7 +6,7 @@
 namespace shardlab {
 
 Schedule GPipe(int /*stages*/, int /*microbatches*/) {
-  throw NotImplemented("pipeline.gpipe: GPipe (exercises/pipeline/generators_gpipe.cpp)");
+  throw NotImplemented("pipeline.lists: GPipe (exercises/pipeline/generators_gpipe.cpp)");
 }
 
 }  // namespace shardlab

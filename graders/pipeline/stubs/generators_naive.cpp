@@ -12,7 +12,7 @@
 namespace shardlab {
 
 Schedule Naive(int /*stages*/, int /*microbatches*/) {
-  throw NotImplemented("pipeline.gpipe: Naive (exercises/pipeline/generators_naive.cpp)");
+  throw NotImplemented("pipeline.lists: Naive (exercises/pipeline/generators_naive.cpp)");
 }
 
 }  // namespace shardlab

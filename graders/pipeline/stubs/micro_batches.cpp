@@ -1,6 +1,6 @@
 #include "shardlab/pipeline/micro_batches.hpp"
 
-// TASK pipeline.gpipe: MicroBatches, SamplesOf, ShareOf
+// TASK pipeline.stage: MicroBatches, SamplesOf, ShareOf
 //
 // A mini-batch of B samples in m pieces, piece i with n_i samples:
 //
@@ -23,17 +23,17 @@ namespace shardlab {
 
 std::vector<MicroBatch> MicroBatches(int64_t samples, int microbatches, int64_t step) {
   (void)samples, (void)microbatches, (void)step;
-  throw NotImplemented("pipeline.gpipe: MicroBatches (exercises/pipeline/micro_batches.cpp)");
+  throw NotImplemented("pipeline.stage: MicroBatches (exercises/pipeline/micro_batches.cpp)");
 }
 
 Tensors SamplesOf(const Tensors& batch, const MicroBatch& at) {
   (void)batch, (void)at;
-  throw NotImplemented("pipeline.gpipe: SamplesOf (exercises/pipeline/micro_batches.cpp)");
+  throw NotImplemented("pipeline.stage: SamplesOf (exercises/pipeline/micro_batches.cpp)");
 }
 
 LossShare ShareOf(LossFunction mean_loss) {
   (void)mean_loss;
-  throw NotImplemented("pipeline.gpipe: ShareOf (exercises/pipeline/micro_batches.cpp)");
+  throw NotImplemented("pipeline.stage: ShareOf (exercises/pipeline/micro_batches.cpp)");
 }
 
 }  // namespace shardlab

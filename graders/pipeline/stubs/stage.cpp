@@ -1,6 +1,6 @@
 #include "shardlab/pipeline/stage.hpp"
 
-// TASK pipeline.gpipe: MakeStage
+// TASK pipeline.stage: MakeStage
 //
 // One chunk of the model, and the micro-batches that are under way in it. Write a class that derives from Stage. It
 // needs Forward, Backward, Forget and Live; the halves of a backward (BackwardInput, BackwardWeight) stay as Stage has
@@ -26,6 +26,6 @@
 
 namespace shardlab {
 
-std::unique_ptr<Stage> MakeStage() { throw NotImplemented("pipeline.gpipe: MakeStage (exercises/pipeline/stage.cpp)"); }
+std::unique_ptr<Stage> MakeStage() { throw NotImplemented("pipeline.stage: MakeStage (exercises/pipeline/stage.cpp)"); }
 
 }  // namespace shardlab

@@ -49,7 +49,7 @@ std::string PrettyNumber(double value);
 /// \param unit in the plural.
 std::string PrettyAmount(double value, const std::string& unit);
 
-/// Points for a person: 1, 0.5, 0.67.
+/// Points for a person: 1, 0.5, 0.125, 0.67.
 std::string PrettyPoints(double points);
 
 /// A duration for a person: 0.3 s, 12 s, 2 min 05 s.
