@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 using shardlab::grade::CaseResult;
 using shardlab::grade::GraderPrograms;
 using shardlab::grade::Kind;
-using shardlab::grade::PlannedCase;
+using shardlab::grade::ListedCase;
 using shardlab::grade::SessionOptions;
 using shardlab::grade::Status;
 
@@ -60,16 +60,16 @@ Row Grade(const std::string& module, const std::filesystem::path& build, uint64_
   options.programs = ProgramsOf(module, build);
   options.seed = seed;
   const auto start = Clock::now();
-  options.on_start = [&](const PlannedCase&) {
+  options.on_start = [&](const ListedCase&) {
     if (row.start_s == 0) row.start_s = SecondsSince(start);
   };
   const auto session = shardlab::grade::RunGradeSession(options);
   row.total_s = SecondsSince(start);
-  row.cases = session.planned.size();
+  row.cases = session.listed.size();
   for (size_t i = 0; i < session.results.size(); ++i) {
     const CaseResult& result = session.results[i];
     row.passed += result.status == Status::kPassed;
-    if (session.planned[i].kind != Kind::kValue || session.planned[i].ranks != 4) continue;
+    if (session.listed[i].kind != Kind::kValue || session.listed[i].ranks != 4) continue;
     ++row.value_cases;
     row.value_s += result.seconds;
   }
@@ -99,8 +99,8 @@ Overhead MeasureOverhead(const std::string& module, const std::filesystem::path&
   options.programs = ProgramsOf(module, build);
   options.seed = seed;
   options.ranks = 4;
-  options.skip = [](const PlannedCase& planned) {
-    return planned.kind == Kind::kValue ? "" : "only value cases are timed";
+  options.skip = [](const ListedCase& listed) {
+    return listed.kind == Kind::kValue ? "" : "only value cases are timed";
   };
   std::map<std::string, std::vector<double>> seconds[2];
   std::vector<double> ratios;

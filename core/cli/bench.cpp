@@ -196,7 +196,7 @@ class BuildWatcher final : public GradeObserver {
     bar_.Show(step);
     LookForSignals();
   }
-  void Starts(const grade::PlannedCase&) override { LookForSignals(); }
+  void Starts(const grade::ListedCase&) override { LookForSignals(); }
   void Judged(const grade::CaseResult&) override {
     if (first_verdict_ends_) cancel_ = true;
   }

@@ -21,7 +21,7 @@ namespace {
 
 using grade::CaseOutcome;
 using grade::CaseResult;
-using grade::PlannedCase;
+using grade::ListedCase;
 using grade::Status;
 
 /// Progress bars on standard error, and the reports.
@@ -38,12 +38,10 @@ class Watcher final : public GradeObserver {
     cases_.emplace(module.id, 0, stderr, context_.err);
     cases_->Update(0, "starting");
   }
-  void Planned(const std::vector<PlannedCase>& plan) override { cases_->SetTotal(static_cast<int64_t>(plan.size())); }
-  void Starts(const PlannedCase& planned) override {
-    cases_->Update(judged_, ShortId(planned.part) + ": " + planned.id);
-  }
+  void Listed(const std::vector<ListedCase>& list) override { cases_->SetTotal(static_cast<int64_t>(list.size())); }
+  void Starts(const ListedCase& listed) override { cases_->Update(judged_, ShortId(listed.part) + ": " + listed.id); }
   bool WantsRuns() const override { return reports_.WantsRuns(); }
-  void Ran(const PlannedCase& planned, const CaseOutcome& run) override { reports_.Ran(planned, run); }
+  void Ran(const ListedCase& listed, const CaseOutcome& run) override { reports_.Ran(listed, run); }
   void Judged(const CaseResult& result) override {
     reports_.Judged(result);
     cases_->Update(++judged_, ShortId(result.part) + ": " + result.id);

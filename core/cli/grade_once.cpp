@@ -22,7 +22,7 @@ namespace {
 
 using grade::CaseOutcome;
 using grade::CaseResult;
-using grade::PlannedCase;
+using grade::ListedCase;
 using grade::Status;
 
 constexpr const char* kEndedEarly = "not run: the run was ended early";
@@ -45,7 +45,7 @@ class Grading {
     TellChange(nullptr, {});
     for (const Selection& selection : selections_) GradeModule(selection);
     card().seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (!any_planned_ && !result_.problem && !result_.cancelled && !options_.OnlyWhere().empty()) {
+    if (!any_listed_ && !result_.problem && !result_.cancelled && !options_.OnlyWhere().empty()) {
       throw UsageError(fmt::format("no case of what was asked for runs {}; leave {} out", options_.OnlyWhere(),
                                    options_.ranks == 0 ? "--quick"
                                    : options_.quick    ? "one of both"
@@ -103,7 +103,7 @@ class Grading {
     ScoreOptions scoring;
     scoring.parts = selection.parts;
     if (!options_.solutions) scoring.compile_failures = ReadCompileFailures(tree_, rubric);
-    plan_.clear();
+    listed_.clear();
     results_.clear();
     not_passed_.clear();
     not_implemented_.clear();
@@ -123,7 +123,7 @@ class Grading {
         if (not_passed_.count(before)) result_.waits_for.emplace(rubric.FullId(part.id), rubric.FullId(before));
       }
     }
-    card().modules.push_back(ScoreModule(rubric, plan_, results_, scoring));
+    card().modules.push_back(ScoreModule(rubric, listed_, results_, scoring));
   }
 
   void RunSession(const Selection& selection, ScoreOptions& scoring) {
@@ -131,7 +131,7 @@ class Grading {
     observer_.Begins(rubric);
     try {
       const grade::SessionResult session = options_.run_session(OptionsFor(selection, scoring));
-      plan_ = session.planned;
+      listed_ = session.listed;
       results_ = session.results;
       result_.curves.insert(result_.curves.end(), session.curves.begin(), session.curves.end());
       if (!session.libtorch.empty()) card().libtorch = session.libtorch;
@@ -145,7 +145,7 @@ class Grading {
     } catch (const UsageError& error) {  // no case fits `ranks`
       scoring.why_not_run = Brief(error);
     }
-    any_planned_ = any_planned_ || !plan_.empty();
+    any_listed_ = any_listed_ || !listed_.empty();
     if (options_.quick) LeaveOutSlowParts(scoring);
   }
 
@@ -162,14 +162,14 @@ class Grading {
     session.sandbox = options_.sandbox;
     session.replay = options_.replay;
     session.cancel = options_.cancel;
-    session.on_plan = [&](const std::vector<PlannedCase>& plan) {
-      plan_ = plan;
-      observer_.Planned(plan);
+    session.on_cases = [&](const std::vector<ListedCase>& list) {
+      listed_ = list;
+      observer_.Listed(list);
     };
-    session.skip = [&](const PlannedCase& planned) { return WhySkip(rubric, planned); };
-    session.on_start = [&](const PlannedCase& planned) { observer_.Starts(planned); };
+    session.skip = [&](const ListedCase& listed) { return WhySkip(rubric, listed); };
+    session.on_start = [&](const ListedCase& listed) { observer_.Starts(listed); };
     if (observer_.WantsRuns()) {
-      session.on_run = [&](const PlannedCase& planned, const CaseOutcome& run) { observer_.Ran(planned, run); };
+      session.on_run = [&](const ListedCase& listed, const CaseOutcome& run) { observer_.Ran(listed, run); };
     }
     session.on_result = [&](const CaseResult& result) {
       results_.push_back(result);
@@ -189,8 +189,8 @@ class Grading {
   /// With `quick`: parts all of whose cases have tensors are not on the card.
   void LeaveOutSlowParts(ScoreOptions& scoring) const {
     const auto has_no_case = [&](const std::string& part) {
-      return std::none_of(plan_.begin(), plan_.end(),
-                          [&](const PlannedCase& planned) { return ShortId(planned.part) == part; });
+      return std::none_of(listed_.begin(), listed_.end(),
+                          [&](const ListedCase& listed) { return ShortId(listed.part) == part; });
     };
     if (std::all_of(scoring.parts.begin(), scoring.parts.end(), has_no_case)) return;  // it says why
     scoring.parts.erase(std::remove_if(scoring.parts.begin(), scoring.parts.end(), has_no_case), scoring.parts.end());
@@ -207,7 +207,7 @@ class Grading {
         ScoreOptions scoring = under_way ? current_scoring : ScoreOptions();
         scoring.parts = selection.parts;
         scoring.why_not_run = "not run yet: the grader was still at work, or was ended";
-        so_far.modules.push_back(ScoreModule(selection.rubric, under_way ? plan_ : std::vector<PlannedCase>(),
+        so_far.modules.push_back(ScoreModule(selection.rubric, under_way ? listed_ : std::vector<ListedCase>(),
                                              under_way ? results_ : std::vector<CaseResult>(), scoring));
       }
       return so_far;
@@ -217,8 +217,8 @@ class Grading {
   /// Cases that can give no point any more are not worth a student's time: those of a file that does not compile, those
   /// of a part that builds on one that has failed a case, and where a function is not written yet, the same case on
   /// other numbers of ranks and the part's cases of other kinds.
-  std::string WhySkip(const Rubric& rubric, const PlannedCase& planned) const {
-    const Part* part = rubric.Find(ShortId(planned.part));
+  std::string WhySkip(const Rubric& rubric, const ListedCase& listed) const {
+    const Part* part = rubric.Find(ShortId(listed.part));
     if (!part) return "";
     const auto own = not_passed_.find(part->id);
     if (own != not_passed_.end() && own->second.find("does not compile") != std::string::npos) return own->second;
@@ -226,9 +226,9 @@ class Grading {
       const auto at = not_passed_.find(before);
       if (at != not_passed_.end()) return fmt::format("builds on {}, which has not passed yet", rubric.FullId(before));
     }
-    const bool same = not_implemented_.count(planned.part + "/" + BaseName(planned.id)) > 0;
-    const bool other_kind = planned.kind != grade::Kind::kValue && not_implemented_.count(planned.part) > 0;
-    if (same || other_kind) return fmt::format("{} is not implemented yet", planned.part);
+    const bool same = not_implemented_.count(listed.part + "/" + BaseName(listed.id)) > 0;
+    const bool other_kind = listed.kind != grade::Kind::kValue && not_implemented_.count(listed.part) > 0;
+    if (same || other_kind) return fmt::format("{} is not implemented yet", listed.part);
     return "";
   }
 
@@ -239,10 +239,10 @@ class Grading {
   GradeObserver& observer_;
   std::vector<Selection> selections_;
   GradeResult result_;
-  bool any_planned_ = false;  // of any module
+  bool any_listed_ = false;  // of any module
 
   // Of the module under way:
-  std::vector<PlannedCase> plan_;
+  std::vector<ListedCase> listed_;
   std::vector<CaseResult> results_;
   std::map<std::string, std::string> not_passed_;  // part id -> why it cannot be passed any more
   std::set<std::string> not_implemented_;          // parts, and PART/CASE without the ranks

@@ -59,13 +59,13 @@ class GradeObserver {
   /// A module's programs are being started.
   virtual void Begins(const Rubric&) {}
   /// The cases of that module that are to be judged.
-  virtual void Planned(const std::vector<grade::PlannedCase>&) {}
+  virtual void Listed(const std::vector<grade::ListedCase>&) {}
   /// A case begins.
-  virtual void Starts(const grade::PlannedCase&) {}
+  virtual void Starts(const grade::ListedCase&) {}
   /// Whether Ran() is wanted: the events of a run cost memory.
   virtual bool WantsRuns() const { return false; }
   /// A run of the case is over; comes before Judged().
-  virtual void Ran(const grade::PlannedCase&, const grade::CaseOutcome&) {}
+  virtual void Ran(const grade::ListedCase&, const grade::CaseOutcome&) {}
   /// A case is judged or skipped.
   virtual void Judged(const grade::CaseResult&) {}
   /// There is more to say than before: the function makes a card of all that was asked for, as far as it is known.

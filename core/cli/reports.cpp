@@ -12,7 +12,7 @@ namespace shardlab::cli {
 
 using grade::CaseOutcome;
 using grade::CaseResult;
-using grade::PlannedCase;
+using grade::ListedCase;
 using grade::Status;
 
 namespace {
@@ -42,11 +42,11 @@ void Reports::RequireWritable() const {
   if (!options_.trace.empty()) RequireWritableFolder(options_.trace, "--trace");
 }
 
-void Reports::Ran(const PlannedCase& planned, const CaseOutcome& run) {
-  const std::string key = Key(planned.part, planned.id);
+void Reports::Ran(const ListedCase& listed, const CaseOutcome& run) {
+  const std::string key = Key(listed.part, listed.id);
   if (runs_of_ != key) runs_.clear();
   runs_of_ = key;
-  running_ = planned;
+  running_ = listed;
   if (options_.trace.empty()) runs_.clear();  // the page shows the last run only
   runs_.push_back(MakeTimeline(run));
 }

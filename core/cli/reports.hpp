@@ -27,7 +27,7 @@ class Reports {
   /// Whether the events of the runs are needed at all.
   bool WantsRuns() const { return !options_.html.empty() || !options_.trace.empty(); }
   /// Takes a run of the case under way.
-  void Ran(const grade::PlannedCase& planned, const grade::CaseOutcome& run);
+  void Ran(const grade::ListedCase& listed, const grade::CaseOutcome& run);
   /// Takes the case's result: its trace is written, and its timeline kept if the page will show it.
   void Judged(const grade::CaseResult& result);
 
@@ -56,7 +56,7 @@ class Reports {
   // Of the case under way:
   std::vector<Timeline> runs_;
   std::string runs_of_;  // its key
-  grade::PlannedCase running_;
+  grade::ListedCase running_;
 
   size_t traces_ = 0;
   bool traces_failed_ = false;

@@ -22,7 +22,7 @@ namespace {
 using namespace shardlab;
 using namespace shardlab::cli;
 using grade::CaseResult;
-using grade::PlannedCase;
+using grade::ListedCase;
 using grade::Status;
 using testing::AllOf;
 using testing::ElementsAre;
@@ -38,8 +38,8 @@ class Observer final : public GradeObserver {
     if (cancel_at_build) cancel = true;
   }
   void Begins(const Rubric& module) override { modules.push_back(module.id); }
-  void Starts(const PlannedCase& planned) override {
-    if (planned.id == cancel_at_case) cancel = true;
+  void Starts(const ListedCase& listed) override {
+    if (listed.id == cancel_at_case) cancel = true;
   }
   void Judged(const CaseResult& result) override { judged.push_back(result.id); }
   void Changed(const std::function<ScoreCard()>& so_far) override { scores.push_back(so_far().modules.at(0).score); }

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "../texts.hpp"
 #include "build.hpp"
 #include "commands.hpp"
 #include "shardlab/base/errors.hpp"
@@ -19,7 +20,7 @@ using namespace shardlab;
 using namespace shardlab::cli;
 using grade::CaseResult;
 using grade::Kind;
-using grade::PlannedCase;
+using grade::ListedCase;
 using grade::SessionOptions;
 using grade::SessionResult;
 using grade::Status;
@@ -39,7 +40,7 @@ class Grading : public Tree {
   /// The cases that really ran.
   std::vector<std::string> ran_;
   /// Called before each case.
-  std::function<void(const PlannedCase&)> before_case_;
+  std::function<void(const ListedCase&)> before_case_;
 
   /// A value and a cost case a part, run in order, like the real thing: it asks `skip` and tells `on_result`.
   SessionRunner Fake() {
@@ -52,25 +53,25 @@ class Grading : public Tree {
       if (parts.empty()) parts = {"other.only"};
       for (const std::string& part : parts) {
         if (empty_.count(part)) continue;
-        result.planned.push_back({part, "values/ranks=2", Kind::kValue, 2});
-        result.planned.push_back({part, "bytes/ranks=2", Kind::kCost, 2});
+        result.listed.push_back({part, "values/ranks=2", Kind::kValue, 2});
+        result.listed.push_back({part, "bytes/ranks=2", Kind::kCost, 2});
       }
-      if (options.on_plan) options.on_plan(result.planned);
-      for (const PlannedCase& planned : result.planned) {
-        if (before_case_) before_case_(planned);
+      if (options.on_cases) options.on_cases(result.listed);
+      for (const ListedCase& listed : result.listed) {
+        if (before_case_) before_case_(listed);
         CaseResult one;
-        one.part = planned.part;
-        one.id = planned.id;
-        one.kind = planned.kind;
-        const std::string why = options.cancel && *options.cancel ? "not run: cancelled" : options.skip(planned);
+        one.part = listed.part;
+        one.id = listed.id;
+        one.kind = listed.kind;
+        const std::string why = options.cancel && *options.cancel ? "not run: cancelled" : options.skip(listed);
         if (!why.empty()) {
           one.message = why;
         } else {
-          ran_.push_back(planned.part + "/" + planned.id);
-          const auto at = ends_.find(planned.part);
+          ran_.push_back(listed.part + "/" + listed.id);
+          const auto at = ends_.find(listed.part);
           one.status = at == ends_.end() ? Status::kPassed : at->second;
           if (one.status != Status::kPassed) one.message = "it went wrong";
-          if (options.on_run) options.on_run(planned, OneBarrier(one.status));
+          if (options.on_run) options.on_run(listed, OneBarrier(one.status));
         }
         options.on_result(one);
         result.results.push_back(one);
@@ -178,22 +179,13 @@ TEST_F(Grading, QuickSaysWhereThereAreNone) {
   Write("build/build.ninja", kHalfPlain);
   GradeOptions options = What({"other"});
   options.quick = true;
-  try {
-    Grade(MakeContext(), options, Fake());
-    FAIL() << "nothing was thrown";
-  } catch (const UsageError& error) {
-    EXPECT_STREQ(error.what(), "other has no case without tensors; leave --quick out");
-  }
+  const auto refusal = [&] { return MessageOf<UsageError>([&] { Grade(MakeContext(), options, Fake()); }); };
+  EXPECT_EQ(refusal(), "other has no case without tensors; leave --quick out");
   empty_ = {"demo.first"};
   options.what = {"demo.first"};
   testing::internal::CaptureStdout();
   testing::internal::CaptureStderr();
-  try {
-    Grade(MakeContext(), options, Fake());
-    ADD_FAILURE() << "nothing was thrown";
-  } catch (const UsageError& error) {
-    EXPECT_STREQ(error.what(), "no case of what was asked for runs without tensors; leave --quick out");
-  }
+  EXPECT_EQ(refusal(), "no case of what was asked for runs without tensors; leave --quick out");
   testing::internal::GetCapturedStdout();
   testing::internal::GetCapturedStderr();
 }
@@ -270,8 +262,8 @@ TEST_F(Grading, SolutionsLeaveTheStudentsProgressAlone) {
 }
 
 TEST_F(Grading, CtrlCWritesWhatThereIs) {
-  before_case_ = [](const PlannedCase& planned) {
-    if (planned.part == "demo.second" && planned.kind == Kind::kCost) std::raise(SIGINT);
+  before_case_ = [](const ListedCase& listed) {
+    if (listed.part == "demo.second" && listed.kind == Kind::kCost) std::raise(SIGINT);
   };
   GradeOptions options = What({});
   options.junit = In("junit.xml");
@@ -296,8 +288,8 @@ TEST_F(Grading, CtrlCWritesWhatThereIs) {
 }
 
 TEST_F(Grading, SigtermDoesTheSame) {
-  before_case_ = [](const PlannedCase& planned) {  // once: a second one would end this program at once
-    if (planned.part == "demo.first" && planned.kind == Kind::kValue) std::raise(SIGTERM);
+  before_case_ = [](const ListedCase& listed) {  // once: a second one would end this program at once
+    if (listed.part == "demo.first" && listed.kind == Kind::kValue) std::raise(SIGTERM);
   };
   EXPECT_EQ(Run(What({"demo"})), 1);
   EXPECT_EQ(card_["modules"][0]["parts"][0]["cases"][0]["status"], "skipped");
@@ -305,13 +297,13 @@ TEST_F(Grading, SigtermDoesTheSame) {
 
 TEST_F(Grading, GradescopeKnowsAfterEveryCaseWhatIsCertain) {
   std::vector<std::string> seen;  // before each case
-  before_case_ = [&](const PlannedCase& planned) {
+  before_case_ = [&](const ListedCase& listed) {
     const auto results = nlohmann::json::parse(Read("results.json"));
-    seen.push_back(fmt::format("{}/{}: {} of {} tests", planned.part, planned.id, results["score"].get<double>(),
+    seen.push_back(fmt::format("{}/{}: {} of {} tests", listed.part, listed.id, results["score"].get<double>(),
                                results["tests"].size()));
     const std::string output = results["tests"][3]["output"];
     EXPECT_THAT(output,
-                HasSubstr(planned.part == "other.only" && planned.kind == Kind::kCost ? "did not run" : "not run yet"));
+                HasSubstr(listed.part == "other.only" && listed.kind == Kind::kCost ? "did not run" : "not run yet"));
   };
   GradeOptions options = What({});
   options.gradescope = In("results.json");
@@ -355,7 +347,7 @@ TEST_F(Grading, AFullDiskCostsTheFileButNotTheScore) {
 }
 
 TEST_F(Grading, AFolderThatVanishesCostsTheTracesButNotTheScore) {
-  before_case_ = [&](const PlannedCase&) { std::filesystem::remove_all(In("traces")); };
+  before_case_ = [&](const ListedCase&) { std::filesystem::remove_all(In("traces")); };
   GradeOptions options = What({"demo"});
   options.trace = In("traces");
   EXPECT_EQ(Run(options), 3);
@@ -364,8 +356,8 @@ TEST_F(Grading, AFolderThatVanishesCostsTheTracesButNotTheScore) {
 }
 
 TEST_F(Grading, AMachineThatCannotIsNotAFailureOfTheStudent) {
-  before_case_ = [](const PlannedCase& planned) {
-    if (planned.part == "demo.second") throw EnvironmentError("the referee ended by signal 9");
+  before_case_ = [](const ListedCase& listed) {
+    if (listed.part == "demo.second") throw EnvironmentError("the referee ended by signal 9");
   };
   EXPECT_EQ(Run(What({"demo"})), 3);
   EXPECT_EQ(card_["modules"][0]["parts"][0]["score"], 1);

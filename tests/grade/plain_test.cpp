@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/session.hpp"
 #include "shardlab/launch/process.hpp"
@@ -80,21 +81,21 @@ TEST_F(PlainTest, WhatGoesWrongIsExplained) {
 
 TEST_F(PlainTest, TwoGradersAreOneSession) {
   SessionOptions options = Options({kPlain, kOrdinary}, {"tests.good"});
-  std::vector<size_t> plans;
+  std::vector<size_t> lengths;
   std::vector<std::string> finished;
-  options.on_plan = [&](const std::vector<PlannedCase>& plan) {
-    EXPECT_TRUE(finished.empty()) << "the whole plan is known before the first case";
-    plans.push_back(plan.size());
+  options.on_cases = [&](const std::vector<ListedCase>& list) {
+    EXPECT_TRUE(finished.empty()) << "all cases are known before the first case";
+    lengths.push_back(list.size());
   };
   options.on_result = [&](const CaseResult& result) { finished.push_back(result.id); };
   const SessionResult session = RunGradeSession(options);
-  EXPECT_THAT(plans, ElementsAre(8u));
+  EXPECT_THAT(lengths, ElementsAre(8u));
   EXPECT_THAT(finished, ElementsAre("handed_back/ranks=1", "draws/ranks=1", "sum_values/ranks=1", "sum_values/ranks=2",
                                     "sum_values/ranks=3", "ring_cost/ranks=3", "curve/ranks=1", "any_outcome/ranks=2"));
   EXPECT_EQ(Ids(session), finished);
   for (size_t i = 0; i < session.results.size(); ++i) {
     EXPECT_EQ(session.results[i].status, Status::kPassed) << session.results[i].id << session.results[i].message;
-    EXPECT_EQ(session.planned.at(i).id, session.results[i].id);
+    EXPECT_EQ(session.listed.at(i).id, session.results[i].id);
   }
   EXPECT_EQ(session.curves.at(0).id, "curve/ranks=1");
   EXPECT_FALSE(session.libtorch.empty());
@@ -108,19 +109,15 @@ TEST_F(PlainTest, OneOfTheGradersMayHaveNothingToDo) {
   EXPECT_THAT(Ids(RunGradeSession(options)),
               ElementsAre("sum_values/ranks=1", "sum_values/ranks=2", "sum_values/ranks=3"));
   options.case_filter = "nosuch";
-  try {
-    RunGradeSession(options);
-    FAIL() << "nothing was thrown";
-  } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("tests.good, tests.plain, tests.rough, tests.bad"));
-  }
+  EXPECT_THAT(MessageOf<UsageError>([&] { RunGradeSession(options); }),
+              HasSubstr("tests.good, tests.plain, tests.rough, tests.bad"));
 }
 
 TEST_F(PlainTest, SkippingAndReplayingKnowWhichCaseIsMeant) {
   SessionOptions options = Options({kPlain, kOrdinary}, {"tests.good", "tests.mixed"});
   options.replay = Replay::kAll;
-  options.skip = [](const PlannedCase& planned) {
-    return planned.id == "draws/ranks=1" || planned.id == "sum_values/ranks=2" ? "for this test" : "";
+  options.skip = [](const ListedCase& listed) {
+    return listed.id == "draws/ranks=1" || listed.id == "sum_values/ranks=2" ? "for this test" : "";
   };
   const SessionResult session = RunGradeSession(options);
   for (const CaseResult& result : session.results) {

@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "../texts.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/session.hpp"
 #include "shardlab/launch/process.hpp"
@@ -44,20 +45,20 @@ class SessionTest : public ::testing::Test {
 
 TEST_F(SessionTest, PassesWhatIsRight) {
   SessionOptions options = Options({"tests.good"});
-  size_t planned = 0;
+  size_t listed = 0;
   std::vector<std::string> started;
   std::vector<std::string> finished;
-  options.on_plan = [&](const std::vector<PlannedCase>& plan) { planned = plan.size(); };
-  options.on_start = [&](const PlannedCase& begun) { started.push_back(begun.id); };
+  options.on_cases = [&](const std::vector<ListedCase>& list) { listed = list.size(); };
+  options.on_start = [&](const ListedCase& begun) { started.push_back(begun.id); };
   options.on_result = [&](const CaseResult& result) { finished.push_back(result.id); };
   std::map<std::string, size_t> events;
-  options.on_run = [&](const PlannedCase& run, const CaseOutcome& outcome) {
+  options.on_run = [&](const ListedCase& run, const CaseOutcome& outcome) {
     EXPECT_EQ(started.back(), run.id) << "a run belongs to the case that was begun";
     EXPECT_EQ(finished.size() + 1, started.size()) << "and comes before its result";
     events[run.id] += outcome.events.size();
   };
   const SessionResult session = RunGradeSession(options);
-  EXPECT_EQ(planned, 6u);
+  EXPECT_EQ(listed, 6u);
   EXPECT_EQ(events["ring_cost/ranks=3"], 3 * (2 * 3 + 1u)) << "post, wait, end of a send and a receive; the return";
   EXPECT_THAT(started, ElementsAre("sum_values/ranks=1", "sum_values/ranks=2", "sum_values/ranks=3",
                                    "ring_cost/ranks=3", "curve/ranks=1", "any_outcome/ranks=2"));
@@ -159,18 +160,14 @@ TEST_F(SessionTest, RunsOnlyWhatWasAskedFor) {
 TEST_F(SessionTest, SaysWhatThereIsWhenNothingFits) {
   SessionOptions options = Options({"tests.good"});
   options.ranks = 17;
-  try {
-    RunGradeSession(options);
-    FAIL() << "nothing was thrown";
-  } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("tests.good, tests.bad"), HasSubstr("1, 2, 3 ranks")));
-  }
+  EXPECT_THAT(MessageOf<UsageError>([&] { RunGradeSession(options); }),
+              AllOf(HasSubstr("tests.good, tests.bad"), HasSubstr("1, 2, 3 ranks")));
 }
 
 TEST_F(SessionTest, SkipsWithTheReasonGiven) {
   SessionOptions options = Options({"tests.good"});
-  options.skip = [](const PlannedCase& planned) {
-    return planned.id == "curve/ranks=1" ? std::string() : std::string("builds on tests.bad, which has not passed");
+  options.skip = [](const ListedCase& listed) {
+    return listed.id == "curve/ranks=1" ? std::string() : std::string("builds on tests.bad, which has not passed");
   };
   const SessionResult session = RunGradeSession(options);
   for (const CaseResult& result : session.results) {
@@ -198,23 +195,15 @@ TEST_F(SessionTest, EndsSoonWhenCancelled) {
 TEST_F(SessionTest, ARefereeThatDiesIsTheGradersFault) {
   SessionOptions options = Options({});
   options.programs[0].referee = SHARDLAB_TEST_DYING_REFEREE;
-  try {
-    RunGradeSession(options);
-    FAIL() << "nothing was thrown";
-  } catch (const EnvironmentError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("the referee"), HasSubstr("the oracle ran out of memory")));
-  }
+  EXPECT_THAT(MessageOf<EnvironmentError>([&] { RunGradeSession(options); }),
+              AllOf(HasSubstr("the referee"), HasSubstr("the oracle ran out of memory")));
 }
 
 TEST_F(SessionTest, AMissingProgramIsNamed) {
   SessionOptions options = Options({});
   options.programs[0].referee = "/nonexistent/referee";
-  try {
-    RunGradeSession(options);
-    FAIL() << "nothing was thrown";
-  } catch (const EnvironmentError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("cannot start /nonexistent/referee: No such file or directory"));
-  }
+  EXPECT_THAT(MessageOf<EnvironmentError>([&] { RunGradeSession(options); }),
+              HasSubstr("cannot start /nonexistent/referee: No such file or directory"));
 }
 
 }  // namespace

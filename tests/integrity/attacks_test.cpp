@@ -12,7 +12,7 @@
 
 namespace {
 
-using shardlab::grade::PlannedCase;
+using shardlab::grade::ListedCase;
 using shardlab::grade::Status;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -30,7 +30,7 @@ class Attacks : public testing::Test {
   static void SetUpTestSuite() {
     playground_ = new Playground;
     auto options = playground_->Options({"attacks"});
-    options.skip = [](const PlannedCase& planned) { return WhyNotTried(planned.id.substr(0, planned.id.find('/'))); };
+    options.skip = [](const ListedCase& listed) { return WhyNotTried(listed.id.substr(0, listed.id.find('/'))); };
     session_ = new Supervised(RunSupervised(options, 60));
   }
   static void TearDownTestSuite() {

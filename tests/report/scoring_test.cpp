@@ -10,7 +10,7 @@ namespace {
 
 using grade::CaseResult;
 using grade::Kind;
-using grade::PlannedCase;
+using grade::ListedCase;
 using grade::Status;
 using testing::HasSubstr;
 
@@ -39,18 +39,18 @@ Rubric SmallRubric() {
                      "demo/rubric.toml");
 }
 
-/// The cases that are planned and their results, built side by side.
+/// The listed cases and their results, built side by side.
 struct GradedCases {
-  std::vector<PlannedCase> planned;
+  std::vector<ListedCase> listed;
   std::vector<CaseResult> results;
 
-  GradedCases& Plan(const std::string& part, const std::string& id, Kind kind) {
-    planned.push_back({"demo." + part, id, kind, 1});
+  GradedCases& List(const std::string& part, const std::string& id, Kind kind) {
+    listed.push_back({"demo." + part, id, kind, 1});
     return *this;
   }
   GradedCases& Add(const std::string& part, const std::string& id, Kind kind, Status status,
                    const std::string& message = "") {
-    Plan(part, id, kind);
+    List(part, id, kind);
     CaseResult result;
     result.part = "demo." + part;
     result.id = id;
@@ -61,7 +61,7 @@ struct GradedCases {
     return *this;
   }
   PartScore First(const ScoreOptions& options = {}) const {
-    return ScoreModule(SmallRubric(), planned, results, options).parts.at(0);
+    return ScoreModule(SmallRubric(), listed, results, options).parts.at(0);
   }
 };
 
@@ -108,14 +108,14 @@ TEST(Scoring, APartWithoutValueCasesSharesItsPointsAmongTheOthers) {
   EXPECT_EQ(run.First().score, 1);
 }
 
-TEST(Scoring, OnlyExplicitPassesOfPlannedCasesCount) {
+TEST(Scoring, OnlyExplicitPassesOfListedCasesCount) {
   GradedCases nothing_ran;
-  nothing_ran.Plan("first", "values", Kind::kValue).Plan("first", "cost", Kind::kCost);
+  nothing_ran.List("first", "values", Kind::kValue).List("first", "cost", Kind::kCost);
   EXPECT_EQ(nothing_ran.First().score, 0);
   EXPECT_EQ(nothing_ran.First().status, Status::kSkipped);
 
   GradedCases ended_early;
-  ended_early.Add("first", "values", Kind::kValue, Status::kPassed).Plan("first", "cost", Kind::kCost);
+  ended_early.Add("first", "values", Kind::kValue, Status::kPassed).List("first", "cost", Kind::kCost);
   ScoreOptions options;
   options.why_not_run = "not run: the run was ended with Ctrl-C";
   EXPECT_EQ(ended_early.First(options).score, 1);
@@ -123,23 +123,23 @@ TEST(Scoring, OnlyExplicitPassesOfPlannedCasesCount) {
   EXPECT_EQ(ended_early.First(options).reason, options.why_not_run);
   EXPECT_EQ(ended_early.First(options).cases.at(1).message, options.why_not_run);
 
-  GradedCases not_planned;
-  not_planned.Add("first", "values", Kind::kValue, Status::kPassed);
-  not_planned.planned.clear();
-  EXPECT_EQ(not_planned.First().score, 0);
-  EXPECT_EQ(not_planned.First().status, Status::kSkipped);
+  GradedCases not_listed;
+  not_listed.Add("first", "values", Kind::kValue, Status::kPassed);
+  not_listed.listed.clear();
+  EXPECT_EQ(not_listed.First().score, 0);
+  EXPECT_EQ(not_listed.First().status, Status::kSkipped);
 }
 
 TEST(Scoring, OfTwoResultsForOneCaseTheWorseCounts) {
   GradedCases run;
   run.Add("first", "values", Kind::kValue, Status::kFailed, "wrong")
       .Add("first", "values", Kind::kValue, Status::kPassed);
-  run.planned.pop_back();
+  run.listed.pop_back();
   EXPECT_EQ(run.First().score, 0);
   EXPECT_EQ(run.First().reason, "wrong");
 }
 
-TEST(Scoring, TheKindIsThePlansAndNotTheResults) {
+TEST(Scoring, TheKindIsTheListsAndNotTheResults) {
   GradedCases run;
   run.Add("first", "values", Kind::kValue, Status::kFailed).Add("first", "cost", Kind::kCost, Status::kPassed);
   run.results[0].kind = Kind::kCost;  // a value case that calls itself something else
@@ -168,7 +168,7 @@ TEST(Scoring, AFileThatDoesNotCompileCostsItsPartsOnly) {
       .Add("extra", "values", Kind::kValue, Status::kPassed);
   ScoreOptions options;
   options.compile_failures = {{"shared.cpp", "shared.cpp:3:1: error: expected ';'"}};
-  const ModuleScore module = ScoreModule(SmallRubric(), run.planned, run.results, options);
+  const ModuleScore module = ScoreModule(SmallRubric(), run.listed, run.results, options);
   EXPECT_EQ(module.parts[0].status, Status::kDoesNotCompile);
   EXPECT_EQ(module.parts[0].reason, "shared.cpp:3:1: error: expected ';'");
   EXPECT_EQ(module.parts[0].cases[0].status, Status::kDoesNotCompile);
@@ -179,7 +179,7 @@ TEST(Scoring, AFileThatDoesNotCompileCostsItsPartsOnly) {
 TEST(Scoring, APartAfterOneThatDidNotPassIsSkippedAndSaysSo) {
   GradedCases run;
   run.Add("first", "values", Kind::kValue, Status::kFailed).Add("second", "values", Kind::kValue, Status::kPassed);
-  const ModuleScore module = ScoreModule(SmallRubric(), run.planned, run.results);
+  const ModuleScore module = ScoreModule(SmallRubric(), run.listed, run.results);
   EXPECT_EQ(module.parts[1].status, Status::kSkipped);
   EXPECT_EQ(module.parts[1].score, 0);
   EXPECT_THAT(module.parts[1].reason, HasSubstr("demo.first"));
@@ -190,7 +190,7 @@ TEST(Scoring, PartsThatWereNotAskedForAreNotOnTheCard) {
   run.Add("second", "values", Kind::kValue, Status::kPassed);
   ScoreOptions options;
   options.parts = {"second"};
-  const ModuleScore module = ScoreModule(SmallRubric(), run.planned, run.results, options);
+  const ModuleScore module = ScoreModule(SmallRubric(), run.listed, run.results, options);
   ASSERT_EQ(module.parts.size(), 1u);
   EXPECT_EQ(module.parts[0].status, Status::kPassed);
   EXPECT_EQ(module.score, 1);
@@ -203,7 +203,7 @@ TEST(Scoring, AnEarlierPartThatRanCountsWithoutBeingOnTheCard) {
   run.Add("first", "values", Kind::kValue, Status::kFailed).Add("second", "values", Kind::kValue, Status::kPassed);
   ScoreOptions options;
   options.parts = {"second"};
-  const ModuleScore module = ScoreModule(SmallRubric(), run.planned, run.results, options);
+  const ModuleScore module = ScoreModule(SmallRubric(), run.listed, run.results, options);
   ASSERT_EQ(module.parts.size(), 1u);
   EXPECT_EQ(module.parts[0].status, Status::kSkipped);
   EXPECT_EQ(module.score, 0);
@@ -213,7 +213,7 @@ TEST(Scoring, SumsKeepBonusPointsApart) {
   GradedCases run;
   run.Add("first", "v", Kind::kValue, Status::kPassed).Add("extra", "v", Kind::kValue, Status::kPassed);
   ScoreCard card;
-  card.modules = {ScoreModule(SmallRubric(), run.planned, run.results)};
+  card.modules = {ScoreModule(SmallRubric(), run.listed, run.results)};
   EXPECT_EQ(card.Score(), 2);
   EXPECT_EQ(card.Max(), 3);
   EXPECT_EQ(card.Bonus(), 1);

@@ -70,20 +70,20 @@ void Grader::Answer(const Message& message) {
   }
 }
 
-std::optional<RefereePlan> Grader::AwaitPlan() {
+std::optional<CaseList> Grader::AwaitCaseList() {
   const auto message = Next(options_.startup_limit_s);
   if (!message) return std::nullopt;
-  RefereePlan plan;
+  CaseList list;
   try {
-    message->header.at("cases").get_to(plan.cases);
-    message->header.at("parts").get_to(plan.parts);
-    message->header.at("rank_counts").get_to(plan.rank_counts);
-    message->header.at("libtorch").get_to(plan.libtorch);
+    message->header.at("cases").get_to(list.cases);
+    message->header.at("parts").get_to(list.parts);
+    message->header.at("rank_counts").get_to(list.rank_counts);
+    message->header.at("libtorch").get_to(list.libtorch);
   } catch (const json::exception& error) {
     BlameFor(error);
   }
-  judged_.resize(plan.cases.size());
-  return plan;
+  judged_.resize(list.cases.size());
+  return list;
 }
 
 void Grader::Run(size_t first, const std::vector<bool>& replayed) {
@@ -102,10 +102,10 @@ void Grader::Run(size_t first, const std::vector<bool>& replayed) {
 
 void Grader::Finish(CaseResult result) {
   const size_t index = first_ + static_cast<size_t>(current_);
-  // Which case this is, the plan says.
-  result.part = session_.planned[index].part;
-  result.id = session_.planned[index].id;
-  result.kind = session_.planned[index].kind;
+  // Which case this is, the list says.
+  result.part = session_.listed[index].part;
+  result.id = session_.listed[index].id;
+  result.kind = session_.listed[index].kind;
   // A case may want a run to go wrong: then there is nothing to show.
   if (result.status != Status::kPassed) result.evidence.update(evidence_);
   session_.results[index] = result;
@@ -120,10 +120,10 @@ void Grader::Start(int index) {
   }
   current_ = index;
   evidence_ = json::object();
-  const PlannedCase& planned = session_.planned[first_ + static_cast<size_t>(index)];
-  const std::string reason = options_.skip ? options_.skip(planned) : "";
+  const ListedCase& listed = session_.listed[first_ + static_cast<size_t>(index)];
+  const std::string reason = options_.skip ? options_.skip(listed) : "";
   if (reason.empty()) {
-    if (options_.on_start) options_.on_start(planned);
+    if (options_.on_start) options_.on_start(listed);
     // The seed goes this way because everybody on the machine can read a command line, and with the seed all inputs
     // of all ranks are known.
     Answer({{{"type", "go"}, {"seed", options_.seed}, {"replay", bool{replayed_[static_cast<size_t>(index)]}}}, {}});
@@ -142,7 +142,7 @@ Message Grader::RunBody(Message message) {
   // Delays are trouble on the way between two ranks, which a replay takes away.
   request.replay = request.replay && request.faults.delay_s == 0;
   const CaseOutcome outcome = runner_.Run(request, options_.cancel);
-  if (options_.on_run) options_.on_run(session_.planned[first_ + static_cast<size_t>(current_)], outcome);
+  if (options_.on_run) options_.on_run(session_.listed[first_ + static_cast<size_t>(current_)], outcome);
   // A case may run several times; what went wrong last is what its message is about.
   if (!outcome.waits.empty()) evidence_["waits"] = outcome.waits;
   if (!outcome.stacks.empty()) evidence_["stacks"] = outcome.stacks;
@@ -163,8 +163,8 @@ void Grader::Handle(Message message) {
     if (!Cancelled()) Answer(answer);
   } else if (type == "curve") {
     LearningCurve curve = message.header.at("curve").get<LearningCurve>();
-    curve.part = session_.planned[first_ + static_cast<size_t>(current_)].part;
-    curve.id = session_.planned[first_ + static_cast<size_t>(current_)].id;
+    curve.part = session_.listed[first_ + static_cast<size_t>(current_)].part;
+    curve.id = session_.listed[first_ + static_cast<size_t>(current_)].id;
     if (options_.on_curve) options_.on_curve(curve);
     session_.curves.push_back(std::move(curve));
   } else if (type == "result") {

@@ -37,8 +37,8 @@ class RefereeProcess {
 };
 
 /// What a referee means to judge, and what it could.
-struct RefereePlan {
-  std::vector<PlannedCase> cases;
+struct CaseList {
+  std::vector<ListedCase> cases;
   std::vector<std::string> parts;  // that it has cases of
   std::vector<int> rank_counts;    // on which it has cases
   std::string libtorch;
@@ -54,8 +54,8 @@ class Grader {
         runner_(programs.host, options.startup_limit_s, options.sandbox),
         referee_(options, programs.referee) {}
 
-  /// The referee's plan; nothing when the session was cancelled.
-  std::optional<RefereePlan> AwaitPlan();
+  /// The referee's cases; nothing when the session was cancelled.
+  std::optional<CaseList> AwaitCaseList();
   /// Has its cases judged, which are those of the session from the `first`th on. `replayed`: which of the session's
   /// cases are to be run again.
   void Run(size_t first, const std::vector<bool>& replayed);

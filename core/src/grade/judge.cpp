@@ -106,8 +106,8 @@ void RegisterCase(RegisteredCase entry) { Cases().push_back(std::move(entry)); }
 const std::string& LibTorchOfCases() { return LibTorch(); }
 void SetLibTorchOfCases(const std::string& version) { LibTorch() = version; }
 
-CaseState::CaseState(const PlannedCase& planned, uint64_t seed, Arena& arena)
-    : planned(planned), seed(seed), arena(arena), random(seed) {}
+CaseState::CaseState(const ListedCase& listed, uint64_t seed, Arena& arena)
+    : listed(listed), seed(seed), arena(arena), random(seed) {}
 
 CaseOutcome CaseState::Run(const CaseRequest& request) {
   CaseOutcome outcome = arena.Run(request);
@@ -153,9 +153,9 @@ void CaseState::Measure(const MeasuredFigure& figure, std::string failure,
   Conclude(Status::kFailed, failure);
 }
 
-CaseResult Judge(const RegisteredCase& entry, const PlannedCase& planned, uint64_t run_seed, Arena& arena) {
+CaseResult Judge(const RegisteredCase& entry, const ListedCase& listed, uint64_t run_seed, Arena& arena) {
   const int64_t begin_ns = launch::MonotonicNs();
-  CaseState state(planned, SeedOf(run_seed, planned.part + "/" + planned.id), arena);
+  CaseState state(listed, SeedOf(run_seed, listed.part + "/" + listed.id), arena);
   try {
     entry.run(state);
     if (state.checks == 0) state.Conclude(Status::kFailed, "this case checks nothing, so nothing can pass it");
@@ -172,9 +172,9 @@ CaseResult Judge(const RegisteredCase& entry, const PlannedCase& planned, uint64
   if (result.status != Status::kPassed && result.status != Status::kNotImplemented) {
     result.message += Printed(state.last_outcome);
   }
-  result.part = planned.part;
-  result.id = planned.id;
-  result.kind = planned.kind;
+  result.part = listed.part;
+  result.id = listed.id;
+  result.kind = listed.kind;
   result.seconds = static_cast<double>(launch::MonotonicNs() - begin_ns) / 1e9;
   return result;
 }

@@ -56,7 +56,7 @@ struct MeasuredFigure {
 
 /// What is known of the case under way.
 struct CaseState {
-  CaseState(const PlannedCase& planned, uint64_t seed, Arena& arena);
+  CaseState(const ListedCase& listed, uint64_t seed, Arena& arena);
 
   /// Has `request` run. \throws CaseEnds when the run was cancelled
   CaseOutcome Run(const CaseRequest& request);
@@ -67,7 +67,7 @@ struct CaseState {
   /// A figure was measured. If it is not met, `failure` is the conclusion.
   void Measure(const MeasuredFigure& figure, std::string failure, const std::vector<FigureHypothesis>& hypotheses);
 
-  const PlannedCase& planned;
+  const ListedCase& listed;
   const uint64_t seed;
   Arena& arena;
   std::mt19937_64 random;    ///< of PlainCase::Integer
@@ -79,6 +79,6 @@ struct CaseState {
 };
 
 /// Runs the case on `ranks` ranks and says what became of it. Nothing that the case throws comes out.
-CaseResult Judge(const RegisteredCase& entry, const PlannedCase& planned, uint64_t run_seed, Arena& arena);
+CaseResult Judge(const RegisteredCase& entry, const ListedCase& listed, uint64_t run_seed, Arena& arena);
 
 }  // namespace shardlab::grade

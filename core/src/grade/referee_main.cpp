@@ -111,7 +111,7 @@ class Referee final : public ::testing::EmptyTestEventListener {
   }
 
   int Run() {
-    Plan();
+    ListCases();
     auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
     listeners.Append(this);
     const int status = RUN_ALL_TESTS();
@@ -135,10 +135,10 @@ class Referee final : public ::testing::EmptyTestEventListener {
       options_.seed = answer.header.at("seed").get<uint64_t>();
       replay = answer.header.at("replay").get<bool>();
     }
-    result_ = Judge(*entries_[index], planned_[index], options_.seed, *arena_);
+    result_ = Judge(*entries_[index], listed_[index], options_.seed, *arena_);
     if (replay && result_->status == Status::kPassed) {
       supervised_->replay = true;
-      CaseResult again = Judge(*entries_[index], planned_[index], options_.seed, *arena_);
+      CaseResult again = Judge(*entries_[index], listed_[index], options_.seed, *arena_);
       supervised_->replay = false;
       if (again.status != Status::kPassed) {
         again.message =
@@ -169,7 +169,7 @@ class Referee final : public ::testing::EmptyTestEventListener {
   }
 
  private:
-  void Plan() {
+  void ListCases() {
     std::vector<std::string> parts;
     std::set<int> rank_counts;
     for (const RegisteredCase& entry : RegisteredCases()) {
@@ -179,27 +179,27 @@ class Referee final : public ::testing::EmptyTestEventListener {
     }
     for (const std::string& part : options_.parts.empty() ? parts : options_.parts) {
       for (const RegisteredCase& entry : RegisteredCases()) {
-        if (options_.module + "." + entry.part == part) PlanCase(part, entry);
+        if (options_.module + "." + entry.part == part) ListCase(part, entry);
       }
     }
     if (supervised_ != nullptr) {
-      supervised_->Say({{"type", "plan"},
+      supervised_->Say({{"type", "cases"},
                         {"libtorch", LibTorchOfCases()},
-                        {"cases", planned_},
+                        {"cases", listed_},
                         {"parts", parts},
                         {"rank_counts", rank_counts}});
     }
   }
 
-  void PlanCase(const std::string& part, const RegisteredCase& entry) {
+  void ListCase(const std::string& part, const RegisteredCase& entry) {
     for (const int ranks : entry.ranks) {
-      const PlannedCase planned{part, fmt::format("{}/ranks={}", entry.name, ranks), entry.kind, ranks};
-      if (planned.id.find(options_.case_filter) == std::string::npos) continue;
+      const ListedCase listed{part, fmt::format("{}/ranks={}", entry.name, ranks), entry.kind, ranks};
+      if (listed.id.find(options_.case_filter) == std::string::npos) continue;
       if (options_.ranks > 0 && ranks != options_.ranks) continue;
-      const size_t index = planned_.size();
-      planned_.push_back(planned);
+      const size_t index = listed_.size();
+      listed_.push_back(listed);
       entries_.push_back(&entry);
-      ::testing::RegisterTest(part.c_str(), planned.id.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+      ::testing::RegisterTest(part.c_str(), listed.id.c_str(), nullptr, nullptr, __FILE__, __LINE__,
                               [this, index]() -> ::testing::Test* { return new CaseTest(*this, index); });
     }
   }
@@ -209,7 +209,7 @@ class Referee final : public ::testing::EmptyTestEventListener {
   Options options_;
   std::unique_ptr<Arena> arena_;
   Supervised* supervised_ = nullptr;
-  std::vector<PlannedCase> planned_;
+  std::vector<ListedCase> listed_;
   std::vector<const RegisteredCase*> entries_;
   std::optional<CaseResult> result_;
 };

@@ -24,7 +24,7 @@ namespace {
 constexpr int kMostSampledRanks = 4;
 constexpr const char* kNotRun = "not run: the session ended before";
 
-/// The graders of a module as one: one plan, then the cases of one after the other.
+/// The graders of a module as one: one list of cases, then those of one after the other.
 class Session {
  public:
   explicit Session(const SessionOptions& options) : options_(options), graders_(options.programs.size()) {
@@ -44,7 +44,7 @@ class Session {
   };
 
   /// False when the session was cancelled before.
-  bool MakePlan();
+  bool ListCases();
   std::vector<bool> DrawReplays() const;
 
   const SessionOptions& options_;
@@ -52,46 +52,46 @@ class Session {
   std::vector<Share> graders_;  // in the order in which they run
 };
 
-bool Session::MakePlan() {
+bool Session::ListCases() {
   std::vector<std::string> parts;
   std::set<int> ranks;
   for (Share& share : graders_) {
-    const std::optional<RefereePlan> plan = share.grader->AwaitPlan();
-    if (!plan) return false;
-    share.first = result_.planned.size();
-    share.cases = plan->cases.size();
-    result_.planned.insert(result_.planned.end(), plan->cases.begin(), plan->cases.end());
-    for (const std::string& part : plan->parts) {
+    const std::optional<CaseList> list = share.grader->AwaitCaseList();
+    if (!list) return false;
+    share.first = result_.listed.size();
+    share.cases = list->cases.size();
+    result_.listed.insert(result_.listed.end(), list->cases.begin(), list->cases.end());
+    for (const std::string& part : list->parts) {
       if (std::find(parts.begin(), parts.end(), part) == parts.end()) parts.push_back(part);
     }
-    ranks.insert(plan->rank_counts.begin(), plan->rank_counts.end());
-    if (!plan->libtorch.empty()) result_.libtorch = plan->libtorch;
+    ranks.insert(list->rank_counts.begin(), list->rank_counts.end());
+    if (!list->libtorch.empty()) result_.libtorch = list->libtorch;
   }
-  if (result_.planned.empty()) {
+  if (result_.listed.empty()) {
     throw UsageError(fmt::format("no case of {} fits what was asked for; it has cases of {} on {} ranks",
                                  options_.module, fmt::join(parts, ", "), fmt::join(ranks, ", ")));
   }
-  for (const PlannedCase& planned : result_.planned) {
+  for (const ListedCase& listed : result_.listed) {
     CaseResult result;
-    result.part = planned.part;
-    result.id = planned.id;
-    result.kind = planned.kind;
+    result.part = listed.part;
+    result.id = listed.id;
+    result.kind = listed.kind;
     result.message = kNotRun;
     result_.results.push_back(result);
   }
-  if (options_.on_plan) options_.on_plan(result_.planned);
+  if (options_.on_cases) options_.on_cases(result_.listed);
   return true;
 }
 
 std::vector<bool> Session::DrawReplays() const {
-  std::vector<bool> replayed(result_.planned.size());
+  std::vector<bool> replayed(result_.listed.size());
   std::map<std::pair<std::string, Kind>, std::vector<size_t>> cases;  // of each part, those that can be drawn
-  for (size_t i = 0; i < result_.planned.size(); ++i) {
-    const PlannedCase& planned = result_.planned[i];
-    if ((planned.kind != Kind::kCost && planned.kind != Kind::kValue) || planned.ranks < 2) continue;
+  for (size_t i = 0; i < result_.listed.size(); ++i) {
+    const ListedCase& listed = result_.listed[i];
+    if ((listed.kind != Kind::kCost && listed.kind != Kind::kValue) || listed.ranks < 2) continue;
     if (options_.replay == Replay::kAll) replayed[i] = true;
-    if (options_.replay == Replay::kSample && planned.ranks <= kMostSampledRanks) {
-      cases[{planned.part, planned.kind}].push_back(i);
+    if (options_.replay == Replay::kSample && listed.ranks <= kMostSampledRanks) {
+      cases[{listed.part, listed.kind}].push_back(i);
     }
   }
   std::mt19937_64 random(options_.seed);
@@ -101,7 +101,7 @@ std::vector<bool> Session::DrawReplays() const {
 
 SessionResult Session::Run() {
   const int64_t begin_ns = launch::MonotonicNs();
-  if (MakePlan()) {
+  if (ListCases()) {
     const std::vector<bool> replayed = DrawReplays();
     for (Share& share : graders_) {
       if (share.cases > 0) share.grader->Run(share.first, replayed);

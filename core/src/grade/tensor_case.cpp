@@ -22,7 +22,7 @@ namespace {
 class Case final : public CaseContext {
  public:
   explicit Case(CaseState& state)
-      : CaseContext(state, state.planned.ranks), generator_(at::detail::createCPUGenerator(state.seed)) {}
+      : CaseContext(state, state.listed.ranks), generator_(at::detail::createCPUGenerator(state.seed)) {}
 
   at::Tensor Integers(const std::vector<int64_t>& shape, at::ScalarType dtype) override {
     const bool no_sign = dtype == at::kByte || dtype == at::kBool;
@@ -96,7 +96,7 @@ class Case final : public CaseContext {
       throw ContractError(fmt::format("the curve '{}' has {} steps, its reference {} and its tolerance {}", name,
                                       run.size(), reference.size(), tolerance.size()));
     }
-    state().arena.Draw({state().planned.part, state().planned.id, name, run, reference, tolerance});
+    state().arena.Draw({state().listed.part, state().listed.id, name, run, reference, tolerance});
   }
 
  private:

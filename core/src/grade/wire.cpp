@@ -370,16 +370,15 @@ void from_json(const json& value, Limits& limits) {
   value.at("threads").get_to(limits.threads);
 }
 
-void to_json(json& value, const PlannedCase& planned) {
-  value = {
-      {"part", planned.part}, {"id", planned.id}, {"kind", static_cast<int>(planned.kind)}, {"ranks", planned.ranks}};
+void to_json(json& value, const ListedCase& listed) {
+  value = {{"part", listed.part}, {"id", listed.id}, {"kind", static_cast<int>(listed.kind)}, {"ranks", listed.ranks}};
 }
 
-void from_json(const json& value, PlannedCase& planned) {
-  value.at("part").get_to(planned.part);
-  value.at("id").get_to(planned.id);
-  planned.kind = EnumFrom(value.at("kind"), Kind::kRobustness);
-  value.at("ranks").get_to(planned.ranks);
+void from_json(const json& value, ListedCase& listed) {
+  value.at("part").get_to(listed.part);
+  value.at("id").get_to(listed.id);
+  listed.kind = EnumFrom(value.at("kind"), Kind::kRobustness);
+  value.at("ranks").get_to(listed.ranks);
 }
 
 void to_json(json& value, const LearningCurve& curve) {

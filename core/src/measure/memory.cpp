@@ -15,7 +15,6 @@ namespace {
 
 std::atomic<int64_t> live{0};
 std::atomic<int64_t> peak{0};
-std::atomic<int64_t> allocations{0};
 std::atomic<int64_t> cap{-1};
 std::atomic<bool> fill{false};
 
@@ -63,7 +62,6 @@ c10::DataPtr Allocate(size_t size) {
     live -= bytes;
     throw std::bad_alloc();
   }
-  ++allocations;
   for (int64_t seen = peak; seen < now && !peak.compare_exchange_weak(seen, now);) {
   }
   std::memcpy(block, &bytes, sizeof bytes);
@@ -95,7 +93,6 @@ void CountMemory() {
 int64_t LiveBytes() { return live; }
 int64_t PeakBytes() { return peak; }
 void ResetPeak() { peak = live.load(); }
-int64_t Allocations() { return allocations; }
 
 void SetMemoryCap(int64_t bytes) {
   CountMemory();

@@ -9,7 +9,7 @@ namespace shardlab {
 
 using grade::CaseResult;
 using grade::Kind;
-using grade::PlannedCase;
+using grade::ListedCase;
 using grade::Status;
 
 namespace {
@@ -37,15 +37,15 @@ int Urgency(const CaseResult& result) {
   return 7;
 }
 
-/// The results of a part's planned cases, in the order of the plan; those without a result as skipped.
-std::vector<CaseResult> CasesOf(const std::string& part, const std::vector<PlannedCase>& planned,
+/// The results of a part's listed cases, in the order of the list; those without a result as skipped.
+std::vector<CaseResult> CasesOf(const std::string& part, const std::vector<ListedCase>& listed,
                                 const std::vector<CaseResult>& results, const std::string& why_not_run) {
   std::vector<CaseResult> cases;
-  for (const PlannedCase& plan : planned) {
-    if (plan.part != part) continue;
+  for (const ListedCase& one : listed) {
+    if (one.part != part) continue;
     const CaseResult* found = nullptr;
     for (const CaseResult& result : results) {
-      if (result.part != plan.part || result.id != plan.id) continue;
+      if (result.part != one.part || result.id != one.id) continue;
       if (!found || Urgency(result) < Urgency(*found)) found = &result;
     }
     CaseResult entry;
@@ -55,9 +55,9 @@ std::vector<CaseResult> CasesOf(const std::string& part, const std::vector<Plann
       entry.status = Status::kSkipped;
       entry.message = why_not_run;
     }
-    entry.part = plan.part;
-    entry.id = plan.id;
-    entry.kind = plan.kind;
+    entry.part = one.part;
+    entry.id = one.id;
+    entry.kind = one.kind;
     cases.push_back(std::move(entry));
   }
   return cases;
@@ -134,7 +134,7 @@ bool ScoreCard::AllPassed() const {
   return any;
 }
 
-ModuleScore ScoreModule(const Rubric& rubric, const std::vector<PlannedCase>& planned,
+ModuleScore ScoreModule(const Rubric& rubric, const std::vector<ListedCase>& listed,
                         const std::vector<CaseResult>& results, const ScoreOptions& options) {
   ModuleScore module;
   module.id = rubric.id;
@@ -149,7 +149,7 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<PlannedCase>& pl
     score.max = part.points;
     score.bonus = part.bonus;
     score.visibility = part.visibility;
-    score.cases = CasesOf(score.id, planned, results, options.why_not_run);
+    score.cases = CasesOf(score.id, listed, results, options.why_not_run);
 
     const CompileFailure* failure = nullptr;
     for (const CompileFailure& candidate : options.compile_failures) {

@@ -186,7 +186,7 @@ Outcome Try(const cli::Context& context, const Workshop& workshop, const Mutant&
     }
     ScoreOptions scoring;
     scoring.parts = {mutant.part};
-    const ModuleScore score = ScoreModule(rubric, session.planned, session.results, scoring);
+    const ModuleScore score = ScoreModule(rubric, session.listed, session.results, scoring);
     if (const CaseResult* first = FirstToName(score, session.results)) {
       outcome->verdict = Verdict::kWrongDiagnosis;
       Quote(*first, outcome);

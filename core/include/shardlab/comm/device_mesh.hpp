@@ -63,8 +63,6 @@ class DeviceMesh {
 
   /// All ranks of the mesh.
   Communicator& world() const { return *world_; }
-  /// The same, for code that keeps it.
-  std::shared_ptr<Communicator> shared_world() const { return world_; }
   /// The axes, slowest first.
   const std::vector<MeshAxis>& axes() const { return axes_; }
 

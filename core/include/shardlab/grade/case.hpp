@@ -120,14 +120,14 @@ struct CaseOutcome {
 };
 
 /// A case that the referee means to judge, for one number of ranks.
-struct PlannedCase {
+struct ListedCase {
   std::string part;          ///< "communication.ring"
   std::string id;            ///< "all_gather_values/ranks=3"
   Kind kind = Kind::kValue;  ///< what it checks
   int ranks = 1;             ///< how many processes
 };
 
-/// What the referee says of one case. The score is computed from these, against the list of planned cases.
+/// What the referee says of one case. The score is computed from these, against the listed cases.
 struct CaseResult {
   std::string part;                  ///< "communication.ring"
   std::string id;                    ///< "all_gather_values/ranks=3"

@@ -7,7 +7,7 @@ namespace shardlab::grade {
 
 /// A learning curve over its reference; the three series have the same length, one value a step.
 struct LearningCurve {
-  std::string part;               ///< as in PlannedCase
+  std::string part;               ///< as in ListedCase
   std::string id;                 ///< of the case
   std::string name;               ///< "loss", ...
   std::vector<double> run;        ///< what the ranks got

@@ -14,7 +14,7 @@
 /// \file
 /// One module graded, from the side of the supervisor: it starts the module's host (the student's code) and its referee
 /// (the judge), carries what the referee asks for to the host, watches over every rank, and collects what the referee
-/// says. Neither program is trusted with the score: the caller computes it from the list of planned cases and the
+/// says. Neither program is trusted with the score: the caller computes it from the listed cases and the
 /// results.
 
 namespace shardlab::grade {
@@ -36,7 +36,7 @@ struct GraderPrograms {
 /// What to grade and whom to tell.
 struct SessionOptions {
   std::string module;  ///< "communication"
-  /// One pair, or several that share the module's cases among them: the plan begins with the first one's, and ends with
+  /// One pair, or several that share the module's cases among them: the list begins with the first one's, and ends with
   /// the last one's. A module has a second pair for cases without LibTorch, which are over in a second and come first.
   std::vector<GraderPrograms> programs;
   uint64_t seed = 0;                               ///< all inputs of all cases follow from it
@@ -51,14 +51,14 @@ struct SessionOptions {
 
   /// \name Callbacks, called in the thread that runs the session; any may be empty
   ///@{
-  /// The plan, once, before the first case.
-  std::function<void(const std::vector<PlannedCase>&)> on_plan;
+  /// All cases that will be judged, once, before the first one.
+  std::function<void(const std::vector<ListedCase>&)> on_cases;
   /// Asked before each case: a reason for which it is skipped ("builds on communication.ring, ..."), or "" to run it.
-  std::function<std::string(const PlannedCase&)> skip;
+  std::function<std::string(const ListedCase&)> skip;
   /// A case begins.
-  std::function<void(const PlannedCase&)> on_start;
+  std::function<void(const ListedCase&)> on_start;
   /// A run of a case's body is over, whatever came of it; a case may have none or several. Comes before its result.
-  std::function<void(const PlannedCase&, const CaseOutcome&)> on_run;
+  std::function<void(const ListedCase&, const CaseOutcome&)> on_run;
   /// A case is judged or skipped.
   std::function<void(const CaseResult&)> on_result;
   /// A case drew a curve; comes before its result.
@@ -72,8 +72,8 @@ struct SessionOptions {
 
 /// What a session found.
 struct SessionResult {
-  std::vector<PlannedCase> planned;  ///< what the referee meant to judge
-  /// One for each planned case, in the order of the plan. What the referee did not explicitly judge is kSkipped.
+  std::vector<ListedCase> listed;  ///< what the referee meant to judge
+  /// One for each listed case, in the order of the list. What the referee did not explicitly judge is kSkipped.
   std::vector<CaseResult> results;
   std::vector<LearningCurve> curves;  ///< in the order of their cases
   std::string libtorch;               ///< the referee's, "1.13.1"; empty where none computes with tensors

@@ -86,8 +86,8 @@ void to_json(nlohmann::json& json, const RankStack& stack);
 void from_json(const nlohmann::json& json, RankStack& stack);
 void to_json(nlohmann::json& json, const Limits& limits);
 void from_json(const nlohmann::json& json, Limits& limits);
-void to_json(nlohmann::json& json, const PlannedCase& planned);
-void from_json(const nlohmann::json& json, PlannedCase& planned);
+void to_json(nlohmann::json& json, const ListedCase& listed);
+void from_json(const nlohmann::json& json, ListedCase& listed);
 void to_json(nlohmann::json& json, const LearningCurve& curve);
 void from_json(const nlohmann::json& json, LearningCurve& curve);
 

@@ -27,8 +27,6 @@ int64_t LiveBytes();
 int64_t PeakBytes();
 /// Forgets the peak: it begins again at what is alive now.
 void ResetPeak();
-/// How many allocations there were since CountMemory.
-int64_t Allocations();
 /// From now on an allocation that would bring LiveBytes above `bytes` throws MemoryCapError; negative: no cap.
 /// Calls CountMemory.
 void SetMemoryCap(int64_t bytes);

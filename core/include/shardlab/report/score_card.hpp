@@ -10,7 +10,7 @@
 /// \file
 /// What a grading run found, and the one function that turns it into points.
 ///
-///     referee: PlannedCase, CaseResult --+
+///     referee: ListedCase, CaseResult --+
 ///     compiler: CompileFailure ----------+--> ScoreModule --> ModuleScore --> ScoreCard --> terminal, JSON, ...
 ///     rubric.toml: Rubric ---------------+
 ///
@@ -33,7 +33,7 @@ struct PartScore {
   bool bonus = false;                              ///< not counted in the sums without "bonus"
   grade::Status status = grade::Status::kSkipped;  ///< by rules 3 to 6 of ScoreModule()
   std::string reason;                    ///< for a part that is not passed: the first thing to know, one line or more
-  std::vector<grade::CaseResult> cases;  ///< every planned case, in the referee's order
+  std::vector<grade::CaseResult> cases;  ///< every listed case, in the referee's order
   std::string visibility = "visible";    ///< from the rubric, for Gradescope
 };
 
@@ -83,18 +83,18 @@ struct ScoreOptions {
 
 /// Scores a module: the whole rule of points.
 ///
-/// 1. Only results with status `kPassed` count, one for every planned case; a planned case without a result is
-///    `kSkipped`, a result that was not planned is ignored, and of two results for one case the worse one counts.
+/// 1. Only results with status `kPassed` count, one for every listed case; a listed case without a result is
+///    `kSkipped`, a result that was not listed is ignored, and of two results for one case the worse one counts.
 /// 2. A part of x points gets nothing until all its value cases pass; then x/2. The other x/2 is divided equally among
 ///    the kinds gradient, cost and robustness that the part has; each gives its share when all its cases pass. A part
 ///    that has only value cases gets x for them. (A part without value cases: x is divided equally among the kinds.)
-/// 3. A part is `kPassed` if every planned case passed, and there is at least one.
+/// 3. A part is `kPassed` if every listed case passed, and there is at least one.
 /// 4. A part with a file that does not compile is `kDoesNotCompile` and gets nothing.
 /// 5. A part whose `after` parts ran (or do not compile) and are not all passed is `kSkipped`, gets nothing and says
 /// why.
 /// 6. Otherwise its status is the first of not implemented, deadlock, crashed, timeout, failed, skipped that one of its
 ///    cases has, and its reason the message of that case (a value case before the others).
-ModuleScore ScoreModule(const Rubric& rubric, const std::vector<grade::PlannedCase>& planned,
+ModuleScore ScoreModule(const Rubric& rubric, const std::vector<grade::ListedCase>& listed,
                         const std::vector<grade::CaseResult>& results, const ScoreOptions& options = {});
 
 /// The JSON of `lab grade --json`, schema 1, ending in a newline.
