@@ -57,6 +57,8 @@ int Bench(const Context& context, std::vector<std::string> arguments);
 int Test(const Context& context, const std::string& filter);
 /// `lab test mutants ...`: becomes the program `mutants`, which tests the graders with wrong and with right solutions.
 int TestMutants(const Context& context, const std::vector<std::string>& arguments);
+/// `lab test fuzz ...`: becomes the program `fuzz`, which is compiled with sanitizers, and only when it is asked for.
+int TestFuzz(const Context& context, const std::vector<std::string>& arguments);
 /// `lab docs`: the Doxygen site.
 int Docs(const Context& context);
 /// `lab doctor`: what this machine has and lacks.

@@ -103,6 +103,10 @@ int Run(int count, char** arguments) {
       "mutants", "test the graders with wrong and with other right solutions (lab test mutants --help)");
   mutants_app->prefix_command();
   mutants_app->set_help_flag();
+  CLI::App* fuzz_app = test_app->add_subcommand(
+      "fuzz", "give what reads files and messages inputs that are nearly right (lab test fuzz --help)");
+  fuzz_app->prefix_command();
+  fuzz_app->set_help_flag();
   CLI::App* docs_app = app.add_subcommand("docs", "build the documentation and say where it is");
   docs_app->allow_extras();
   CLI::App* help_app = app.add_subcommand("help", "this text");
@@ -145,6 +149,7 @@ int Run(int count, char** arguments) {
   if (*data_app) return Data(context, data_app->remaining());
   if (*bench_app) return Bench(context, bench_app->remaining());
   if (*mutants_app) return TestMutants(context, mutants_app->remaining());
+  if (*fuzz_app) return TestFuzz(context, fuzz_app->remaining());
   if (*test_app) return Test(context, filter);
   if (*docs_app) return Docs(context);
   if (*doctor_app) return Doctor(context);

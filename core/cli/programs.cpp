@@ -80,6 +80,12 @@ int TestMutants(const Context& context, const std::vector<std::string>& argument
   BecomeProgram(context.InBuild("bin/mutants"), arguments);
 }
 
+int TestFuzz(const Context& context, const std::vector<std::string>& arguments) {
+  if (!context.HasSolutions()) throw UsageError("there are no solutions in this tree, which the fuzzed programs use");
+  Build(context, {"fuzz"});
+  BecomeProgram(context.InBuild("bin/fuzz"), arguments);
+}
+
 int Docs(const Context& context) {
   Build(context, {"docs"});
   const std::string index = context.InBuild("docs/index.html");
