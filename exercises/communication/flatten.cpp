@@ -1,17 +1,14 @@
 #include "shardlab/communication/flatten.hpp"
 
-// TASK communication.autograd: Flatten and Unflatten
+// TASK communication.autograd: Flatten, Unflatten
 //
-// Pack many tensors one behind the other into one, and unpack them again, with all OpenMP threads at work.
+// The contract is the header above. Before you write:
 //
-//     tensors    | t0 | t1 |        t2        | t3 |
-//     flat       |====.====.==================.====|
-//
-//  * Where does each tensor begin in `flat`? Know it before the threads start: an `offset += n` that threads share is a
-//    race, and a race is right most of the time.
-//  * Divide the work so that one large tensor among many small ones still keeps all threads busy.
-//  * Tensors may be non-contiguous, or have no element. The copying is of bytes: std::memcpy, and element_size().
-//  * An exception must not leave a parallel region.
+//  * Where does each tensor begin in the result? Who has to know it, and when? (An `offset += n` that threads share is
+//    a race, and a race is right most of the time.)
+//  * One large tensor among a hundred small ones: how do you divide the work, so that all threads have some?
+//  * Which tensors can std::memcpy copy as they lie, and which not?
+//  * What happens to an exception that leaves a parallel region?
 
 #include <ATen/ATen.h>
 #include <omp.h>

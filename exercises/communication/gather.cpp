@@ -2,16 +2,11 @@
 
 // TASK communication.trees: Gather
 //
-// Collect every rank's rows on the root, in the order of the ranks: Scatter with its arrows turned round.
+// The contract is the header above. Before you write:
 //
-//     rows = {2, 1, 0, 2}
-//     +---+---+---+---+---+
-//     | 0   0 | 1 | 3   3 |    result on the root
-//     +---+---+---+---+---+
-//
-//  * The result is on the root; the others return an undefined tensor: at::Tensor().
-//  * A slice of rows of a contiguous tensor is contiguous itself: a message can be received right where it belongs.
-//  * The ranks may arrive in any order.
+//  * The ranks may arrive in any order. Does the root listen to rank 2 while it waits for rank 1?
+//  * Is a slice of rows of a contiguous tensor contiguous? Can a message be received right where it belongs?
+//  * What does a rank that is not the root return?
 
 #include <ATen/ATen.h>
 

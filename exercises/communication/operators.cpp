@@ -1,29 +1,19 @@
 #include "shardlab/communication/operators.hpp"
 
-// TASK communication.autograd: the operators between ranks
+// TASK communication.autograd: CopyOperator, ReduceOperator, ScatterOperator, GatherOperator, SendReceiveOperator
 //
-// Write each of them as a pair of plain functions,
+// The contract is the header above, the table of section 5 of the handout says which is whose partner. Each is a pair
+// of functions, at::Tensor (const at::Tensor&), and may use the communicator's own collectives:
 //
-//     return {"Copy", forward, backward};      each: at::Tensor (const at::Tensor&)
+//     return {"Copy", forward, backward};
 //
-// of which the framework makes a node of the autograd graph:
+// Before you write:
 //
-//     operator       forward                          backward
-//     Copy           identity                         all-reduce
-//     Reduce         all-reduce                       identity
-//     Scatter        this rank's slice                all-gather of the slices
-//     Gather         all-gather of the slices         this rank's slice
-//     SendReceive    mine to `to`, another's          the gradient to `from`, that of mine
-//                    from `from`                      from `to`
-//
-// The communicator's own collectives are yours here: AllReduce, AllGather.
-//
-//  * A lambda outlives this call: it holds `comm` by value ([comm], [=]), and takes *comm when it runs.
-//  * Forward returns a new tensor, also where it is the identity, and a collective works in place: whose tensor is it?
-//  * Slices along any dimension, and of different sizes where T does not divide (SplitRange, SplitSizes).
-//  * Autograd leaves a backward out where the input needs no gradient, and then the other ranks wait for this one's
-//    part. For a backward that communicates there is a fourth entry: {"Copy", forward, backward, true}. See
-//    ConjugateOp::always (shardlab/autograd/conjugate_op.hpp).
+//  * A lambda outlives this call. What does it have to hold by value?
+//  * Forward returns a new tensor, also where it is the identity, and a collective works in place: on whose tensor?
+//  * With T = 3 and size 7, what does each rank hand to an all-gather along dimension 1?
+//  * Autograd leaves a backward out where the input needs no gradient. For which of these do other ranks then wait?
+//    (The fourth entry of ConjugateOp, `always`, is for them: shardlab/autograd/conjugate_op.hpp.)
 
 #include <ATen/ATen.h>
 

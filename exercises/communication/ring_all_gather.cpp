@@ -2,21 +2,12 @@
 
 // TASK communication.ring: RingAllGather
 //
-// Collect every rank's rows on every rank. In each of T - 1 rounds hand to rank + 1 what arrived in the round before,
-// and receive another part from rank - 1.
+// The contract is the header above, the figure is in section 2 of the handout. Before you write:
 //
-//               rank 0      rank 1      rank 2      rank 3          T = 4; the parts that a rank has
-//     at first  A . . .     . B . .     . . C .     . . . D
-//     round 0   A . . D     A B . .     . B C .     . . C D
-//     round 1   A . C D     A B . D     A B C .     . B C D
-//     round 2   A B C D     A B C D     A B C D     A B C D
-//
-// Which part does rank r send in round k, and which one arrives?
-//
-//  * The neighbours of the last and of the first rank are each other.
-//  * -1 % 4 is -1 in C++.
+//  * Which part does rank r send in round k, and which one arrives? Write down what rank 0 sends, round by round.
+//  * Who is the left neighbour of rank 0? What is -1 % 4 in C++?
 //  * If everybody is in Send, who receives?
-//  * T = 1: no round at all, and still a new tensor. Some parts may have no rows.
+//  * What is left to do with T = 1, or with a part that has no rows?
 
 #include <ATen/ATen.h>
 

@@ -2,18 +2,10 @@
 
 // TASK communication.allreduce: RingAllReduce
 //
-// Add the tensors of all ranks up and give every rank the whole sum, in 2(T - 1) rounds and 2(T - 1) * S bytes in all.
+// The contract is the header above, the figure is in section 3 of the handout. You have both halves. Before you write:
 //
-//     A B C D         A . . .         A B C D
-//     A B C D   ->    . B . .   ->    A B C D      capital letters: chunks; in the middle and on the right
-//     A B C D   (1)   . . C .   (2)   A B C D      they are sums over all ranks
-//     A B C D         . . . D         A B C D
-//
-// You have both halves already.
-//
-//  * The chunks are chunks of ELEMENTS: a tensor of shape [1, 1000], or [2, 3, 5] on 4 ranks, divides as evenly as it
-//    can, and one without dimensions has one element.
-//  * The result has the input's shape, and the same bits on every rank.
+//  * The halves divide rows. What do you give them for a tensor of shape [1, 1000], of [2, 3, 5], without dimensions?
+//  * Why does every rank get the same bits? Would it, if each rank added the T summands up by itself?
 
 #include <ATen/ATen.h>
 

@@ -2,19 +2,12 @@
 
 // TASK communication.ring: RingReduceScatter
 //
-// Add the tensors of all ranks up; every rank keeps its own share of the sum's rows, SplitRange(rows, T, rank). Part c
-// sets out from rank c + 1, every rank that it passes adds its own part c, and it comes home to rank c complete.
+// The contract is the header above, the figure is in section 2 of the handout. Before you write:
 //
-//     rank 1            rank 2                rank 3                    rank 0           part 0's journey, T = 4
-//      a1  --round 0-->  a1+a2  --round 1-->  a1+a2+a3  --round 2-->  a1+a2+a3+a0
-//
-// All T parts travel at once. Which part does rank r send in round 0? Which one arrives in round k, and what is sent in
-// round k + 1?
-//
-//  * `input` stays as it is: add into a copy of what travels, not into `input`.
-//  * A tensor that is on its way (between ISend and its Wait) must not change.
-//  * SplitSizes and SplitRange (shardlab/base/split.hpp) give the first parts one row more where T does not divide.
-//    LibTorch's chunk() divides differently.
+//  * All T parts travel at once. Which part does rank r send in round 0? Which one arrives in round k, and what is
+//    sent in round k + 1?
+//  * Into which tensor do you add what arrives? `input` is the caller's, and what is being sent must not change.
+//  * Where T does not divide the rows, which parts are longer? Does LibTorch's chunk() agree?
 
 #include <ATen/ATen.h>
 

@@ -2,17 +2,11 @@
 
 // TASK communication.trees: TreeReduce
 //
-// Add the tensors of all ranks up on the root: TreeBroadcast's film run backwards, with an addition wherever an arrow
-// ends.
+// The contract is the header above, the figure is that of TreeBroadcast, read backwards. Before you write:
 //
-//     step 1    0 <-- 1      2 <-- 3         4 <-- 5      6 <-- 7
-//     step 2    0 <--------- 2               4 <--------- 6
-//     step 3    0 <------------------------- 4
-//
-//  * Any number of ranks, any root.
-//  * The result is on the root; the others return an undefined tensor: at::Tensor().
-//  * `value` stays as it is: do not add into it.
-//  * Not every dtype is a float.
+//  * Where TreeBroadcast sends to a child, what happens here? In which order?
+//  * Into which tensor do you add? Who still needs `value`?
+//  * What does a rank that is not the root return?
 
 #include <ATen/ATen.h>
 

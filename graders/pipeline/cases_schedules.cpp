@@ -32,9 +32,7 @@ std::vector<AskedSchedule> InterleavedSizes() {
 
 SHARDLAB_PLAIN_CASE(lists, naive, kValue) { ExpectMakespans(t, Linear("naive", {1, 2, 4, 7}), OfNaive); }
 SHARDLAB_PLAIN_CASE(lists, gpipe, kValue) { ExpectMakespans(t, Linear("gpipe", {1, 2, 4, 7}), OfGPipe); }
-SHARDLAB_PLAIN_CASE(lists, with_an_update, kValue) {
-  ExpectMakespans(t, Linear("gpipe", {1, 2, 4, 7}, true), OfGPipe);
-}
+SHARDLAB_PLAIN_CASE(lists, with_an_update, kValue) { ExpectMakespans(t, Linear("gpipe", {1, 2, 4, 7}, true), OfGPipe); }
 SHARDLAB_PLAIN_CASE(lists, an_update_of_every_chunk, kValue) {
   const PlainRun run = t.Ask("flush");
   std::string fault;

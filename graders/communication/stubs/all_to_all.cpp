@@ -2,19 +2,12 @@
 
 // TASK communication.alltoall: AllToAll
 //
-// Every rank sends some of its rows to every other rank, straight, in one round.
+// The contract is the header above, the figure is in section 4 of the handout. Each entry of it is a number of rows,
+// and may be 0. Before you write:
 //
-//              to 0   to 1   to 2                     from 0  from 1  from 2
-//     rank 0   [00]    01     02            rank 0     [00]     10      20
-//     rank 1    10    [11]    12     ->     rank 1      01     [11]     21
-//     rank 2    20     21    [22]           rank 2      02      12     [22]
-//
-// Each entry is a number of rows, send_rows[b] of rank a and receive_rows[a] of rank b, and may be 0. The diagonal
-// stays at home.
-//
-//  * Nobody should wait for anybody's order: post what you receive, start what you send, then wait for all.
-//  * Refuse with ContractError, on the rank that was called wrongly and before it sends anything: lists without T
-//    numbers, a negative number, send_rows that do not add up to the input's rows.
+//  * Nobody should wait for anybody's order. What do you start first, and when do you wait?
+//  * What happens to the other ranks if you find a wrong list after the first message?
+//  * How does the part come across that stays on its rank?
 
 #include <ATen/ATen.h>
 

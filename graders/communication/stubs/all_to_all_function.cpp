@@ -2,8 +2,7 @@
 
 // TASK communication.autograd: DifferentiableAllToAll
 //
-// The all-to-all as a node of the autograd graph, without the help of ConjugateOp: write a
-// torch::autograd::Function yourself.
+// The contract is the header above. A node of the graph is a class with two static functions:
 //
 //     class AllToAllNode : public torch::autograd::Function<AllToAllNode> {
 //      public:
@@ -13,14 +12,14 @@
 //     };
 //     ... AllToAllNode::apply(input, ...)
 //
-// Forward is the communicator's AllToAll of the parts of `input`; backward sends every part's gradient home.
+// backward returns one entry for each argument of forward after ctx, an undefined tensor where that is no tensor. What
+// it needs is kept in ctx: tensors with save_for_backward, numbers and lists in ctx->saved_data["name"]. A pointer
+// fits in there as an int64_t, or, owning what it points to, as a capsule:
+// c10::IValue::make_capsule(c10::make_intrusive<YourStruct>(...)), YourStruct being a torch::CustomClassHolder. Before
+// you write:
 //
-//  * backward returns one entry for each argument of forward after ctx, an undefined tensor where that is no tensor.
-//  * What backward needs is kept in ctx: tensors with save_for_backward, numbers, lists and the like in
-//    ctx->saved_data["name"]. A pointer fits in as an int64_t, or, owning what it points to, as a capsule:
-//    c10::IValue::make_capsule(c10::make_intrusive<YourStruct>(...)), YourStruct being a torch::CustomClassHolder.
-//  * The incoming gradient is not yours: other branches of the graph may hold the same tensor. It may be
-//    non-contiguous, and in the gradient of a sum() all elements share one place in memory.
+//  * Which all-to-all brings every part's gradient home?
+//  * The incoming gradient is not yours alone. May it be changed? Is it contiguous, if it is that of a sum()?
 //  * If `input` needs no gradient, autograd builds no node, and this rank's backward does not take place. Who waits?
 
 #include <ATen/ATen.h>

@@ -1,21 +1,13 @@
 #include "shardlab/communication/buckets.hpp"
 
-// TASK communication.autograd: AssignBuckets
+// TASK communication.autograd: AssignBuckets, AverageGradients
 //
-// Put tensors into buckets of at most `limit` bytes, beginning with the last tensor: backward computes the gradients of
-// the last layer first.
+// The contract is the header above. Before you write:
 //
-//     AssignBuckets({100, 20, 30, 40}, 80)  ==  {{3, 2}, {1}, {0}}
-//
-// 40 and 30 fit together; 20 more would be 90; 100 is too large for any bucket and is alone in its own.
-//
-// TASK communication.autograd: AverageGradients
-//
-// Replace every parameter's gradient by its mean over the ranks: one AllReduce a bucket.
-//
-//  * `parameter.mutable_grad()` is the gradient, and may be undefined on this rank but not on another.
-//  * A mean is not a sum.
-//  * Every rank makes the same calls in the same order.
+//  * Work the header's example out by hand. Why is 20 not in the first bucket, and why is 100 alone?
+//  * A parameter may have a gradient on another rank and none on this one (`parameter.mutable_grad()` is undefined).
+//    Which all-reduces does this rank take part in, and with what?
+//  * AllReduce gives the sum. What is asked for?
 
 #include <ATen/ATen.h>
 

@@ -2,18 +2,11 @@
 
 // TASK communication.doubling: RecursiveDoublingAllReduce
 //
-// An all-reduce in as few rounds as possible: partners whose numbers differ in one bit swap their sums, so that every
-// sum covers twice as many ranks after each round. The extra ranks of a T that is no power of two are folded in first,
-// and sent the result last.
+// The contract is the header above, the figure is in section 6 of the handout. Before you write:
 //
-//     fold in    4 --> 0    5 --> 1         T = 6
-//     bit 0      0 <-> 1    2 <-> 3
-//     bit 1      0 <-> 2    1 <-> 3
-//     fold out   0 --> 4    1 --> 5
-//
-//  * log2 T rounds for a power of two, floor(log2 T) + 2 otherwise.
-//  * Both partners send AND receive in a round, and the sum that is being sent must not change yet.
-//  * The same bits on every rank, also in float32: why does it come out so by itself?
+//  * With T = 6 and with T = 7: who folds into whom, and who sits out?
+//  * Both partners send AND receive in a round. What must not change yet?
+//  * Why do all ranks get the same bits, also in float32?
 
 #include <ATen/ATen.h>
 

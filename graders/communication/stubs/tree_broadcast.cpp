@@ -2,19 +2,13 @@
 
 // TASK communication.trees: TreeBroadcast
 //
-// Bring the root's tensor to every rank, with Send and Recv only, so that the number of ranks that have it doubles with
-// every step. (The contract, with shapes and cost, is in the header above.)
+// The contract is the header above, the figure is in section 1 of the handout. Before you write:
 //
-//     step 1    0 -------------------------> 4                T = 8, root 0
-//     step 2    0 ---------> 2               4 ---------> 6
-//     step 3    0 --> 1      2 --> 3         4 --> 5      6 --> 7
-//
-// Write the numbers in binary: who is the parent of 6, of 5, of 7? Whom does 4 send to, and in which order?
-//
-//  * Any number of ranks: with T = 5 the ranks 5, 6 and 7 do not exist.
-//  * Any root: count from it.
-//  * Every rank but the root receives exactly once, and no message goes out before it has something to say.
-//  * `value` may be non-contiguous, and stays as it is; the communicator takes contiguous tensors only.
+//  * Write the ranks of the figure in binary. Who is the parent of 6, of 5, of 7? Whom does 4 send to?
+//  * In which order does 4 send? What does the other order cost?
+//  * With T = 5 the ranks 5, 6 and 7 do not exist. Does your loop know?
+//  * With root 3, which rank is the figure's 000?
+//  * `value` may be non-contiguous. What does the communicator take?
 
 #include <ATen/ATen.h>
 
