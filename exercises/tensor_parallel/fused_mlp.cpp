@@ -2,16 +2,11 @@
 
 // TASK tensor_parallel.fused: MakeFusedMlp
 //
-// Linear, ReLU, linear with ONE communication round forward and one backward.
+// The contract is the header above, the figure is in section 5 of the handout. Before you write:
 //
-//     x_BI -> [first, by columns: h_Bh] -> ReLU -> [second, by rows: partial y_BO] -> all-reduce -> + bias -> y_BO
-//
-// A class that derives from ShardedLayer, with the submodules `first` (column-parallel) and `second` (row-parallel).
-// forward takes x [..., I], replicated, and returns y [..., O], replicated. It may help to say aloud what every rank
-// holds after each arrow: the whole, a shard, or a partial sum.
-//
-// Cost for B rows: forward exactly one AllReduce of B*O elements; backward exactly one of B*I elements, none when x
-// needs no gradient.
+//  * Say what every rank holds after each arrow of the figure: the whole, a shard or a partial sum.
+//  * Which of your two linear layers leaves what the other one wants?
+//  * Would it still work with a LayerNorm in the place of ReLU?
 
 #include <ATen/ATen.h>
 

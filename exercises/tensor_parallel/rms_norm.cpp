@@ -2,16 +2,10 @@
 
 // TASK tensor_parallel.norms: MakeShardedRmsNorm
 //
-// RMSNorm over D features of which every rank holds some.
+// The contract is the header above. Before you write:
 //
-//     y = x / sqrt((1/D) sum x^2 + eps) * gamma         the sum over ALL features of a row
-//
-// A class that derives from ShardedLayer and registers `weight` gamma_d, the slice SplitRange(D, T, rank). forward
-// takes x [..., d] and returns y [..., d]. LayerNorm without the mean: one number a row instead of two, and a sum of
-// squares is all right here, because nothing is subtracted from it.
-//
-// Cost for B rows: one collective of B elements a rank forward; one AllReduce of B elements backward, none when x needs
-// no gradient.
+//  * What remains of LayerNorm, if nothing is subtracted?
+//  * Why may you add up squares here, and not in LayerNorm?
 
 #include <ATen/ATen.h>
 

@@ -2,16 +2,11 @@
 
 // TASK tensor_parallel.mlp: MakeShardedMlp
 //
-// Linear, ReLU, linear, split as AlexNet was. Of each layer every rank computes some of the neurons and then
-// tells everybody.
+// The contract is the header above, the figure is in section 2 of the handout. Before you write:
 //
-//     x_BI --> [first: y_Bh] --> ReLU --> all-gather --> h_BH --> [second: y_Bo] --> all-gather --> y_BO
-//
-// A class that derives from ShardedLayer, with two submodules (register_module), `first` and `second`, both
-// column-parallel. forward takes x [..., I], replicated, and returns y [..., O], replicated.
-//
-// Cost for B rows: forward two AllGathers, to which a rank gives B*h and B*o elements; backward two AllReduces, of B*H
-// and B*I elements, only the first of them when x needs no gradient.
+//  * You have a layer that computes some of the neurons and gathers them. How many of these do you need?
+//  * Its parameters are called `first.weight` and so on. What does register_module do?
+//  * Does ReLU give the same in front of the gather and behind it? Which is less work?
 
 #include <ATen/ATen.h>
 

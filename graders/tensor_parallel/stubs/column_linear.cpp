@@ -2,23 +2,12 @@
 
 // TASK tensor_parallel.linear: MakeColumnLinear
 //
-// A linear layer of which every rank computes some of the output features.
+// The contract is the header above, the figure is in section 1 of the handout. Write a class that derives from
+// ShardedLayer; what it stores is up to you. The factory checks the shapes and makes it. Before you write:
 //
-//     W [O, I], T = 2:   rank 0   w_oI  ######   rows 0 .. o-1         y_Bo = x_BI w_oI^T + b_o
-//                        rank 1   w_oI  ######   the rows behind them
-//
-//   1. Write a class that derives from ShardedLayer (shardlab/tensor_parallel/sharded_layer.hpp says what all layers
-//      keep to). It is yours: what it stores is up to you.
-//   2. Its constructor keeps the communicator and registers `weight`, rows SplitRange(O, T, rank) of the full weight,
-//   and
-//      `bias`, the same slice of the full bias, unless that is undefined. Keep a detached copy, not a view:
-//      register_parameter("weight", ....detach().....clone()).
-//   3. forward takes x [..., I], the same on every rank, and returns y [..., o], or y [..., O] gathered when asked
-//      (ColumnOutput::kWhole). The gradient of x is that of one process, on every rank. Use your doors from shards.cpp.
-//   4. The factory checks the shapes (ContractError) and makes it.
-//
-// Cost for B rows: forward none, kWhole one AllGather of the shard; backward one AllReduce of B*I elements, none when x
-// needs no gradient.
+//  * Which of x, y, dx, dW, db is replicated, which sharded, which partial? Which door does that need, and where?
+//  * A slice is a view. What does a parameter that is a view of the full weight keep alive?
+//  * Of the two kinds of output, which one needs a door behind the layer?
 
 #include <ATen/ATen.h>
 

@@ -2,17 +2,11 @@
 
 // TASK tensor_parallel.norms: MakeFeatureBatchNorm
 //
-// BatchNorm over C channels of which every rank holds some, for all samples.
+// The contract is the header above. Before you write:
 //
-// A class that derives from ShardedLayer and registers the parameters `weight` gamma_c and `bias` beta_c and the
-// buffers (register_buffer) `running_mean`, `running_var` [c] and `num_batches_tracked` (int64, no dimension); all but
-// the last are slices SplitRange(C, T, rank) of the full ones, which start at 0 and 1. forward takes x [B, c] or [B, c,
-// H, W].
-//
-// In training (is_training()) it normalises by the batch and updates the buffers, in evaluation it normalises by them,
-// as shardlab/tensor_parallel/batch_norm.hpp writes it out. A rank may have no channel at all.
-//
-// Cost: no communication. Say why before you write it.
+//  * Why does this need no communication? Which values does a channel's mean run over, and who has them?
+//  * Which of the buffers change in training (is_training()), and which variance goes into running_var?
+//  * A rank may have no channel. What does it return, and which buffer does it still count up?
 
 #include <ATen/ATen.h>
 

@@ -2,16 +2,12 @@
 
 // TASK tensor_parallel.norms: MergeMoments
 //
-// The moments of several sets of values together, from the moments of each (Chan's rule).
+// The contract is the header above. Everything is elementwise: every element of the tensors is a set of its own.
+// Before you write:
 //
-//     count = sum n_t        mean = (1/count) sum n_t mean_t        m2 = sum m2_t + sum n_t (mean_t - mean)^2
-//
-// n_t values, their mean, and m2, the sum of their squared distances from it. Every element of the tensors is a set of
-// its own, so all of it is elementwise. No communication.
-//
-//   - A part with count 0 has no say, whatever its mean and m2 are, also when they are NaN (0 * NaN is NaN).
-//   - When all counts are 0, mean and m2 are 0.
-//   - Right in float32 where the mean is 1000 and the variance 1: no difference of large squares.
+//  * A part with count 0 may have a mean that is NaN. What is 0 * NaN?
+//  * What do you divide by, if all counts are 0?
+//  * Where the mean is 1000 and the variance 1: which of your sums is near 1,000,000, and what is left of its digits?
 
 #include <ATen/ATen.h>
 

@@ -2,19 +2,11 @@
 
 // TASK tensor_parallel.linear: MakeRowLinear
 //
-// A linear layer of which every rank uses some of the input features.
+// The contract is the header above, the figure is in section 1 of the handout. Before you write:
 //
-//     W [O, I], T = 2:   ###|###    rank 0 has the left columns, rank 1 the right ones
-//                        ###|###
-//
-//     y_BO = sum over ranks of x_Bi w_Oi^T, and then b, ONCE
-//
-//   1. A class that derives from ShardedLayer, as in column_linear.cpp. It registers `weight`, columns
-//      SplitRange(I, T, rank) of the full weight, and `bias`, the WHOLE bias, unless that is undefined.
-//   2. forward takes x [..., i], this rank's features, and returns y [..., O], the same bits on every rank.
-//   3. The gradient of x_Bi is the slice of that of one process. The bias is replicated, and so is its gradient.
-//
-// Cost for B rows: forward one AllReduce of B*O elements; backward none.
+//  * Which of x, y, dx, dW, db is replicated, which sharded, which partial? Which door does that need, and where?
+//  * On which side of the sum is the bias added, and what happens on the other side?
+//  * Why is the gradient of the bias the same on every rank, without a message?
 
 #include <ATen/ATen.h>
 
