@@ -103,11 +103,11 @@ std::vector<std::string> MessageSeeds() {
   curve.reference = curve.run;
   curve.tolerance = {1e-10, 2e-10};
 
-  grade::PlannedCase planned{"communication.ring", "cost/ranks=2", grade::Kind::kCost, 2};
+  grade::ListedCase listed{"communication.ring", "cost/ranks=2", grade::Kind::kCost, 2};
   return {OverTheWire(ToMessage(request)), OverTheWire(ToMessage(outcome)),
           OverTheWire({{{"type", "result"}, {"result", result}}, {}}),
           OverTheWire({{{"type", "curve"}, {"curve", curve}}, {}}),
-          OverTheWire({{{"type", "plan"}, {"cases", {planned, planned}}}, {}})};
+          OverTheWire({{{"type", "cases"}, {"cases", {listed, listed}}}, {}})};
 }
 
 // What the sides of a session make of a message: the type says what it should be.
@@ -132,7 +132,7 @@ void TryMessage(const std::string& input) {
     }
     if (type == "result") (void)message->header.at("result").get<grade::CaseResult>();
     if (type == "curve") (void)message->header.at("curve").get<grade::LearningCurve>();
-    if (type == "plan") (void)message->header.at("cases").get<std::vector<grade::PlannedCase>>();
+    if (type == "cases") (void)message->header.at("cases").get<std::vector<grade::ListedCase>>();
   } catch (const grade::WireError& error) {
     CheckRefusal(error.what());
   } catch (const nlohmann::json::exception&) {
