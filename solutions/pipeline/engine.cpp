@@ -119,6 +119,7 @@ class ScheduleEngine final : public Engine {
 
   const PipelineSetup setup_;
   const std::shared_ptr<Communicator> comm_;
+  int position_ = 0;  // in the layout: this rank's number, where no position has several ranks
   std::shared_ptr<Communicator> same_weights_;  // null: no other rank has them
   std::map<int, ChunkState> chunks_;
   int64_t updates_done_;  // before this run, over all runs
@@ -139,16 +140,18 @@ class ScheduleEngine final : public Engine {
 ScheduleEngine::ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm)
     : setup_(std::move(setup)), comm_(std::move(comm)), updates_done_(setup_.first_update) {
   const Layout& layout = setup_.layout;
-  if (layout.ranks() != comm_->size()) {
-    throw ContractError(fmt::format("the layout '{}' is for {} ranks, and there are {}", ToString(layout),
-                                    layout.ranks(), comm_->size()));
+  const int ranks = setup_.tiles.positions.ranks.empty() ? layout.ranks() : setup_.tiles.positions.size();
+  if (ranks != comm_->size()) {
+    throw ContractError(
+        fmt::format("the layout '{}' is for {} ranks, and there are {}", ToString(layout), ranks, comm_->size()));
   }
+  position_ = setup_.tiles.positions.ranks.empty() ? comm_->rank() : setup_.tiles.positions.Of(comm_->rank());
   RequireBalance(setup_.balance, static_cast<int>(setup_.model.size()), layout.stages());
   const StageMaker make_stage = setup_.stage ? setup_.stage : StageMaker([](int) { return MakeStage(); });
   const WeightStoreFactory make_weights = setup_.weights ? setup_.weights : WeightStoreFactory(MakeWeights);
   const std::vector<SkipRoute> skips = SkipRoutes(setup_.model, setup_.balance);
-  auto ports = ConnectChunks(layout, setup_.model, setup_.balance, skips, comm_, setup_.device);
-  for (const int chunk : layout.ChunksOf(comm_->rank())) {
+  auto ports = ConnectChunks(layout, setup_.model, setup_.balance, skips, comm_, setup_.device, setup_.tiles);
+  for (const int chunk : layout.ChunksOf(position_)) {
     const Chunk& where = layout.chunk(chunk);
     ChunkState& state = chunks_[chunk];
     state.in = std::move(ports[chunk].in);
@@ -169,7 +172,7 @@ ScheduleEngine::ScheduleEngine(PipelineSetup setup, std::shared_ptr<Communicator
     state.stage = make_stage(chunk);
   }
   same_weights_ = setup_.same_weights;
-  if (!same_weights_ && layout.replicas() > 1) same_weights_ = SameWeights(layout, comm_->rank(), *comm_);
+  if (!same_weights_ && layout.replicas() > 1) same_weights_ = SameWeights(layout, position_, *comm_);
   if (same_weights_ && same_weights_->size() == 1) same_weights_ = nullptr;
 }
 
@@ -238,7 +241,7 @@ void ScheduleEngine::WorkOff(const Schedule& schedule) {
     for (const Port& port : chunk.in) port.link->SetWindow(window);
     for (const Port& port : chunk.out) port.link->SetWindow(window);
   }
-  const auto& list = schedule.ranks[static_cast<size_t>(comm_->rank())];
+  const auto& list = schedule.ranks[static_cast<size_t>(position_)];
 
   updates_.clear();
   recomputed_.clear();
@@ -273,9 +276,9 @@ void ScheduleEngine::WorkOff(const Schedule& schedule) {
   } catch (const NotImplemented&) {
     throw;
   } catch (const std::exception& error) {
-    throw FailureAt(schedule, comm_->rank(), step, Brief(error));
+    throw FailureAt(schedule, position_, step, Brief(error));
   } catch (...) {
-    throw FailureAt(schedule, comm_->rank(), step, "something was thrown that is no std::exception");
+    throw FailureAt(schedule, position_, step, "something was thrown that is no std::exception");
   }
 }
 

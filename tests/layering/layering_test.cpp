@@ -72,13 +72,14 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"report", {"base", "comm", "grade"}},  // of these only what a result is: see below
     {"autograd", {"base", "comm"}},
     {"plan", {"base"}},
-    {"layers", {"base", "comm", "autograd"}},
+    {"layers", {"base", "comm", "autograd", "plan"}},
     {"models", {"base", "autograd", "measure", "layers"}},
     {"launch", {"base", "comm"}},
     {"grade", {"base", "comm", "measure", "launch"}},
     {"communication", {"base", "comm", "autograd"}},
     {"tensor_parallel", {"base", "comm", "autograd", "layers", "models", "plan"}},
     {"pipeline", {"base", "comm", "autograd", "plan", "layers"}},
+    {"spatial", {"base", "comm", "autograd", "plan", "layers", "pipeline"}},
 };
 
 TEST(Layering, CoreFoldersIncludeOnlyWhatLiesBelowThem) {

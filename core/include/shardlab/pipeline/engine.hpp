@@ -10,6 +10,7 @@
 #include "shardlab/layers/batch_norm.hpp"
 #include "shardlab/layers/layer.hpp"
 #include "shardlab/layers/stage_module.hpp"
+#include "shardlab/pipeline/positions.hpp"
 #include "shardlab/pipeline/stage.hpp"
 #include "shardlab/pipeline/weights.hpp"
 #include "shardlab/plan/schedule.hpp"
@@ -67,6 +68,10 @@ struct PipelineSetup {
   /// parallelism: REDUCE_GRAD sums their gradients. It divides by nothing: what a micro-batch counts, n_i / B, is in its
   /// loss. Null: those of this pipeline.
   std::shared_ptr<Communicator> same_weights = nullptr;
+  /// Where positions of the layout are held by several ranks, each with its tile of every image (positions.hpp): the layers
+  /// of their stages are those of SpatialSequence, and `same_weights` holds the ranks of a position together. None: rank r
+  /// of the communicator is position r.
+  TiledStages tiles = {};
 };
 
 /// One rank of a pipeline: the chunks that it holds, and what runs them. All ranks make one alike, and call Run and
@@ -125,7 +130,7 @@ class Engine {
 /// A rank that holds both copies of a stage (the middle one of an odd number) adds their gradients without a message.
 ///
 /// \throws ContractError when the balance does not fit the model and the layout, naming one that does; or the
-/// communicator has another number of ranks than the layout.
+/// communicator has another number of ranks than the layout, or than the positions together.
 SHARDLAB_CONTRACT std::unique_ptr<Engine> MakeEngine(PipelineSetup setup, std::shared_ptr<Communicator> comm);
 
 }  // namespace shardlab

@@ -7,6 +7,7 @@
 #include "shardlab/comm/communicator.hpp"
 #include "shardlab/layers/layer.hpp"
 #include "shardlab/pipeline/link.hpp"
+#include "shardlab/pipeline/positions.hpp"
 #include "shardlab/pipeline/skips.hpp"
 #include "shardlab/plan/layout.hpp"
 
@@ -35,10 +36,15 @@ struct ChunkPorts {
 /// \param balance layers of each stage, which sum to the layers of the model.
 /// \param skips those that cross a boundary, as SkipRoutes gives them; each copy of the model has its own.
 /// \param device where what is received shall be.
+/// \param tiles where positions of the layout have several ranks; none: rank r of `comm` is position r. Ranks of two
+///              positions with as many tiles are linked tile by tile; a single rank behind tiles joins them.
 /// \returns by chunk, those of this rank.
+/// \throws ContractError where positions of several ranks are linked that differ in their number, unless the later is one
+/// rank and `tiles.join` is there.
 std::map<int, ChunkPorts> ConnectChunks(const Layout& layout, const LayerSequence& model,
                                         const std::vector<int>& balance, const std::vector<SkipRoute>& skips,
-                                        const std::shared_ptr<Communicator>& comm, at::Device device);
+                                        const std::shared_ptr<Communicator>& comm, at::Device device,
+                                        const TiledStages& tiles = {});
 
 /// The ranks that hold the same weights as this one. In a bidirectional layout the mirrored rank does:
 ///

@@ -1,0 +1,165 @@
+#include "tile_tensor.hpp"
+
+#include <utility>
+
+#include <ATen/ATen.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <fmt/format.h>
+#include <torch/library.h>
+
+#include "shardlab/base/errors.hpp"
+
+namespace shardlab {
+
+namespace {
+
+const TileTensorImpl* ImplOf(const at::Tensor& tensor) {
+  return IsTileTensor(tensor) ? static_cast<const TileTensorImpl*>(tensor.unsafeGetTensorImpl()) : nullptr;
+}
+
+// The pixels `held` of a tensor that has those of the whole image: a mask, say. Sides of 1 stand for all pixels alike.
+at::Tensor PartOfWhole(const at::Tensor& whole, const Box& held, int64_t height, int64_t width) {
+  at::Tensor part = whole;
+  const Range rows = held.ranges[0], columns = held.ranges[1];
+  if (part.dim() >= 1 && part.size(-1) == width && width > 1) part = part.slice(-1, columns.begin, columns.end);
+  if (part.dim() >= 2 && part.size(-2) == height && height > 1) part = part.slice(-2, rows.begin, rows.end);
+  return part;
+}
+
+void AskTiles(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  TileCall call(op, stack);
+  const TileRule rule = FindTileRule(call.name());
+  if (rule == nullptr) call.Refuse("");
+  const c10::impl::ExcludeDispatchKeyGuard inside(kTileKey);
+  rule(call);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericWrapper, m) {
+  m.fallback(torch::CppFunction::makeFromBoxedFunction<&AskTiles>());
+}
+
+TileTensorImpl::TileTensorImpl(TiledImage its_image, std::shared_ptr<TileOps> its_ops)
+    : c10::TensorImpl(c10::DispatchKeySet(kTileKey), its_image.values.dtype(), its_image.values.device()),
+      image(std::move(its_image)),
+      ops(std::move(its_ops)) {
+  const int64_t channels = image.values.size(1), height = image.tiling.height(), width = image.tiling.width();
+  const std::vector<int64_t> sizes{image.values.size(0), channels, height, width};
+  const std::vector<int64_t> strides{channels * height * width, height * width, width, 1};
+  set_sizes_and_strides(at::IntArrayRef(sizes), at::IntArrayRef(strides));
+}
+
+const TileTensorImpl& TileOf(const at::Tensor& tensor) {
+  const TileTensorImpl* impl = ImplOf(tensor);
+  if (impl == nullptr) throw ContractError("this is no tile tensor");
+  return *impl;
+}
+
+at::Tensor MakeTileTensor(TiledImage image, std::shared_ptr<TileOps> ops) {
+  return at::detail::make_tensor<TileTensorImpl>(std::move(image), std::move(ops));
+}
+
+bool IsTileTensor(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.unsafeGetTensorImpl()->key_set().has(kTileKey);
+}
+
+const TiledImage& TilesOf(const at::Tensor& tensor) { return TileOf(tensor).image; }
+
+TileCall::TileCall(const c10::OperatorHandle& op, torch::jit::Stack* stack)
+    : op_(op), stack_(stack), base_(stack->size() - op.schema().arguments().size()) {
+  for (size_t i = base_; i < stack_->size() && first_ == nullptr; ++i) {
+    const c10::IValue& value = (*stack_)[i];
+    if (value.isTensor()) first_ = ImplOf(value.toTensor());
+    if (!value.isTensorList()) continue;
+    for (const at::Tensor& tensor : value.toTensorVector()) {
+      if (first_ == nullptr) first_ = ImplOf(tensor);
+    }
+  }
+  if (first_ == nullptr) throw ContractError(fmt::format("{}: no tile tensor among the arguments", full_name()));
+}
+
+std::string TileCall::name() const {
+  const std::string& name = op_.schema().name();
+  return name.substr(name.find("::") + 2);
+}
+
+std::string TileCall::full_name() const {
+  const std::string& overload = op_.schema().overload_name();
+  return overload.empty() ? op_.schema().name() : op_.schema().name() + "." + overload;
+}
+
+const c10::IValue& TileCall::arg(size_t i) const { return stack_->at(base_ + i); }
+
+at::Tensor TileCall::TensorAt(size_t i) const { return arg(i).isTensor() ? arg(i).toTensor() : at::Tensor(); }
+
+std::vector<int64_t> TileCall::IntsAt(size_t i) const {
+  const c10::IValue& value = arg(i);
+  if (value.isNone()) return {};
+  if (value.isInt()) return {value.toInt()};
+  std::vector<int64_t> ints;
+  for (const c10::IValue& one : value.toList()) ints.push_back(one.toInt());
+  return ints;
+}
+
+std::vector<int64_t> TileCall::PairAt(size_t i) const {
+  std::vector<int64_t> pair = IntsAt(i);
+  if (pair.size() == 1) pair.push_back(pair[0]);
+  return pair;
+}
+
+int64_t TileCall::IntAt(size_t i, int64_t or_none) const { return arg(i).isNone() ? or_none : arg(i).toInt(); }
+
+void TileCall::Return(at::Tensor result) {
+  stack_->resize(base_);
+  stack_->emplace_back(std::move(result));
+}
+
+at::Tensor TileCall::Tiles(at::Tensor values, const Tiling& tiling) const {
+  return Tiles(std::move(values), tiling, tiling);
+}
+
+at::Tensor TileCall::Tiles(at::Tensor values, const Tiling& tiling, const Tiling& held) const {
+  return MakeTileTensor({std::move(values), tiling, held}, first_->ops);
+}
+
+void TileCall::Refuse(const std::string& why) const {
+  throw ContractError(fmt::format("{} has no form on tiles{}{}", full_name(), why.empty() ? "" : ": ", why));
+}
+
+at::Tensor TileCall::PixelsOf(const at::Tensor& argument) const {
+  const TiledImage& image = first_->image;
+  const TileTensorImpl* tiles = ImplOf(argument);
+  if (tiles == nullptr) {
+    return argument.defined() ? PartOfWhole(argument, image.held.TileOf(first_->ops->rank()), image.tiling.height(),
+                                            image.tiling.width())
+                              : argument;
+  }
+  if (tiles->image.held == image.held) return tiles->image.values;
+  // Two images of one size can be cut differently, where odd sides were halved in two ways.
+  return first_->ops->Retile(tiles->image, image.held);
+}
+
+void TileCall::RunOnPixels() {
+  const at::Tensor self = TensorAt(0);
+  const bool in_place = op_.schema().is_mutable();
+  if (in_place && !IsTileTensor(self)) Refuse("it would change a tensor that is whole by an image that is not");
+  for (size_t i = base_; i < stack_->size(); ++i) {
+    c10::IValue& value = (*stack_)[i];
+    if (value.isTensor()) {
+      value = PixelsOf(value.toTensor());
+    } else if (value.isTensorList()) {
+      std::vector<at::Tensor> tensors = value.toTensorVector();
+      for (at::Tensor& tensor : tensors) tensor = PixelsOf(tensor);
+      value = c10::IValue(tensors);
+    }
+  }
+  op_.callBoxed(stack_);
+  const TiledImage& image = first_->image;
+  for (size_t i = stack_->size() - op_.schema().returns().size(); i < stack_->size(); ++i) {
+    c10::IValue& value = (*stack_)[i];
+    if (value.isTensor()) value = in_place ? self : Tiles(value.toTensor(), image.tiling, image.held);
+  }
+}
+
+}  // namespace shardlab
