@@ -1,0 +1,117 @@
+#include <memory>
+#include <vector>
+
+#include <torch/torch.h>
+
+#include "shardlab/grade/body.hpp"
+#include "shardlab/layers/tiled_image.hpp"
+#include "shardlab/pipeline/deferred_statistics.hpp"
+#include "shardlab/pipeline/engine.hpp"
+#include "shardlab/pipeline/generators.hpp"
+#include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/passes.hpp"
+#include "shardlab/spatial/join.hpp"
+#include "shardlab/spatial/tile_ops.hpp"
+#include "tiled_training.hpp"
+
+// Whole models on tiles: all layers of them, or the first stage of a pipeline.
+
+namespace shardlab::grade {
+namespace {
+
+constexpr int64_t kChannels = 3;
+
+at::Tensor PixelsOf(const at::Tensor& images, const Box& box) {
+  return images.slice(2, box.ranges[0].begin, box.ranges[0].end)
+      .slice(3, box.ranges[1].begin, box.ranges[1].end)
+      .contiguous();
+}
+
+void OutputModel(RankContext& ctx, const StageModule& module) {
+  for (const auto& [name, value] : module.NamedParameters()) ctx.Output("param." + name, value.detach());
+  for (const auto& [name, value] : module.NamedBuffers()) ctx.Output("buffer." + name, value.detach());
+}
+
+}  // namespace
+
+// All layers on tiles: every rank has the loss, and counts one part of it.
+SHARDLAB_BODY(train_on_tiles) {
+  const TiledTraining training = TiledTraining::FromJson(ctx.params());
+  const std::shared_ptr<TileOps> ops = MakeTileOps(ctx.shared_comm());
+  const LayerSequence model = training.Model();
+  const TilePlan plan = PlanTiles(model, kChannels, training.side, training.side, ParseGrid(training.grid), *ops);
+  StageModule module(SpatialSequence(model, plan, ops), 0, static_cast<int>(model.size()));
+  const auto optimizer = MakeOptimizer(training.HowToUpdate(), module.parameters());
+  const Box mine = plan.front().in.front().TileOf(ctx.rank());
+  std::vector<double> losses;
+  for (int64_t step = 0; step < training.steps; ++step) {
+    const Batch batch = training.BatchOf(step, ctx.Input("images"), ctx.Input("labels"));
+    MicroBatch at;
+    at.step = step;
+    at.samples = {0, training.batch};
+    at.batch = training.batch;
+    optimizer->zero_grad();
+    const at::Tensor logits = module.Forward({PixelsOf(batch.images, mine)}, at).at(0);
+    const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels) / ctx.size();
+    loss.backward();
+    for (const at::Tensor& parameter : module.parameters()) {
+      if (parameter.grad().defined()) ctx.comm().AllReduce(parameter.grad());
+    }
+    optimizer->step();
+    const at::Tensor sum = loss.detach().clone();
+    ctx.comm().AllReduce(sum);
+    losses.push_back(sum.item<double>());
+  }
+  ctx.Output("losses", at::tensor(losses, at::kDouble));
+  OutputModel(ctx, module);
+}
+
+// The first stage on tiles, and stages of one rank each behind it.
+SHARDLAB_BODY(train_joined) {
+  const TiledTraining training = TiledTraining::FromJson(ctx.params());
+  const Positions positions = TiledPositions(training.stages, 1, training.tiles());
+  const int position = positions.Of(ctx.rank());
+  const std::shared_ptr<Communicator> group = ctx.comm().Split(position, ctx.rank(), "tiles");
+  const std::shared_ptr<TileOps> ops = MakeTileOps(group);
+
+  PipelineSetup setup{training.Model(), training.Balance(), Layout::Linear(training.stages)};
+  const LayerSequence front(setup.model.begin(), setup.model.begin() + setup.balance[0]);
+  const TilePlan plan = PlanTiles(front, kChannels, training.side, training.side, ParseGrid(training.grid), *ops);
+  if (position == 0) {
+    const LayerSequence tiled = SpatialSequence(front, plan, ops);
+    std::copy(tiled.begin(), tiled.end(), setup.model.begin());
+  }
+  setup.loss = [](const Tensors& outputs, const at::Tensor& targets) {
+    return at::cross_entropy_loss(outputs[0], targets);
+  };
+  setup.optimizer = [&](int, const std::vector<at::Tensor>& parameters) {
+    return MakeOptimizer(training.HowToUpdate(), parameters);
+  };
+  setup.statistics = MakeDeferredStatistics();
+  if (group->size() > 1) setup.same_weights = group;
+  setup.tiles = {positions, MakeJoin, plan};
+  const auto engine = MakeEngine(std::move(setup), ctx.shared_comm());
+
+  const Schedule schedule =
+      AddCommunication(AddGradientReduction(Flush(OneFOneB(training.stages, training.micro_batches))));
+  std::vector<double> losses;
+  for (int64_t step = 0; step < training.steps; ++step) {
+    ctx.Mark("step " + std::to_string(step));
+    const auto source = [&](int64_t) {
+      const Batch batch = training.BatchOf(step, ctx.Input("images"), ctx.Input("labels"));
+      MiniBatch mini;
+      mini.samples = training.batch;
+      mini.targets = batch.labels;
+      mini.inputs = {position == 0 ? PixelsOf(batch.images, plan.front().in.front().TileOf(group->rank()))
+                                   : batch.images};
+      return mini;
+    };
+    const std::vector<double> of_step = engine->Run(schedule, source);
+    losses.insert(losses.end(), of_step.begin(), of_step.end());
+  }
+  ctx.Mark("done");
+  if (position + 1 == training.stages) ctx.Output("losses", at::tensor(losses, at::kDouble));
+  OutputModel(ctx, engine->Module(position));
+}
+
+}  // namespace shardlab::grade
