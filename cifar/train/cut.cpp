@@ -1,6 +1,7 @@
 #include "cut.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -21,7 +22,7 @@ namespace {
 LayerSequence SequenceOn(const Task& task, DeviceMesh& mesh) {
   const auto& small = ModelNames();
   const bool is_small = std::find(small.begin(), small.end(), task.request.model) != small.end();
-  return is_small && (mesh.Size("tensor") > 1 || !task.request.pipeline)
+  return is_small && task.request.grid.size() == 1 && (mesh.Size("tensor") > 1 || !task.request.pipeline)
              ? MakeParallelModel(task.request.model, task.model_options, mesh.Along("tensor"))
              : MakeSequence(task.request.model, task.model_options);
 }
@@ -107,12 +108,13 @@ std::string Cut::Text() const {
   return text + fmt::format("--balance {}; times and activations are those of one micro-batch\n", BalanceText(balance));
 }
 
-Cut MakeCut(const Task& task, DeviceMesh& mesh) {
+Cut MakeCut(const Task& task, DeviceMesh& mesh, Tiles& tiles) {
   const TrainRequest& request = task.request;
   Cut cut;
   cut.model = SequenceOn(task, mesh);
   if (!request.pipeline) {
     cut.balance = {static_cast<int>(cut.model.size())};
+    tiles.Cut(&cut.model, cut.balance[0]);
     return cut;
   }
   cifar::Loader loader = task.MakeLoader();
@@ -133,6 +135,8 @@ Cut MakeCut(const Task& task, DeviceMesh& mesh) {
   }
   mesh.world().Broadcast(sizes, 0);
   cut.balance.assign(sizes.data_ptr<int64_t>(), sizes.data_ptr<int64_t>() + stages);
+  const auto tiled = cut.balance.begin() + request.spatial_stages;
+  tiles.Cut(&cut.model, std::accumulate(cut.balance.begin(), tiled, 0));
   return cut;
 }
 

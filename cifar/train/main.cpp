@@ -12,6 +12,7 @@
 #include "shardlab/launch/run_ranks.hpp"
 #include "shardlab/launch/world.hpp"
 #include "shardlab/plan/schedule_error.hpp"
+#include "tiles.hpp"
 
 namespace shardlab::train {
 namespace {
@@ -41,10 +42,16 @@ void Train(const TrainRequest& request, const std::shared_ptr<Communicator>& wor
 int Main(int argc, char** argv) {
   TrainRequest request;
   if (!ReadRequest(argc, argv, &request)) return 0;
+  RequireTiles(request);
   const auto body = [&](const std::shared_ptr<Communicator>& world) { Train(request, world); };
   if (const auto launched = FindLauncher()) {
     try {
-      CheckMesh(request.axes, launched->ranks);
+      if (request.pipeline && request.grid.size() > 1 && launched->ranks != request.ranks()) {
+        throw ContractError(fmt::format("{} with {} stage{} on tiles needs {} ranks, there are {}", request.mesh,
+                                        request.spatial_stages, request.spatial_stages == 1 ? "" : "s", request.ranks(),
+                                        launched->ranks));
+      }
+      CheckMesh(request.RankAxes(), launched->ranks);
     } catch (const ContractError& error) {
       throw UsageError(fmt::format("--mesh under {}: {}", launched->launcher, error.what()));
     }

@@ -32,14 +32,16 @@ constexpr int kDrawnUpdates = 3;  // of an asynchronous run
 
 class PipelineRunner final : public Runner {
  public:
-  PipelineRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes, DeviceMesh& mesh)
+  PipelineRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes, DeviceMesh& mesh, const Tiles& tiles)
       : task_(task),
         request_(task.request),
         cut_(cut),
+        tiles_(tiles),
         pipe_(mesh.Along("pipe")),
+        one_each_(tiles.Stages().positions.ranks.empty() ? pipe_ : pipe_->Split(tiles.tile(), pipe_->rank(), "one tile")),
         data_(mesh.Along("data")),
         speaks_(mesh.world().rank() == 0),
-        shows_(mesh.Coordinate("data") == 0 && mesh.Coordinate("tensor") == 0),
+        shows_(mesh.Coordinate("data") == 0 && mesh.Coordinate("tensor") == 0 && tiles.tile() == 0),
         loader_(task.MakeLoader()) {
     MakeTheEngine(boxes, mesh);
   }
@@ -61,13 +63,13 @@ class PipelineRunner final : public Runner {
   Tensors Evaluate(const at::Tensor& images) override {
     MiniBatch batch;
     batch.samples = images.size(0);
-    batch.inputs = {images};
-    return engine_->Evaluate(batch, std::min<int>(pipe_->size(), static_cast<int>(batch.samples)));
+    batch.inputs = {tiles_.PixelsOf(images)};
+    return engine_->Evaluate(batch, std::min<int>(request_.Along("pipe"), static_cast<int>(batch.samples)));
   }
 
   std::vector<Held> Holds() override {
     std::vector<Held> holds;
-    for (const int chunk : schedules_.begin()->second.layout.ChunksOf(pipe_->rank())) {
+    for (const int chunk : schedules_.begin()->second.layout.ChunksOf(tiles_.position())) {
       const auto optimizer = optimizers_.find(chunk);
       holds.push_back({&engine_->Module(chunk), optimizer == optimizers_.end() ? nullptr : optimizer->second});
     }
@@ -79,7 +81,7 @@ class PipelineRunner final : public Runner {
     if (!shows_) return;
     const int updates = AllAtOnce() ? static_cast<int>(std::min<int64_t>(request_.steps, kDrawnUpdates)) : 1;
     const Schedule shown = ScheduleOf(request_, MicroBatchesOf(request_, SamplesOf(task_.first_step())), updates);
-    const Simulation run = GatherRun(stage_times_, shown.microbatches, *pipe_);
+    const Simulation run = GatherRun(stage_times_, shown.microbatches, *one_each_);
     if (!speaks_ || run.makespan == 0) return;
     const Simulation plan = Simulate(shown, cut_.Costs());
     const char* what = updates == 1 ? "a step" : "the first updates";
@@ -100,8 +102,10 @@ class PipelineRunner final : public Runner {
     const bool splits = TraitsOf(request_.schedule).splits_backward;
     PipelineSetup setup{cut_.model, cut_.balance,
                         ScheduleFor(MicroBatchesOf(request_, SamplesOf(task_.first_step()))).layout};
-    setup.loss = [](const Tensors& outputs, const at::Tensor& targets) {
-      return at::cross_entropy_loss(outputs[0], targets);
+    // Where the last stage has tiles, each of its ranks has the loss, and counts a part of it.
+    setup.loss = [parts = tiles_.count()](const Tensors& outputs, const at::Tensor& targets) {
+      const at::Tensor loss = at::cross_entropy_loss(outputs[0], targets);
+      return parts == 1 ? loss : loss / parts;
     };
     setup.optimizer = [this](int chunk, const std::vector<at::Tensor>& parameters) {
       auto optimizer = MakeOptimizer(request_.MakeRecipe(), parameters);
@@ -112,14 +116,18 @@ class PipelineRunner final : public Runner {
     setup.weights = AllAtOnce() ? WeightStoreFactory(MakeWeightVersions) : WeightStoreFactory(MakeWeights);
     if (KeepsStatistics(task_)) setup.statistics = MakeDeferredStatistics();
     setup.first_update = task_.first_step();
-    if (data_->size() > 1) setup.same_weights = data_;
+    setup.same_weights = tiles_.same_stages();
+    setup.tiles = tiles_.Stages();
     setup.clip_norm = request_.clip;
     const bool shards = request_.clip > 0 && mesh.Size("tensor") > 1;
     if (shards) {
       setup.norm_ranks = mesh.Together({"pipe", "tensor"});
       setup.norm_count = [this](int chunk, size_t parameter) { return counts_.at(chunk).at(parameter); };
     }
-    const std::vector<int> chunks = setup.layout.ChunksOf(pipe_->rank());
+    if (request_.clip > 0 && request_.grid.size() > 1) {
+      setup.norm_count = [tiles = tiles_.count()](int, size_t) { return 1.0 / tiles; };
+    }
+    const std::vector<int> chunks = setup.layout.ChunksOf(tiles_.position());
     engine_ = MakeEngine(std::move(setup), pipe_);
     for (const int chunk : chunks) {
       if (shards) counts_[chunk] = boxes.Counts(engine_->Module(chunk));
@@ -142,10 +150,9 @@ class PipelineRunner final : public Runner {
     batch.samples = SamplesOf(step);
     batch.update_samples = static_cast<int64_t>(loader_.Samples(step).size());
     batch.first = SplitRange(batch.update_samples, data_->size(), data_->rank()).begin;
-    const bool last = pipe_->rank() == pipe_->size() - 1;
-    if (pipe_->rank() != 0 && !last) return batch;
+    if (tiles_.position() != 0 && !tiles_.is_last()) return batch;
     const Batch mine = task_.BatchOf(loader_, step, data_->rank(), data_->size());
-    batch.inputs = {mine.images};
+    batch.inputs = {tiles_.PixelsOf(mine.images)};
     batch.targets = mine.labels;
     return batch;
   }
@@ -153,7 +160,10 @@ class PipelineRunner final : public Runner {
   const Task& task_;
   const TrainRequest& request_;
   const Cut& cut_;
-  const std::shared_ptr<Communicator> pipe_, data_;
+  const Tiles& tiles_;
+  const std::shared_ptr<Communicator> pipe_;
+  const std::shared_ptr<Communicator> one_each_;  // one rank of each position: those of the same tile
+  const std::shared_ptr<Communicator> data_;
   const bool speaks_, shows_;
   cifar::Loader loader_;
   StageTimes stage_times_;
@@ -166,8 +176,8 @@ class PipelineRunner final : public Runner {
 }  // namespace
 
 std::unique_ptr<Runner> MakePipelineRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes,
-                                           DeviceMesh& mesh) {
-  return std::make_unique<PipelineRunner>(task, cut, boxes, mesh);
+                                           DeviceMesh& mesh, const Tiles& tiles) {
+  return std::make_unique<PipelineRunner>(task, cut, boxes, mesh, tiles);
 }
 
 }  // namespace shardlab::train

@@ -194,7 +194,7 @@ Schedule ScheduleOf(const TrainRequest& request, int microbatches, int updates) 
   if (traits.TakesChunks()) wanted.chunks = request.chunks;
   if (traits.updates == Updates::kEachBatch) wanted.updates = updates;
   Schedule schedule = MakeSchedule(wanted);
-  if (request.Along("data") > 1) schedule = AddGradientReduction(schedule);
+  if (request.Along("data") > 1 || request.grid.size() > 1) schedule = AddGradientReduction(schedule);
   return AddCommunication(AddRecompute(schedule, ModeOf(request), microbatches));
 }
 

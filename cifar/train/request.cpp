@@ -29,7 +29,7 @@ void ReadMesh(TrainRequest* request) {
   }
   std::vector<MeshAxis> axes;
   // The tensor axis runs fastest: its ranks talk in every layer.
-  for (const char* name : {"data", "pipe", "tensor"}) {
+  for (const char* name : {"data", "pipe", "spatial", "tensor"}) {
     const auto named = std::find_if(request->axes.begin(), request->axes.end(),
                                     [&](const MeshAxis& axis) { return axis.name == name; });
     MeshAxis axis;
@@ -37,14 +37,32 @@ void ReadMesh(TrainRequest* request) {
     axes.push_back(named == request->axes.end() ? axis : *named);
     if (axis.name == "pipe") request->pipeline = named != request->axes.end();
   }
-  for (const MeshAxis& axis : request->axes) {
-    if (axis.size > 1 && axis.name != "data" && axis.name != "tensor" && axis.name != "pipe") {
-      throw UsageError(
-          fmt::format("--mesh: models are trained along the axes data, pipe and tensor; {} must be 1, not {}",
-                      axis.name, axis.size));
-    }
-  }
   request->axes = axes;
+}
+
+void ReadTiles(TrainRequest* request, const CLI::Option* spatial_stages) {
+  const int tiles = request->Along("spatial"), stages = request->Along("pipe");
+  for (const MeshAxis& axis : request->axes) {
+    if (axis.name == "spatial") request->grid = axis.rows > 0 ? Grid{axis.rows, axis.columns} : Grid{1, axis.size};
+  }
+  if (tiles > 1 && request->Along("tensor") > 1) {
+    throw UsageError(fmt::format("--mesh {}: images are cut or layers are: spatial or tensor must be 1", request->mesh));
+  }
+  if (spatial_stages->count() > 0 && (tiles == 1 || !request->pipeline)) {
+    throw UsageError("--spatial-stages: how many stages have tiles is asked of a mesh with the axes spatial and pipe, as in "
+                     "--mesh spatial=2x2,pipe=2");
+  }
+  if (tiles == 1) return;
+  if (spatial_stages->count() == 0) request->spatial_stages = 1;
+  if (request->spatial_stages < 1 || request->spatial_stages > stages) {
+    throw UsageError(fmt::format("--spatial-stages {}: of {} stage{} 1 to {} can have tiles", request->spatial_stages, stages,
+                                 stages == 1 ? "" : "s", stages));
+  }
+  try {
+    EvenTiling(request->grid, request->image, request->image);
+  } catch (const ContractError& error) {
+    throw UsageError(fmt::format("--mesh {}: {}", request->mesh, error.what()));
+  }
 }
 
 void CheckModel(const TrainRequest& request) {
@@ -63,7 +81,7 @@ void CheckModel(const TrainRequest& request) {
   }
   const auto& split = ModelNames();
   if (request.Along("tensor") > 1 && std::find(split.begin(), split.end(), request.model) == split.end()) {
-    throw UsageError(fmt::format("--mesh: along tensor there are the models {}, and {} is trained along data and pipe",
+    throw UsageError(fmt::format("--mesh: along tensor there are the models {}, and {} is trained along data, pipe and spatial",
                                  fmt::join(split, ", "), request.model));
   }
 }
@@ -79,6 +97,20 @@ Recipe TrainRequest::MakeRecipe() const {
   return recipe;
 }
 
+Positions TrainRequest::AllPositions() const {
+  return TiledPositions(Along("pipe"), grid.size() > 1 ? spatial_stages : 0, grid.size());
+}
+
+std::vector<MeshAxis> TrainRequest::RankAxes() const {
+  std::vector<MeshAxis> ranks = axes;
+  for (MeshAxis& axis : ranks) {
+    if (!pipeline) continue;
+    if (axis.name == "pipe") axis.size = AllPositions().size();
+    if (axis.name == "spatial") axis.size = 1, axis.rows = axis.columns = 0;
+  }
+  return ranks;
+}
+
 int TrainRequest::Along(const std::string& axis) const {
   for (const MeshAxis& one : axes) {
     if (one.name == axis) return one.size;
@@ -89,7 +121,7 @@ int TrainRequest::Along(const std::string& axis) const {
 bool ReadRequest(int argc, char** argv, TrainRequest* request) {
   CLI::App app("Trains a model on a mesh of ranks.", "lab train");
   app.set_config("--config", "", "options from a file (TOML)");
-  app.add_option("--mesh", request->mesh, "ranks along each axis: data=2,tensor=2, pipe=4 or data=2,pipe=2,tensor=2")
+  app.add_option("--mesh", request->mesh, "ranks along each axis: data=2,tensor=2, pipe=4, spatial=2x2 or data=2,pipe=2,tensor=2")
       ->capture_default_str();
   const auto* model =
       app.add_option("--model", request->model,
@@ -140,6 +172,8 @@ bool ReadRequest(int argc, char** argv, TrainRequest* request) {
   app.add_option("--device", device, "cpu")->check(CLI::IsMember({"cpu"}));
   PipelineOptions pipeline;
   pipeline.AddTo(app, request);
+  const auto* spatial_stages = app.add_option("--spatial-stages", request->spatial_stages,
+                                              "how many stages, from the first, have their images cut into tiles (1)");
 
   try {
     app.parse(argc, argv);
@@ -177,6 +211,7 @@ bool ReadRequest(int argc, char** argv, TrainRequest* request) {
   if (!request->chart.empty()) RequireWritable(request->chart, "--chart");
   ReadMesh(request);
   CheckModel(*request);
+  ReadTiles(request, spatial_stages);
   pipeline.Check(request);
   if (saved) RequireFits(request->resume, *saved, *request);
   // The last check, since it makes the folder.

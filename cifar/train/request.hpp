@@ -6,6 +6,8 @@
 
 #include "shardlab/comm/device_mesh.hpp"
 #include "shardlab/layers/recipe.hpp"
+#include "shardlab/pipeline/positions.hpp"
+#include "shardlab/plan/tiling.hpp"
 
 /// \file
 /// What `lab train` was asked for.
@@ -18,7 +20,9 @@ struct TrainRequest {
   std::string folder = "data";    ///< where CIFAR's files are
   std::string model = "mlp";      ///< a name that MakeSequence knows
   std::string mesh = "data=1";    ///< as it was written
-  std::vector<MeshAxis> axes;     ///< the mesh: data, pipe, tensor (of size 1 where they were not named)
+  std::vector<MeshAxis> axes;     ///< the mesh: data, pipe, spatial, tensor (of size 1 where they were not named)
+  Grid grid;                      ///< tiles of an image
+  int spatial_stages = 0;         ///< the first stages of a pipeline, whose images are cut into tiles; 0: none
   std::string optimizer = "sgd";  ///< sgd, adam
   double learning_rate = 0.02;
   double momentum = 0.9;  ///< of sgd
@@ -46,7 +50,12 @@ struct TrainRequest {
   std::string trace;                ///< file for plan and run, in Chrome's format
   ///@}
 
-  int ranks() const { return MeshSize(axes); }
+  /// How many ranks there are: the product of the axes, but stages behind the tiles have one rank each.
+  int ranks() const { return MeshSize(RankAxes()); }
+  /// The ranks of one pipeline, by its positions; without a pipeline there is one position.
+  Positions AllPositions() const;
+  /// The axes along which the ranks lie: in a pipeline those of the tiles lie along pipe.
+  std::vector<MeshAxis> RankAxes() const;
   Recipe MakeRecipe() const;
   int Along(const std::string& axis) const;
 };

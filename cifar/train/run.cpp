@@ -32,7 +32,7 @@ Task MakeTask(const TrainRequest& request) {
 
 void TrainRank(const TrainRequest& request, std::shared_ptr<Communicator> world) {
   const bool speaks = world->rank() == 0;
-  DeviceMesh mesh(std::move(world), request.axes);
+  DeviceMesh mesh(std::move(world), request.RankAxes());
   const Task task = MakeTask(request);
   if (speaks) {
     fmt::print("{} on {} ({} rank{}), {}: {} images, {} steps of {}, {}, lr {}, seed {}, {}\n", request.model,

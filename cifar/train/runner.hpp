@@ -9,6 +9,7 @@
 #include "shardlab/comm/device_mesh.hpp"
 #include "shardlab/layers/stage_module.hpp"
 #include "task.hpp"
+#include "tiles.hpp"
 
 namespace torch::optim {
 class Optimizer;
@@ -45,12 +46,13 @@ class Runner {
   virtual void Show() = 0;
 };
 
-/// Every rank has all layers, or along tensor its shards of all. Gradients are averaged along data by the module
-/// communication.
+/// Every rank has all layers, or along tensor its shards of all, or along spatial its tile of all images. Gradients are
+/// averaged along data, and summed along spatial, by the module communication.
 std::unique_ptr<Runner> MakeWholeModelRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes,
-                                             DeviceMesh& mesh);
+                                             DeviceMesh& mesh, const Tiles& tiles);
 
 /// Ranks along pipe have stages, and the module pipeline's engine runs them.
-std::unique_ptr<Runner> MakePipelineRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes, DeviceMesh& mesh);
+std::unique_ptr<Runner> MakePipelineRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes, DeviceMesh& mesh,
+                                           const Tiles& tiles);
 
 }  // namespace shardlab::train

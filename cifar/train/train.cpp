@@ -18,8 +18,8 @@ constexpr int64_t kEvaluated = 250;  // images at a time: enlarged, all of them 
 
 class Trainer {
  public:
-  Trainer(const Task& task, DeviceMesh& mesh, const ShardBoxes& boxes, Runner& runner)
-      : task_(task), mesh_(mesh), boxes_(boxes), runner_(runner) {}
+  Trainer(const Task& task, DeviceMesh& mesh, const Tiles& tiles, const ShardBoxes& boxes, Runner& runner)
+      : task_(task), mesh_(mesh), tiles_(tiles), boxes_(boxes), runner_(runner) {}
 
   Figures Train() {
     if (!task_.request.resume.empty()) {
@@ -57,11 +57,10 @@ class Trainer {
     return losses;
   }
 
-  // What the last ranks of all replicas know, added up, on every rank.
+  // What the last ranks of all replicas know, added up, on every rank; the others know nothing, and add 0.
   at::Tensor Sum(const at::Tensor& value) {
-    const auto pipe = mesh_.Along("pipe"), data = mesh_.Along("data");
-    if (pipe->size() > 1) pipe->Broadcast(value, pipe->size() - 1);
-    if (data->size() > 1) data->AllReduce(value);
+    const auto all = mesh_.Together({"data", "pipe", "spatial"});
+    if (all->size() > 1) all->AllReduce(value);
     return value;
   }
 
@@ -73,20 +72,20 @@ class Trainer {
       if (chunk++ % mesh_.Size("data") != mesh_.Coordinate("data")) continue;
       const int64_t end = std::min(begin + kEvaluated, n);
       const Tensors logits = runner_.Evaluate(task_.Enlarged(task_.test.images.slice(0, begin, end)));
-      if (!logits.empty()) right.add_(logits[0].argmax(1).eq(task_.test.labels.slice(0, begin, end)).sum());
+      if (!logits.empty() && tiles_.tile() == 0) right.add_(logits[0].argmax(1).eq(task_.test.labels.slice(0, begin, end)).sum());
     }
     return static_cast<double>(Sum(right).item().toLong()) / static_cast<double>(n);
   }
 
-  // Replicas are equal, so the first one writes.
+  // Replicas and the ranks of tiles are equal, so the first ones write.
   void Save(const std::vector<double>& losses) {
     RunRecord record = RecordOf(task_.request);
     record.losses = losses;
     record.steps = static_cast<int64_t>(losses.size());
-    if (mesh_.Coordinate("data") == 0) {
+    if (mesh_.Coordinate("data") == 0 && tiles_.tile() == 0) {
       Pieces pieces;
       for (const Held& held : runner_.Holds()) AddPieces(held, boxes_, &pieces);
-      const int part = mesh_.Coordinate("pipe") * mesh_.Size("tensor") + mesh_.Coordinate("tensor");
+      const int part = tiles_.position() * mesh_.Size("tensor") + mesh_.Coordinate("tensor");
       WritePart(task_.request.save, record, part, pieces);
     }
     mesh_.world().Barrier();  // the record is written when all parts are there
@@ -95,6 +94,7 @@ class Trainer {
 
   const Task& task_;
   DeviceMesh& mesh_;
+  const Tiles& tiles_;
   const ShardBoxes& boxes_;
   Runner& runner_;
 };
@@ -103,15 +103,16 @@ class Trainer {
 
 Trained TrainOnMesh(const Task& task, DeviceMesh& mesh) {
   Trained trained;
-  trained.cut = MakeCut(task, mesh);
+  Tiles tiles(task.request, mesh);
+  trained.cut = MakeCut(task, mesh, tiles);
   const ShardBoxes boxes(task, mesh);
-  const auto runner = task.request.pipeline ? MakePipelineRunner(task, trained.cut, boxes, mesh)
-                                            : MakeWholeModelRunner(task, trained.cut, boxes, mesh);
+  const auto runner = task.request.pipeline ? MakePipelineRunner(task, trained.cut, boxes, mesh, tiles)
+                                            : MakeWholeModelRunner(task, trained.cut, boxes, mesh, tiles);
   if (task.request.pipeline && mesh.world().rank() == 0) {
     fmt::print("\n{}\n", trained.cut.Text());
     std::fflush(stdout);
   }
-  trained.figures = Trainer(task, mesh, boxes, *runner).Train();
+  trained.figures = Trainer(task, mesh, tiles, boxes, *runner).Train();
   return trained;
 }
 

@@ -15,9 +15,11 @@ constexpr int64_t kBucketBytes = int64_t{1} << 20;
 
 class WholeModelRunner final : public Runner {
  public:
-  WholeModelRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes, DeviceMesh& mesh)
+  WholeModelRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes, DeviceMesh& mesh, const Tiles& tiles)
       : task_(task),
+        tiles_(tiles),
         data_(mesh.Along("data")),
+        together_(mesh.Together({"data", "spatial"})),
         tensor_(mesh.Along("tensor")),
         module_(cut.model, 0, static_cast<int>(cut.model.size())),
         optimizer_(MakeOptimizer(task.request.MakeRecipe(), module_.parameters())),
@@ -44,7 +46,7 @@ class WholeModelRunner final : public Runner {
     all.batch = images.size(0);
     all.samples = {0, all.batch};
     module_.eval();
-    const Tensors logits = module_.Forward({images}, all);
+    const Tensors logits = module_.Forward({tiles_.PixelsOf(images)}, all);
     module_.train();
     return logits;
   }
@@ -56,7 +58,8 @@ class WholeModelRunner final : public Runner {
   double Step(int64_t step) {
     const int replica = data_->rank(), replicas = data_->size();
     const auto whole = static_cast<int64_t>(loader_.Samples(step).size());
-    const Batch mine = task_.BatchOf(loader_, step, replica, replicas);
+    Batch mine = task_.BatchOf(loader_, step, replica, replicas);
+    mine.images = tiles_.PixelsOf(mine.images);
     MicroBatch at;
     at.step = step;
     at.index = replica;
@@ -68,12 +71,14 @@ class WholeModelRunner final : public Runner {
                               }};
     optimizer_->zero_grad();
     double loss = 0;
-    if (replicas == 1) {  // alone, a rank needs nothing of the module communication
+    if (together_->size() == 1) {  // alone, a rank needs nothing of the module communication
       const at::Tensor mean_loss = trainable.mean_loss(mine.images, mine.labels);
       mean_loss.backward();
       loss = mean_loss.item().toDouble();
     } else {
-      loss = DataParallelStep(*data_, trainable, mine.images, mine.labels, whole, /*micro_batches=*/1, kBucketBytes);
+      // Every image is on each of its tiles' ranks, so there it counts one part of as many.
+      loss = DataParallelStep(*together_, trainable, mine.images, mine.labels, whole * tiles_.count(), /*micro_batches=*/1,
+                              kBucketBytes);
     }
     if (task_.request.clip > 0) Clip();
     optimizer_->step();
@@ -99,7 +104,8 @@ class WholeModelRunner final : public Runner {
   }
 
   const Task& task_;
-  const std::shared_ptr<Communicator> data_, tensor_;
+  const Tiles& tiles_;
+  const std::shared_ptr<Communicator> data_, together_, tensor_;
   StageModule module_;
   const std::unique_ptr<torch::optim::Optimizer> optimizer_;
   cifar::Loader loader_;
@@ -109,8 +115,8 @@ class WholeModelRunner final : public Runner {
 }  // namespace
 
 std::unique_ptr<Runner> MakeWholeModelRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes,
-                                             DeviceMesh& mesh) {
-  return std::make_unique<WholeModelRunner>(task, cut, boxes, mesh);
+                                             DeviceMesh& mesh, const Tiles& tiles) {
+  return std::make_unique<WholeModelRunner>(task, cut, boxes, mesh, tiles);
 }
 
 }  // namespace shardlab::train

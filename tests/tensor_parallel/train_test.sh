@@ -14,7 +14,7 @@ expect grep -q '<svg' c.svg
 
 title 'a mesh that does not fit'
 says 2 'there is no axis' --mesh rows=2
-says 2 'spatial must be 1' --mesh data=2,spatial=2x1
+says 2 'has no form on tiles' --mesh data=2,spatial=2x1
 RANK=0 WORLD_SIZE=6 says 2 'would fit' --mesh data=2,tensor=2
 
 title 'what is not there'

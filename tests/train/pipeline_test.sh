@@ -55,10 +55,9 @@ refuses "'pipe' has no size" --mesh pipe
 refuses "'pipe' is given twice" --mesh pipe=2,pipe=2
 refuses "there is no axis 'pipes'" --mesh pipes=2
 refuses 'mlp-ln has 2 layers along tensor, which cannot be cut into 3 stages' --mesh pipe=3,tensor=2 --model mlp-ln
-refuses 'spatial must be 1, not 4' --mesh pipe=2,spatial=2x2
 refuses 'name the axis' --schedule gpipe
-refuses 'resnet18 is trained along data and pipe' --mesh tensor=2 --model resnet18
-refuses 'resnet18 is trained along data and pipe' --mesh pipe=2,tensor=2 --model resnet18
+refuses 'resnet18 is trained along data, pipe and spatial' --mesh tensor=2 --model resnet18
+refuses 'resnet18 is trained along data, pipe and spatial' --mesh pipe=2,tensor=2 --model resnet18
 refuses "did you mean 'resnet18'" --mesh pipe=2 --model resnet19
 refuses 'a multiple of 3, not 4' --mesh pipe=2 --model amoebanet-4-16
 refuses 'a side of 32 to 1024' --mesh pipe=2 --image 16
