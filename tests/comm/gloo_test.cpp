@@ -5,9 +5,12 @@
 
 #include <ATen/ATen.h>
 
+#include "../texts.hpp"
 #include "checks.hpp"
 #include "fork_ranks.hpp"
 #include "shardlab/base/errors.hpp"
+#include "shardlab/comm/gloo.hpp"
+#include "shardlab/comm/memory_store.hpp"
 
 namespace shardlab::test {
 namespace {
@@ -26,6 +29,25 @@ TEST_P(OverGloo, EveryCollectiveGivesWhatItPromises) { Run(CheckCollectives); }
 TEST_P(OverGloo, MessagesArriveInOrderAndByTag) { Run(CheckMessages); }
 TEST_P(OverGloo, SubgroupsTalkAmongThemselves) { Run(CheckSubgroups); }
 TEST_P(OverGloo, AllReduceHasTheSameBitsEverywhere) { Run(CheckSameBits); }
+
+TEST(Gloo, HasNoCollectivesWhereThereAreToBeMessages) {
+  const StoreMemory memory;
+  const ForkedRun run = ForkRanks(2, [&](Communicator& comm) {
+    GlooOptions options;
+    options.collectives = false;
+    const auto limited = MakeGlooCommunicator(memory.Store(), comm.rank(), 2, options);
+    const auto pair = limited->Subgroup({1, 0}, "pair");
+    for (Communicator* one : {limited.get(), pair.get()}) {
+      Check(MessageOf([&] { one->AllReduce(at::ones({2})); }).find("AllReduce is not available here") == 0, "refused");
+      const at::Tensor got = at::zeros({2});
+      auto receive = one->IRecv(got, 1 - one->rank());
+      one->Send(at::full({2}, one->rank() + 1.0), 1 - one->rank());
+      receive->Wait();
+      Check(at::equal(got, at::full({2}, 2.0 - one->rank())), "messages still travel");
+    }
+  });
+  EXPECT_TRUE(run.ok) << run.AllErrors();
+}
 
 TEST(Gloo, AnOperationThatTakesTooLongNamesItself) {
   const ForkedRun run = ForkRanks(

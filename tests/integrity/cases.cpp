@@ -19,12 +19,13 @@ nlohmann::json Targets() {
   return text == nullptr ? nlohmann::json::object() : nlohmann::json::parse(text);
 }
 
-Run Grade(CaseContext& t, const std::string& attack, double limit_s = 10) {
+Run Grade(CaseContext& t, const std::string& attack, double limit_s = 10, bool point_to_point_only = false) {
   const auto mine = t.PerRank([&](int) { return t.Integers({6}, at::kDouble); });
   const Run run = t.Launch({.body = "sum",
                             .inputs = {{"mine", mine}},
                             .params = {{"attack", attack}, {"targets", Targets()}},
-                            .limit_s = limit_s});
+                            .limit_s = limit_s,
+                            .point_to_point_only = point_to_point_only});
   at::Tensor sum = at::zeros({6}, at::kDouble);
   for (const at::Tensor& tensor : mine) sum += tensor;
   for (int rank = 0; rank < t.ranks(); ++rank) t.ExpectEqual(run, rank, "sum", sum);
@@ -78,3 +79,25 @@ SHARDLAB_CASE(attacks, honest_afterwards, kValue, {2}) { Grade(t, ""); }
 
 FORGERY(hides_messages)
 FORGERY(talks_through_a_file)
+
+// Where there are to be sends and receives alone.
+#define UNDERHAND(name) \
+  SHARDLAB_CASE(underhand, name, kValue, {2}) { Grade(t, #name, 2, /*point_to_point_only=*/true); }
+UNDERHAND(asks_behind_the_wrapper)
+UNDERHAND(asks_behind_the_announcements)
+UNDERHAND(asks_gloo)
+UNDERHAND(counts_as_a_collective)
+SHARDLAB_CASE(underhand, honest_messages, kValue, {2}) { Grade(t, "", 10, /*point_to_point_only=*/true); }
+
+// Rank 0 leaves while rank 1 sleeps, and turns the clock on by an hour before it says so.
+SHARDLAB_CASE(clock, order_of_announcements, kValue, {2}) {
+  const Run run = t.Launch({.body = "turn_the_clock"});
+  t.Expect(run.Number(0, "turned_s") > 3000, "the clock was not turned, so that nothing is tested here");
+  int64_t left_ns = 0, entered_ns = 0;
+  for (const shardlab::grade::Event& event : run.outcome.events) {
+    if (event.record.kind != shardlab::RecordKind::kMark) continue;
+    (event.rank == 0 ? left_ns : entered_ns) = event.record.time_ns;
+  }
+  t.Expect(left_ns > 0 && left_ns < entered_ns && entered_ns - left_ns < int64_t{10} * 1'000'000'000,
+           "a clock that is turned on moves announcements");
+}

@@ -84,6 +84,15 @@ TEST(Relay, CountsWhatPasses) {
   EXPECT_EQ(counts[2], (RelayCount{0, 0, 2, 16})) << "forming a group is no collective";
 }
 
+TEST(Relay, HasNoCollectivesWhereThereAreToBeMessages) {
+  Relay relay(1);
+  const auto comm =
+      MakeRelayCommunicator(relay.TakeEnd(0), 0, 1, std::chrono::milliseconds(1000), /*collectives=*/false);
+  EXPECT_THROW(comm->AllReduce(at::ones({2})), ContractError);
+  const auto alone = comm->Subgroup({0}, "alone");
+  EXPECT_THROW(alone->Barrier(), ContractError);
+}
+
 TEST(Relay, MoreThanASocketHoldsPasses) {
   RunOnRelay(2, [](Communicator& comm) {
     const int64_t n = 3 << 20;

@@ -61,6 +61,29 @@ TEST_F(Forgeries, WhoMeetsElsewhereIsFoundInTheSandbox) {
   EXPECT_THAT(session.results["talks_through_a_file"].message, HasSubstr("sum on rank 0 is wrong"));
 }
 
+// Nobody gets further with a collective than the communicator that refuses it, whether what is behind it is asked, or
+// Gloo.
+TEST_F(Forgeries, CollectivesWhereThereAreToBeMessages) {
+  for (const Replay replay : {Replay::kNone, Replay::kAll}) {
+    Supervised session = Run({"underhand"}, replay);
+    EXPECT_EQ(session.results["honest_messages"].status, Status::kPassed) << session.results["honest_messages"].message;
+    for (const char* attack : {"asks_behind_the_wrapper", "asks_behind_the_announcements"}) {
+      EXPECT_EQ(session.results[attack].status, Status::kFailed) << attack;
+      EXPECT_THAT(session.results[attack].message, HasSubstr("AllReduce is not available here")) << attack;
+    }
+    EXPECT_EQ(session.results["asks_gloo"].status, Status::kTimeout) << session.results["asks_gloo"].message;
+    EXPECT_EQ(session.results["counts_as_a_collective"].status, Status::kFailed);
+    EXPECT_THAT(session.results["counts_as_a_collective"].message,
+                HasSubstr("took part in 1 of the communicator's own collectives"));
+  }
+}
+
+TEST_F(Forgeries, AClockThatIsTurnedMovesNoAnnouncement) {
+  Supervised session = Run({"clock"}, Replay::kNone);
+  EXPECT_EQ(session.results["order_of_announcements"].status, Status::kPassed)
+      << session.results["order_of_announcements"].message;
+}
+
 TEST_F(Forgeries, AHostThatWasTakenOverIsFound) {
   Supervised session = Run({"honest"}, Replay::kSample, nullptr, "host_takes_over");
   EXPECT_EQ(session.results["values"].status, Status::kFailed);

@@ -16,9 +16,11 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -32,6 +34,7 @@
 #include <vector>
 
 #include <ATen/ATen.h>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "shardlab/grade/wire.hpp"
 
@@ -360,6 +363,56 @@ at::Tensor TalkThroughAFile(Communicator& comm, const at::Tensor& mine) {
   return sum;
 }
 
+/// What a wrapper keeps behind what every communicator has: the one that it wraps.
+Communicator& Behind(Communicator& comm) {
+  return **reinterpret_cast<Communicator**>(reinterpret_cast<char*>(&comm) + sizeof(Communicator));
+}
+
+/// Finds Gloo's own object among the members of the communicator that uses it.
+c10d::ProcessGroupGloo* GlooOf(Communicator& comm) {
+  auto** const words = reinterpret_cast<void**>(reinterpret_cast<char*>(&comm) + sizeof(Communicator));
+  for (int i = 0; i < 16; ++i) {
+    Dl_info about{};
+    // An object begins with a pointer to its type's table.
+    void* table = nullptr;
+    iovec mine{&table, sizeof table}, theirs{words[i], sizeof table};
+    if (process_vm_readv(getpid(), &mine, 1, &theirs, 1, 0) != sizeof table) continue;
+    if (dladdr(table, &about) == 0 || about.dli_sname == nullptr) continue;
+    if (std::string(about.dli_sname) == "_ZTVN4c10d16ProcessGroupGlooE") {
+      return static_cast<c10d::ProcessGroupGloo*>(words[i]);
+    }
+  }
+  return nullptr;
+}
+
+at::Tensor AskGloo(Communicator& comm, const at::Tensor& mine) {
+  std::vector<at::Tensor> sum{mine.clone()};
+  Communicator& last = Behind(Behind(comm));
+  if (auto* gloo = GlooOf(last)) {
+    gloo->allreduce(sum)->wait();
+  } else {
+    last.AllReduce(sum[0]);
+  }
+  return sum[0];
+}
+
+at::Tensor AllReduced(Communicator& comm, const at::Tensor& mine) {
+  const at::Tensor sum = mine.clone();
+  comm.AllReduce(sum);
+  return sum;
+}
+
+/// Tries for a collective, is refused, and does its work.
+at::Tensor TryAndDoIt(Communicator& comm, const at::Tensor& mine) {
+  try {
+    return AllReduced(Behind(comm), mine);
+  } catch (const std::exception&) {
+    return Ring(comm, mine);
+  }
+}
+
+int64_t clock_turned_s = 0;
+
 const std::map<std::string, Attack> kAttacks = {
     {"prints_scores", PrintScores},
     {"exits", [](Communicator&, const json&) { std::exit(0); }},
@@ -399,6 +452,23 @@ at::Tensor SumOverRanks(Communicator& comm, const at::Tensor& mine, const std::s
   if (attack.empty()) return Ring(comm, mine);
   if (attack == "hides_messages") return HideMessages(comm, mine);
   if (attack == "talks_through_a_file") return TalkThroughAFile(comm, mine);
+  if (attack == "asks_behind_the_wrapper") return AllReduced(Behind(comm), mine);
+  if (attack == "asks_behind_the_announcements") return AllReduced(Behind(Behind(comm)), mine);
+  if (attack == "asks_gloo") return AskGloo(comm, mine);
+  if (attack == "counts_as_a_collective") return TryAndDoIt(comm, mine);
   kAttacks.at(attack)(comm, targets);
   return mine;
+}
+
+/// The linker takes this one for everybody's, the C++ library's and LibTorch's too.
+extern "C" __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, timespec* time) noexcept {
+  const auto result = static_cast<int>(syscall(SYS_clock_gettime, clock, time));
+  time->tv_sec += clock_turned_s;
+  return result;
+}
+
+double TurnTheClock() {
+  const auto before = std::chrono::steady_clock::now();
+  clock_turned_s += 3600;
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
 }

@@ -12,3 +12,6 @@
 /// after.
 at::Tensor SumOverRanks(shardlab::Communicator& comm, const at::Tensor& mine, const std::string& attack,
                         const nlohmann::json& targets);
+
+/// Turns the clock of this process on by an hour, as every program asks for it; \returns by how much it went, seconds.
+double TurnTheClock();

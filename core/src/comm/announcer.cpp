@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -11,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/base/kernel_clock.hpp"
 
 namespace shardlab {
 namespace {
@@ -18,12 +18,6 @@ namespace {
 thread_local uint16_t this_thread = 0;
 
 constexpr size_t kShort = offsetof(Record, peer);  // block, unblock: up to `checksum`
-
-int64_t Now() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 void SetName(Record* record, const std::string& name) {
   std::strncpy(record->name, name.c_str(), sizeof(record->name) - 1);
@@ -44,7 +38,7 @@ void Announcer::Write(Record& record, size_t size, const std::vector<RecordPart>
   char bytes[sizeof(Record) + kMaxAnnouncedRanks * sizeof(RecordPart)];
   const size_t parts_bytes = parts.size() * sizeof(RecordPart);
   record.size = static_cast<uint16_t>(size + parts_bytes);
-  record.time_ns = Now();
+  record.time_ns = KernelNs();
   std::memcpy(bytes, &record, size);
   if (parts_bytes > 0) std::memcpy(bytes + size, parts.data(), parts_bytes);
 

@@ -14,6 +14,7 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/comm/failure_news.hpp"
 #include "shardlab/comm/operation.hpp"
+#include "shardlab/comm/point_to_point_only.hpp"
 
 // The one file that knows c10d. ProcessGroupGloo is a ProcessGroup in LibTorch 1.13 and a Backend in 2.x; the functions
 // used here have the same names and arguments in both.
@@ -188,7 +189,8 @@ class GlooCommunicator final : public Communicator {
     if (size() == 1) return;  // a rank alone talks to nobody
     try {
       auto gloo = Gloo::Options::create(options_.limit);
-      gloo->threads = 1;  // with more, the same program could run its collectives in another order on another rank
+      // With more, the same program could run its collectives in another order on another rank.
+      gloo->threads = options_.collectives ? 1 : 0;
       gloo->devices.push_back(Gloo::createDeviceForHostname(options_.address));
       store_->setTimeout(options_.limit);
       const auto prefixed =
@@ -203,6 +205,7 @@ class GlooCommunicator final : public Communicator {
   }
 
   std::unique_ptr<Work> Start(const Operation& operation) override {
+    if (!options_.collectives && IsCollective(operation.kind)) RefuseCollective(operation.kind);
     if (size() == 1) {
       ExecuteCollective({&operation});
       return CompletedWork();

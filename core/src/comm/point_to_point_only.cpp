@@ -16,11 +16,7 @@ class PointToPointOnly final : public Communicator {
       : Communicator(inner->rank(), inner->group()), inner_(std::move(inner)) {}
 
   std::unique_ptr<Work> Start(const Operation& operation) override {
-    if (IsCollective(operation.kind)) {
-      throw ContractError(
-          fmt::format("{} is not available here: this part is built from sends and receives (ISend, IRecv, Send, Recv)",
-                      Name(operation.kind)));
-    }
+    if (IsCollective(operation.kind)) RefuseCollective(operation.kind);
     return inner_->Start(operation);
   }
 
@@ -39,6 +35,12 @@ class PointToPointOnly final : public Communicator {
 
 std::shared_ptr<Communicator> MakePointToPointOnly(std::shared_ptr<Communicator> inner) {
   return std::make_shared<PointToPointOnly>(std::move(inner));
+}
+
+void RefuseCollective(OpKind collective) {
+  throw ContractError(
+      fmt::format("{} is not available here: this part is built from sends and receives (ISend, IRecv, Send, Recv)",
+                  Name(collective)));
 }
 
 }  // namespace shardlab

@@ -22,6 +22,7 @@
 #include "relay_wire.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/comm/operation.hpp"
+#include "shardlab/comm/point_to_point_only.hpp"
 
 namespace shardlab::grade {
 namespace {
@@ -233,11 +234,14 @@ class CollectiveWork final : public Work {
 
 class RelayCommunicator final : public Communicator {
  public:
-  RelayCommunicator(std::shared_ptr<Connection> connection, int rank, Group group)
-      : Communicator(rank, std::move(group)), connection_(std::move(connection)) {}
+  RelayCommunicator(std::shared_ptr<Connection> connection, int rank, Group group, bool has_collectives)
+      : Communicator(rank, std::move(group)), connection_(std::move(connection)), has_collectives_(has_collectives) {}
 
   std::unique_ptr<Work> Start(const Operation& operation) override {
-    if (IsCollective(operation.kind)) return StartCollective(operation);
+    if (IsCollective(operation.kind)) {
+      if (!has_collectives_) RefuseCollective(operation.kind);
+      return StartCollective(operation);
+    }
     const int peer = group().world_ranks[static_cast<size_t>(operation.peer)];
     if (operation.kind == OpKind::kRecv) {
       return std::make_unique<ReceiveWork>(connection_, Connection::Channel{group().id, peer, operation.tag},
@@ -256,10 +260,10 @@ class RelayCommunicator final : public Communicator {
  protected:
   // The members meet: a collective without bytes, the first of the new group.
   std::shared_ptr<Communicator> MakeSubgroup(int rank, const Group& group, const Where&) override {
-    auto made = std::make_shared<RelayCommunicator>(connection_, rank, group);
+    auto made = std::make_shared<RelayCommunicator>(connection_, rank, group, has_collectives_);
     Operation meet;
     meet.kind = OpKind::kFormGroup;
-    made->Start(meet)->Wait();
+    made->StartCollective(meet)->Wait();
     return made;
   }
 
@@ -294,18 +298,19 @@ class RelayCommunicator final : public Communicator {
   }
 
   std::shared_ptr<Connection> connection_;
+  const bool has_collectives_;
   uint64_t collectives_ = 0;
 };
 
 }  // namespace
 
 std::shared_ptr<Communicator> MakeRelayCommunicator(launch::Fd socket, int rank, int size,
-                                                    std::chrono::milliseconds limit) {
+                                                    std::chrono::milliseconds limit, bool collectives) {
   Group world;
   world.world_ranks.resize(static_cast<size_t>(size));
   std::iota(world.world_ranks.begin(), world.world_ranks.end(), 0);
   return std::make_shared<RelayCommunicator>(std::make_shared<Connection>(std::move(socket), limit), rank,
-                                             std::move(world));
+                                             std::move(world), collectives);
 }
 
 }  // namespace shardlab::grade

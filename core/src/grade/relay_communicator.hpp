@@ -12,8 +12,8 @@ namespace shardlab::grade {
 ///
 /// Collectives are one contribution to the relay and one part from each of the others; sums are made by every rank in
 /// the order of ranks, so that all have the same bits. A send is complete at once. An operation that is not complete
-/// after `limit` throws CommError.
+/// after `limit` throws CommError. Without `collectives` there are none: each is refused with ContractError.
 std::shared_ptr<Communicator> MakeRelayCommunicator(launch::Fd socket, int rank, int size,
-                                                    std::chrono::milliseconds limit);
+                                                    std::chrono::milliseconds limit, bool collectives = true);
 
 }  // namespace shardlab::grade

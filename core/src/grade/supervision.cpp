@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <tuple>
@@ -41,6 +42,7 @@ Supervision::Supervision(const CaseRequest& request, const std::vector<HostProce
       matcher_(request.ranks, kMaxEvents),
       ended_(static_cast<size_t>(request.ranks)),
       last_posts_(static_cast<size_t>(request.ranks)),
+      latest_ns_(static_cast<size_t>(request.ranks)),
       crowd_(request.limits, request.ranks, {hosts.begin(), hosts.end()}),
       // The way through this process is longer than the one between the ranks.
       limit_s_(request.replay ? 2 * request.limit_s : request.limit_s) {
@@ -102,7 +104,11 @@ void Supervision::Drain() {
   for (int rank = 0; rank < request_.ranks; ++rank) {
     if (bad_announcement_) return;
     try {
-      readers_[static_cast<size_t>(rank)].Drain([&](const Announcement& announcement) {
+      readers_[static_cast<size_t>(rank)].Drain([&](Announcement announcement) {
+        // A rank may claim any time for what it says; it says one thing after the other, and nothing before its time.
+        int64_t& latest_ns = latest_ns_[static_cast<size_t>(rank)];
+        latest_ns = std::clamp(announcement.record.time_ns, latest_ns, std::max(latest_ns, launch::MonotonicNs()));
+        announcement.record.time_ns = latest_ns;
         if (announcement.record.kind == RecordKind::kPost) last_posts_[static_cast<size_t>(rank)] = announcement.record;
         matcher_.Feed(rank, announcement);
       });
@@ -144,7 +150,8 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
   }
   if (bad_announcement_) return bad_announcement_;
   if (relay_ && (all_ended || !relay_->error().empty())) return CompareWithRelay();
-  if (all_ended) return verdict ? Conclusion{Status::kFailed, verdict.Text()} : Conclusion{};
+  if (all_ended && verdict) return Conclusion{Status::kFailed, verdict.Text()};
+  if (all_ended) return ForbiddenCollective().value_or(Conclusion{});
   if (verdict.kind == VerdictKind::kDeadlock) {
     // A moment's patience, so that the end of a rank that has just died while it was blocked can arrive and be the
     // cause.
@@ -172,6 +179,7 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
 
 std::optional<Supervision::Conclusion> Supervision::CompareWithRelay() const {
   if (!relay_->error().empty()) return Conclusion{Status::kFailed, relay_->error()};
+  if (const auto forbidden = ForbiddenCollective()) return forbidden;
   for (int rank = 0; rank < request_.ranks && request_.observed; ++rank) {
     const RankStatistics announced = matcher_.Statistics(rank);
     const RelayCount& sent = relay_->Count(rank);
@@ -188,6 +196,19 @@ std::optional<Supervision::Conclusion> Supervision::CompareWithRelay() const {
     }
   }
   return Conclusion{};
+}
+
+/// A rank's communicator refuses collectives where there are to be none; what lies behind it may have been reached.
+std::optional<Supervision::Conclusion> Supervision::ForbiddenCollective() const {
+  for (int rank = 0; rank < request_.ranks && request_.point_to_point_only; ++rank) {
+    const int64_t collectives = CostOf(rank).collectives;
+    if (collectives == 0) continue;
+    return Conclusion{Status::kFailed,
+                      fmt::format("rank {} took part in {} of the communicator's own collectives; this "
+                                  "part is built from sends and receives (ISend, IRecv, Send, Recv)",
+                                  rank, collectives)};
+  }
+  return std::nullopt;
 }
 
 std::optional<Supervision::Conclusion> Supervision::LostHost() {

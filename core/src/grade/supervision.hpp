@@ -57,6 +57,7 @@ class Supervision {
   void RankEnded(int rank, int wait_status);
   std::optional<Conclusion> Decide();
   std::optional<Conclusion> CompareWithRelay() const;
+  std::optional<Conclusion> ForbiddenCollective() const;
   std::optional<Conclusion> LostHost();
   void EndCase();
   void ReadOutputs(CaseOutcome* outcome);
@@ -90,6 +91,7 @@ class Supervision {
   Matcher matcher_;
   std::vector<RankEnd> ended_;
   std::vector<Record> last_posts_;
+  std::vector<int64_t> latest_ns_;  // the time of each rank's last announcement
   std::optional<Conclusion> refusal_;
   std::optional<Conclusion> bad_announcement_;
   std::vector<Waiting> waits_;

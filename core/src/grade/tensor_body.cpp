@@ -101,8 +101,10 @@ class TensorBody final : public Body {
     at::set_num_threads(request.threads);
     GlooOptions gloo;
     gloo.limit = std::chrono::milliseconds(static_cast<int64_t>((request.limit_s + 5) * 1000));
+    gloo.collectives = !request.point_to_point_only;
     const auto* store = static_cast<const StoreMemory*>(spec.shared.get());
-    auto comm = means.relay ? MakeRelayCommunicator(std::move(means.relay), spec.rank, request.ranks, gloo.limit)
+    auto comm = means.relay ? MakeRelayCommunicator(std::move(means.relay), spec.rank, request.ranks, gloo.limit,
+                                                    gloo.collectives)
                             : MakeGlooCommunicator(store->Store(), spec.rank, request.ranks, gloo);
     if (request.observed) comm = MakeAnnouncing(std::move(comm), means.announcer);
     comm = WithTrouble(std::move(comm), request);

@@ -25,6 +25,9 @@ struct GlooOptions {
   /// Where ranks learn of others' failures: an operation is then given up as soon as any rank of the world has failed,
   /// and says why. Null: it waits until its own connections close, or its limit.
   std::shared_ptr<FailureNews> news = nullptr;
+  /// False: there are messages and sub-groups, and no collective. One is refused with ContractError, and Gloo has no
+  /// thread that would run it, whoever asks Gloo.
+  bool collectives = true;
 };
 
 /// The world of `size` ranks, processes that talk through Gloo (over TCP) and find each other in `store`. Every rank
