@@ -27,45 +27,72 @@ std::vector<int64_t> Rows(const Json& call) { return call.at("rows").get<std::ve
 }  // namespace
 
 SHARDLAB_BODY(tree_broadcast) {
-  RunCalls(ctx, [&](const at::Tensor& x, const Json& call) { return TreeBroadcast(ctx.comm(), x, call.at("root")); });
+  RunCalls(ctx, [](Communicator& comm, const at::Tensor& x, const Json& call) {
+    return TreeBroadcast(comm, x, call.at("root"));
+  });
 }
 
 SHARDLAB_BODY(tree_reduce) {
-  RunCalls(ctx, [&](const at::Tensor& x, const Json& call) { return TreeReduce(ctx.comm(), x, call.at("root")); });
+  RunCalls(ctx, [](Communicator& comm, const at::Tensor& x, const Json& call) {
+    return TreeReduce(comm, x, call.at("root"));
+  });
 }
 
 SHARDLAB_BODY(scatter) {
-  RunCalls(ctx,
-           [&](const at::Tensor& x, const Json& call) { return Scatter(ctx.comm(), x, Rows(call), call.at("root")); });
+  RunCalls(ctx, [](Communicator& comm, const at::Tensor& x, const Json& call) {
+    return Scatter(comm, x, Rows(call), call.at("root"));
+  });
 }
 
 SHARDLAB_BODY(gather) {
-  RunCalls(ctx,
-           [&](const at::Tensor& x, const Json& call) { return Gather(ctx.comm(), x, Rows(call), call.at("root")); });
+  RunCalls(ctx, [](Communicator& comm, const at::Tensor& x, const Json& call) {
+    return Gather(comm, x, Rows(call), call.at("root"));
+  });
 }
 
 SHARDLAB_BODY(ring_all_gather) {
-  RunCalls(ctx, [&](const at::Tensor& x, const Json& call) { return RingAllGather(ctx.comm(), x, Rows(call)); });
+  RunCalls(ctx, [](Communicator& comm, const at::Tensor& x, const Json& call) {
+    return RingAllGather(comm, x, Rows(call));
+  });
 }
 
 SHARDLAB_BODY(ring_reduce_scatter) {
-  RunCalls(ctx, [&](const at::Tensor& x, const Json&) { return RingReduceScatter(ctx.comm(), x); });
+  RunCalls(ctx, [](Communicator& comm, const at::Tensor& x, const Json&) { return RingReduceScatter(comm, x); });
 }
 
 SHARDLAB_BODY(ring_all_reduce) {
-  RunCalls(ctx, [&](const at::Tensor& x, const Json&) { return RingAllReduce(ctx.comm(), x); });
+  RunCalls(ctx, [](Communicator& comm, const at::Tensor& x, const Json&) { return RingAllReduce(comm, x); });
 }
 
 SHARDLAB_BODY(recursive_doubling) {
-  RunCalls(ctx, [&](const at::Tensor& x, const Json&) { return RecursiveDoublingAllReduce(ctx.comm(), x); });
+  RunCalls(ctx,
+           [](Communicator& comm, const at::Tensor& x, const Json&) { return RecursiveDoublingAllReduce(comm, x); });
 }
 
 SHARDLAB_BODY(all_to_all) {
-  RunCalls(ctx, [&](const at::Tensor& x, const Json& call) {
+  RunCalls(ctx, [](Communicator& comm, const at::Tensor& x, const Json& call) {
     const auto rows = call.at("rows").get<std::vector<std::vector<int64_t>>>();
     std::vector<int64_t> receive_rows;
-    for (const auto& from : rows) receive_rows.push_back(from[ctx.rank()]);
-    return AllToAll(ctx.comm(), x, rows[ctx.rank()], receive_rows);
+    for (const auto& from : rows) receive_rows.push_back(from[comm.rank()]);
+    return AllToAll(comm, x, rows[comm.rank()], receive_rows);
+  });
+}
+
+/// Each function where what it waits for fails.
+SHARDLAB_BODY(collectives_fail) {
+  RunFailingCalls(ctx, [](const std::string& name, const std::shared_ptr<Communicator>& comm) {
+    const at::Tensor x = at::ones({3, 2}, at::kDouble);
+    const std::vector<int64_t> ones(comm->size(), 1);
+    if (name == "TreeBroadcast") TreeBroadcast(*comm, x, 1);
+    if (name == "TreeReduce") TreeReduce(*comm, x, 1);
+    if (name == "Scatter") Scatter(*comm, x, ones, 1);
+    if (name == "Gather") Gather(*comm, x.narrow(0, 0, 1), ones, 1);
+    if (name == "RingAllGather") RingAllGather(*comm, x.narrow(0, 0, 1), ones);
+    if (name == "RingReduceScatter") RingReduceScatter(*comm, x);
+    if (name == "RingAllReduce") RingAllReduce(*comm, x);
+    if (name == "RecursiveDoublingAllReduce") RecursiveDoublingAllReduce(*comm, x);
+    if (name == "AllToAll") AllToAll(*comm, x, ones, ones);
+    if (name == "Barrier") Barrier(*comm);
   });
 }
 

@@ -1,9 +1,11 @@
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "kit/image_training.hpp"
+#include "kit/strides.hpp"
 #include "shardlab/communication/buckets.hpp"
 #include "shardlab/communication/data_parallel.hpp"
 #include "shardlab/grade/body.hpp"
@@ -37,31 +39,72 @@ SHARDLAB_BODY(average_gradients) {
   const auto shapes = ctx.Param<Shapes>("shapes");
   Tensors parameters;
   for (size_t i = 0; i < shapes.size(); ++i) {
-    parameters.push_back(at::zeros(shapes[i], at::kDouble).set_requires_grad(true));
     const std::string gradient = "g" + std::to_string(i);
-    if (ctx.HasInput(gradient)) parameters[i].mutable_grad() = ctx.Input(gradient);
+    const auto dtype = ctx.Param<bool>("float32") ? at::kFloat : at::kDouble;
+    parameters.push_back(at::zeros(shapes[i], dtype).set_requires_grad(true));
+    // Every second one lies otherwise than its parameter.
+    if (ctx.HasInput(gradient)) {
+      const at::Tensor given = ctx.Input(gradient).to(dtype);
+      parameters[i].mutable_grad() = i % 2 == 1 ? Strided(given) : given;
+    }
   }
   AverageGradients(ctx.comm(), parameters, ctx.Param<int64_t>("bucket_bytes"));
+  if (ctx.Param<bool>("again")) {  // other parameters of the same shapes: the first ones keep their gradients
+    Tensors others;
+    for (const at::Tensor& parameter : parameters) {
+      others.push_back(at::zeros_like(parameter).set_requires_grad(true));
+      others.back().mutable_grad() = at::full_like(parameter, 1000.0 + ctx.rank()).detach();
+    }
+    AverageGradients(ctx.comm(), others, ctx.Param<int64_t>("bucket_bytes"));
+  }
   for (size_t i = 0; i < shapes.size(); ++i) ctx.Output("g" + std::to_string(i), parameters[i].grad());
 }
 
-/// Linear regression with an unused parameter: the gradients of each call's samples.
+/// Adds a tensor to the graph that is alive as long as what backward needs.
+struct CountGraphs : torch::autograd::Function<CountGraphs> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, int64_t alive) {
+    auto* const count = reinterpret_cast<int64_t*>(alive);
+    ++*count;
+    ctx->save_for_backward({at::from_blob(
+        count, {1}, [count](void*) { --*count; }, at::kLong)});
+    return x.clone();
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
+                                                 torch::autograd::variable_list gradients) {
+    return {gradients[0].clone(), at::Tensor()};
+  }
+};
+
+/// Linear regression with an unused parameter: the gradients of each call's samples, how many of them were run together,
+/// and how many graphs of micro-batches were alive when the next one began. In every second call the gradients are zeros
+/// and not undefined.
 SHARDLAB_BODY(data_parallel_step) {
   const Json& calls = ctx.params().at("calls");
   const at::Tensor w = ctx.Input("w").set_requires_grad(true), b = ctx.Input("b").set_requires_grad(true);
   const at::Tensor unused = at::zeros({3}, at::kDouble).set_requires_grad(true);
+  std::vector<int64_t> samples;
+  int64_t alive = 0, most_alive = 0;
   const Trainable model{{w, b, unused}, [&](const at::Tensor& inputs, const at::Tensor& targets) {
-                          return (inputs.mm(w) + b - targets).pow(2).sum(1).mean();
+                          samples.push_back(inputs.size(0));
+                          most_alive = std::max(most_alive, alive);
+                          return CountGraphs::apply((inputs.mm(w) + b - targets).pow(2).sum(1).mean(),
+                                                    reinterpret_cast<int64_t>(&alive));
                         }};
   for (size_t i = 0; i < calls.size(); ++i) {
     const std::string number = std::to_string(i);
-    for (const at::Tensor& parameter : model.parameters) parameter.mutable_grad() = at::Tensor();
+    samples.clear();
+    most_alive = 0;
+    for (const at::Tensor& parameter : model.parameters) {
+      parameter.mutable_grad() = i % 2 == 1 ? at::zeros_like(parameter).detach() : at::Tensor();
+    }
     ctx.Number("share" + number,
                DataParallelStep(ctx.comm(), model, ctx.Input("x" + number), ctx.Input("y" + number),
                                 calls[i].at("batch"), calls[i].at("micro_batches"), calls[i].at("bucket_bytes")));
     ctx.Output("dw" + number, w.grad());
     ctx.Output("db" + number, b.grad());
     ctx.Output("dunused" + number, unused.grad());
+    ctx.Output("samples" + number, at::tensor(samples, at::kLong));
+    ctx.Number("alive" + number, static_cast<double>(most_alive));
   }
 }
 

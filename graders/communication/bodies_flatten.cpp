@@ -34,8 +34,11 @@ Tensors Cut(const at::Tensor& flat, const Shapes& shapes) {
 SHARDLAB_BODY(flatten) {
   const at::Tensor flat = ctx.Input("flat");
   const Tensors tensors = Cut(flat, ctx.Param<Shapes>("shapes"));
+  const Tensors copies = Cut(flat, ctx.Param<Shapes>("shapes"));
+  const bool may_need_gradients = at::isFloatingType(flat.scalar_type());
+  for (const at::Tensor& tensor : tensors) tensor.set_requires_grad(may_need_gradients);
   const Tensors zeros = Cut(at::zeros_like(flat), ctx.Param<Shapes>("shapes"));
-  at::Tensor packed, unpacked;
+  at::Tensor packed, unpacked, as_returned;
   int different = 0;
   for (int i = 0; i < ctx.Param<int>("repeats"); ++i) {
     const at::Tensor p = Flatten(tensors);
@@ -47,11 +50,23 @@ SHARDLAB_BODY(flatten) {
     if (i == 0) {
       packed = p;
       unpacked = u;
+      as_returned = p.detach().clone();
     } else if (!p.equal(packed) || !u.equal(unpacked)) {
       ++different;
     }
   }
-  ctx.Output("packed", packed);
+  for (const at::Tensor& tensor : zeros) tensor.zero_();
+  Flatten(zeros);  // of other numbers: the first result stays
+  bool alias = false, unchanged = flat.equal(ctx.Input("flat"));
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    alias = alias || (tensors[i].numel() > 0 && packed.is_alias_of(tensors[i]));
+    unchanged = unchanged && tensors[i].equal(copies[i]) && tensors[i].requires_grad() == may_need_gradients;
+  }
+  ctx.Number("kept", packed.equal(as_returned));
+  ctx.Number("alias", alias);
+  ctx.Number("needs_gradient", packed.requires_grad());
+  ctx.Number("unchanged", unchanged);
+  ctx.Output("packed", as_returned);
   ctx.Output("unpacked", unpacked);
   ctx.Number("different", different);
 }

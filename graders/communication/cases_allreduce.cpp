@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kit/calls.hpp"
+#include "kit/costs.hpp"
 #include "kit/hypotheses.hpp"
 #include "kit/parts.hpp"
 #include "kit/traffic.hpp"
@@ -119,6 +120,7 @@ void ExpectValues(CaseContext& t, const std::string& body) {
   Calls calls(body);
   AddAllReduce(t, calls, "a 4 x 3 x " + std::to_string(t.ranks()) + " tensor", {4, 3, t.ranks()}, at::kDouble);
   AddAllReduce(t, calls, "one element a rank", {t.ranks()}, at::kDouble);
+  AddAllReduce(t, calls, "one element a rank, again", {t.ranks()}, at::kDouble);
   calls.LaunchAndExpect(t);
 }
 
@@ -135,8 +137,18 @@ void ExpectAnySize(CaseContext& t, const std::string& body) {
 
 void ExpectDtypesAndStrides(CaseContext& t, const std::string& body) {
   Calls calls(body);
-  for (at::ScalarType dtype : {at::kByte, at::kInt, at::kLong, at::kHalf, at::kFloat, at::kDouble}) {
+  for (at::ScalarType dtype :
+       {at::kByte, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble}) {
     AddAllReduce(t, calls, "a 3 x 3 tensor of " + DtypeName(dtype), {3, 3}, dtype);
+  }
+  for (at::ScalarType dtype : {at::kLong, at::kDouble}) {
+    const Tensors summands = t.PerRank([&](int) { return LargeIntegers(t, {7}, dtype); });
+    const at::Tensor sum = SumOf(summands);
+    calls.Add({"7 large " + DtypeName(dtype), summands, t.PerRank([&](int) { return sum; }), {}, [=](int) {
+                 Label label;
+                 label.hypotheses = {RoundedSum(summands)};
+                 return label;
+               }});
   }
   AddAllReduce(t, calls, "a non-contiguous 3 x 5 tensor", {3, 5}, at::kDouble, true);
   calls.LaunchAndExpect(t);
@@ -173,20 +185,39 @@ void ExpectLateMessagesDoNotMatter(CaseContext& t, const std::string& body) {
   calls.LaunchAndExpect(t);
 }
 
+void ExpectGroupsInTurn(CaseContext& t, const std::string& body) {
+  Calls calls(body);
+  for (const std::vector<int>& members : GroupsInTurn()) {
+    Tensors summands;
+    for (size_t r = 0; r < members.size(); ++r) summands.push_back(t.Integers({7}, at::kDouble));
+    const Tensors sums(members.size(), SumOf(summands));
+    calls.Add(InGroup({"7 elements", summands, sums}, members, t.ranks()));
+  }
+  calls.LaunchAndExpect(t);
+}
+
 void ExpectRingTotals(CaseContext& t, const Run& run, int64_t bytes) {
   const int64_t ranks = t.ranks();
-  t.ExpectCost(
-      "bytes in all: 2(T - 1) * S", run.TotalCost().bytes_sent, 2 * (ranks - 1) * bytes, "bytes",
-      {{"every rank's whole tensor travels to every other rank", static_cast<double>(ranks * (ranks - 1) * bytes)},
-       {"the numbers travel in a type of half the size", static_cast<double>((ranks - 1) * bytes)},
-       {"whole tensors travel in every round, not chunks", static_cast<double>(2 * ranks * (ranks - 1) * bytes)},
-       {"each of the two trips has one round too many", static_cast<double>(2 * ranks * bytes)}});
-  t.ExpectCost(
-      "rounds: 2(T - 1)", run.TotalCost().rounds, 2 * (ranks - 1), "rounds",
-      {{"the sum is made on one rank along a tree, and sent back along a tree",
-        static_cast<double>(2 * CeilLog2(ranks))},
-       {"everything is sent to everybody: one trip, and every rank adds up for itself", static_cast<double>(ranks - 1)},
-       {"each of the two trips has one round too many", static_cast<double>(2 * ranks)}});
+  const auto one_way = static_cast<double>(ranks - 1), all = static_cast<double>(ranks),
+             size = static_cast<double>(bytes);
+  Costs costs;
+  costs.Add("bytes in all: 2(T - 1) * S", static_cast<double>(run.TotalCost().bytes_sent), 2 * one_way * size, "bytes");
+  costs.Add("rounds: 2(T - 1)", static_cast<double>(run.TotalCost().rounds), 2 * one_way, "rounds");
+  costs.Add("messages in all: 2T(T - 1)", static_cast<double>(run.TotalCost().messages), 2 * all * one_way, "messages");
+  const auto log = static_cast<double>(CeilLog2(ranks));
+  costs.Expect(
+      t,
+      {{"every rank's whole tensor travels to every other rank, all at once", {all * one_way * size, 1, all * one_way}},
+       {"every rank's whole tensor travels to every other rank, around a ring",
+        {all * one_way * size, one_way, all * one_way}},
+       {"the sum is made on one rank along a tree, and sent back along a tree",
+        {2 * one_way * size, 2 * log, 2 * one_way}},
+       {"every rank sends its tensor to one rank, and is sent the sum", {2 * one_way * size, kAny, 2 * one_way}},
+       {"whole tensors are exchanged between partners, as in recursive doubling", {all * log * size, log, all * log}},
+       {"the numbers travel in a type of half the size", {one_way * size, 2 * one_way, 2 * all * one_way}},
+       {"whole tensors travel in every round, not chunks", {2 * all * one_way * size, 2 * one_way, 2 * all * one_way}},
+       {"each of the two trips has one round too many", {2 * all * size, 2 * all, 2 * all * all}},
+       {"chunks go to every rank directly, and not around a ring", {2 * one_way * size, 2, 2 * all * one_way}}});
 }
 
 }  // namespace
@@ -196,6 +227,11 @@ SHARDLAB_CASE(allreduce, any_size, kValue, {2, 3, 4}) { ExpectAnySize(t, "ring_a
 SHARDLAB_CASE(allreduce, dtypes_and_strides, kRobustness, {3}) { ExpectDtypesAndStrides(t, "ring_all_reduce"); }
 SHARDLAB_CASE(allreduce, same_bits_on_every_rank, kValue, {4, 5}) { ExpectSameBits(t, "ring_all_reduce"); }
 SHARDLAB_CASE(allreduce, late_messages, kRobustness, {4}) { ExpectLateMessagesDoNotMatter(t, "ring_all_reduce"); }
+
+SHARDLAB_CASE(allreduce, groups_in_turn, kRobustness, {3}) { ExpectGroupsInTurn(t, "ring_all_reduce"); }
+SHARDLAB_CASE(allreduce, failed_messages_are_reported, kRobustness, {1}) {
+  ExpectCommErrors(t, "collectives_fail", {"RingAllReduce"});
+}
 
 SHARDLAB_CASE(allreduce, cost, kCost, {1, 2, 3, 4, 5, 7}) {
   Calls calls("ring_all_reduce");
@@ -215,7 +251,6 @@ SHARDLAB_CASE(allreduce, cost_of_uneven_chunks, kCost, {3, 4}) {
   AddAllReduce(t, calls, std::to_string(size) + " elements", {1, size}, at::kDouble);
   const Run run = calls.LaunchAndExpect(t);
   ExpectRingTotals(t, run, bytes);
-  t.ExpectCost("messages in all: 2T(T - 1)", run.TotalCost().messages, 2 * ranks * (ranks - 1), "messages");
   for (int rank = 0; rank < ranks; ++rank) {
     // All chunks but the last have one element more: two different ones are at most 2 * 101, at least 101 + 100
     // elements.
@@ -231,6 +266,11 @@ SHARDLAB_CASE(doubling, dtypes_and_strides, kRobustness, {3}) { ExpectDtypesAndS
 SHARDLAB_CASE(doubling, same_bits_on_every_rank, kValue, {4, 5}) { ExpectSameBits(t, "recursive_doubling"); }
 SHARDLAB_CASE(doubling, late_messages, kRobustness, {5}) { ExpectLateMessagesDoNotMatter(t, "recursive_doubling"); }
 
+SHARDLAB_CASE(doubling, groups_in_turn, kRobustness, {3}) { ExpectGroupsInTurn(t, "recursive_doubling"); }
+SHARDLAB_CASE(doubling, failed_messages_are_reported, kRobustness, {1}) {
+  ExpectCommErrors(t, "collectives_fail", {"RecursiveDoublingAllReduce"});
+}
+
 SHARDLAB_CASE(doubling, cost, kCost, {1, 2, 3, 4, 5, 6, 8}) {
   Calls calls("recursive_doubling");
   const int64_t ranks = t.ranks();
@@ -240,12 +280,23 @@ SHARDLAB_CASE(doubling, cost, kCost, {1, 2, 3, 4, 5, 6, 8}) {
   while ((int64_t{2} << log) <= ranks) ++log;
   const int64_t core = int64_t{1} << log;
   const bool power_of_two = core == ranks;
-  t.ExpectCost(power_of_two ? "bytes in all: T * log2 T * S" : "bytes in all: (P * log2 P + 2(T - P)) * S",
-               run.TotalCost().bytes_sent, (core * log + 2 * (ranks - core)) * 110 * 8, "bytes",
-               {{"the ring's chunks travel, and not whole tensors", 2.0 * (ranks - 1) * 110 * 8},
-                {"every rank's tensor travels to every other rank", 1.0 * ranks * (ranks - 1) * 110 * 8}});
-  t.ExpectCost(power_of_two ? "rounds: log2 T" : "rounds: floor(log2 T) + 2", run.TotalCost().rounds,
-               power_of_two ? log : log + 2, "rounds", {{"the messages go round a ring", 2.0 * (ranks - 1)}});
+  const double size = 110 * 8, one_way = static_cast<double>(ranks - 1), all = static_cast<double>(ranks);
+  const double messages = static_cast<double>(core * log + 2 * (ranks - core));
+  Costs costs;
+  costs.Add(power_of_two ? "bytes in all: T * log2 T * S" : "bytes in all: (P * log2 P + 2(T - P)) * S",
+            static_cast<double>(run.TotalCost().bytes_sent), messages * size, "bytes");
+  costs.Add(power_of_two ? "rounds: log2 T" : "rounds: floor(log2 T) + 2", static_cast<double>(run.TotalCost().rounds),
+            static_cast<double>(power_of_two ? log : log + 2), "rounds");
+  costs.Add(power_of_two ? "messages in all: T * log2 T" : "messages in all: P * log2 P + 2(T - P)",
+            static_cast<double>(run.TotalCost().messages), messages, "messages");
+  const auto depth = static_cast<double>(CeilLog2(ranks));
+  costs.Expect(
+      t, {{"the chunks of a ring travel, and not whole tensors", {2 * one_way * size, 2 * one_way, 2 * all * one_way}},
+          {"the partners take turns: one sends and then receives, the other the other way round",
+           {messages * size, static_cast<double>(2 * log), messages}},
+          {"the sum is made on one rank along a tree, and sent back along a tree",
+           {2 * one_way * size, 2 * depth, 2 * one_way}},
+          {"every rank's tensor travels to every other rank", {all * one_way * size, kAny, all * one_way}}});
 }
 
 }  // namespace shardlab::grade

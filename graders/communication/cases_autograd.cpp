@@ -8,7 +8,10 @@
 
 #include <fmt/format.h>
 
+#include "kit/calls.hpp"
+#include "kit/costs.hpp"
 #include "kit/hypotheses.hpp"
+#include "kit/words.hpp"
 #include "operators_on_ranks.hpp"
 
 // The differentiable operators. For each: its results, its gradients however they come in, and what the calls cost.
@@ -25,9 +28,10 @@ Matrix RandomRows(CaseContext& t) {
   return rows;
 }
 
-Tensors Draw(CaseContext& t, const Matrix& shapes, bool replicated, bool normal = false) {
+Tensors Draw(CaseContext& t, const Matrix& shapes, bool replicated, bool normal = false,
+             at::ScalarType dtype = at::kDouble) {
   const auto one = [&](const std::vector<int64_t>& shape) {
-    return normal ? t.Normal(shape) : t.Integers(shape, at::kDouble);
+    return normal ? t.Normal(shape) : t.Integers(shape, dtype);
   };
   if (replicated) return Everywhere(t.ranks(), one(shapes[0]));
   return t.PerRank([&](int rank) { return one(shapes[rank]); });
@@ -41,10 +45,17 @@ class OperatorCalls {
     spec.params["calls"] = nlohmann::json::array();
   }
 
-  void Add(const Operator& op, const std::string& gradient, const std::string& what, bool normal = false) {
+  /// The same with float32 and, where it can be, an input that is not contiguous.
+  void AddFloat(const Operator& op, const std::string& what) {
+    Add(op, "plain", what, /*normal=*/false, at::kFloat);
+    spec.params["calls"].back()["strided"] = true;
+  }
+
+  void Add(const Operator& op, const std::string& gradient, const std::string& what, bool normal = false,
+           at::ScalarType dtype = at::kDouble) {
     const std::string number = std::to_string(calls_.size());
-    Call call{op, gradient, what, Draw(t_, op.input, op.replicated_input, normal), {}};
-    call.y = gradient == "expanded" ? Tensors() : Draw(t_, op.output, op.replicated_output, normal);
+    Call call{op, gradient, what, Draw(t_, op.input, op.replicated_input, normal, dtype), {}};
+    call.y = gradient == "expanded" ? Tensors() : Draw(t_, op.output, op.replicated_output, normal, dtype);
     nlohmann::json params = op.params;
     params["gradient"] = gradient;
     spec.params["calls"].push_back(params);
@@ -191,6 +202,77 @@ SHARDLAB_CASE(autograd, send_receive_gradient, kGradient, {2, 3}) {
 }
 SHARDLAB_CASE(autograd, all_to_all_gradient, kGradient, {1, 3}) { ExpectBackward(t, {AllToAllOnRanks(RandomRows(t))}); }
 
+SHARDLAB_CASE(autograd, operators_of_any_shape, kGradient, {3}) {
+  OperatorCalls calls(t);
+  for (const Shape& shape : std::vector<Shape>{{}, {0, 3}, {2, 3, 1, 2}}) {
+    const std::string what = "float32 of shape " + ShapeName(shape);
+    calls.AddFloat(CopyOnRanks(3, shape), what);
+    calls.AddFloat(ReduceOnRanks(3, shape), what);
+    calls.AddFloat(ShiftOnRanks(3, true, shape), what);
+    calls.AddFloat(ShiftOnRanks(3, false, shape), what);
+  }
+  calls.AddFloat(ScatterOnRanks(3, {2, 0}, 1), "float32 without elements");
+  calls.AddFloat(GatherOnRanks(3, {2, 0}, 1), "float32 without elements");
+  calls.AddFloat(ScatterOnRanks(3, {4}, 0), "float32 of one dimension");
+  calls.AddFloat(GatherOnRanks(3, {4}, 0), "float32 of one dimension");
+  calls.AddFloat(ScatterOnRanks(3, {2, 3, 4}, 2), "float32, cut along the last of three dimensions");
+  calls.AddFloat(GatherOnRanks(3, {2, 3, 4}, 2), "float32, cut along the last of three dimensions");
+  calls.AddFloat(AllToAllOnRanks(RandomRows(t), {2, 3}), "float32 rows of 2 x 3");
+  calls.AddFloat(AllToAllOnRanks(RandomRows(t), {}), "float32 rows of one element");
+  const Run run = t.Launch(calls.spec);
+  calls.ExpectResults(run);
+  calls.ExpectGradients(run);
+}
+
+// The same object for two tensors that lie differently, as a layer that is called twice in a step has it.
+SHARDLAB_CASE(autograd, operators_used_twice_before_backward, kGradient, {3}) {
+  const Matrix rows = RandomRows(t);
+  const std::vector<std::pair<Operator, Operator>> pairs = {
+      {CopyOnRanks(3), CopyOnRanks(3, {5, 4})},
+      {ReduceOnRanks(3), ReduceOnRanks(3, {5, 4})},
+      {ScatterOnRanks(3, {4, 5}, 1), ScatterOnRanks(3, {2, 5}, 1)},
+      {GatherOnRanks(3, {4, 5}, 1), GatherOnRanks(3, {2, 5}, 1)},
+      {ShiftOnRanks(3, false), ShiftOnRanks(3, false, {5, 4})},
+      {AllToAllOnRanks(rows), AllToAllOnRanks(rows, {2})}};
+  RunSpec spec;
+  spec.body = "operator_used_twice";
+  struct Use {
+    std::string name;  // of the operator, and which use
+    const Operator* op;
+    Tensors x, y;
+  };
+  std::vector<Use> uses;
+  for (const auto& [first, second] : pairs) {
+    const auto name = first.params["op"].get<std::string>();
+    spec.params["calls"].push_back(first.params);
+    for (const auto& [op, suffix] : {std::pair{&first, "a"}, std::pair{&second, "b"}}) {
+      Use use{name, op, Draw(t, op->input, op->replicated_input), Draw(t, op->output, op->replicated_output)};
+      spec.inputs[name + "_x" + suffix] = use.x;
+      spec.inputs[name + "_y" + suffix] = use.y;
+      use.name += suffix;
+      uses.push_back(std::move(use));
+    }
+  }
+  const Run run = t.Launch(spec);
+  for (const Use& use : uses) {
+    const std::string name = use.name.substr(0, use.name.size() - 1), suffix = use.name.substr(use.name.size() - 1);
+    const std::string which = suffix == "a" ? "first" : "second";
+    const Tensors forward = use.op->forward(use.x), backward = use.op->backward(use.y);
+    for (int rank = 0; rank < t.ranks(); ++rank) {
+      t.ExpectEqual(run, rank, name + "_" + suffix, forward[rank],
+                    Label{fmt::format("the {} result of a {} that is used twice before backward", which, name)});
+      t.ExpectEqual(run, rank, name + "_d" + suffix, backward[rank],
+                    Label{fmt::format("the gradient of the {} input of a {} that is used twice before backward (what "
+                                      "backward needs belongs to the node, not to the operator)",
+                                      which, name)});
+    }
+  }
+}
+
+SHARDLAB_CASE(autograd, failed_messages_are_reported, kRobustness, {1}) {
+  ExpectCommErrors(t, "autograd_fails", {"DifferentiableAllToAll", "AverageGradients", "DataParallelStep"});
+}
+
 SHARDLAB_CASE(autograd, adjoint, kGradient, {3}) {
   OperatorCalls calls(t);
   for (const Operator& op :
@@ -219,9 +301,24 @@ SHARDLAB_CASE(autograd, operators_cost, kCost, {3}) {
     OperatorCalls calls(t);
     calls.Add(op, "plain", "");
     const Run run = t.Launch(calls.spec);
-    t.ExpectCost(what + ", forward and backward: collectives from rank 0", run.Cost(0).collectives, collectives,
-                 "collectives", {{"forward and backward both communicate", 2}});
-    t.ExpectCost(what + ", forward and backward: messages in all", run.TotalCost().messages, messages, "messages");
+    Costs costs;
+    costs.Add(what + ", forward and backward: collectives from rank 0", static_cast<double>(run.Cost(0).collectives),
+              static_cast<double>(collectives), "collectives");
+    costs.Add(what + ", forward and backward: messages in all", static_cast<double>(run.TotalCost().messages),
+              static_cast<double>(messages), "messages");
+    std::vector<CostMistake> mistakes;
+    if (collectives > 0) {
+      mistakes.push_back({"it is built from messages: an operator uses the communicator's collectives", {0, kAny}});
+    }
+    if (collectives == 1) mistakes.push_back({"forward and backward both communicate", {2, 0}});
+    if (messages > 0) {
+      mistakes.push_back({"the messages of one pass are missing: forward and backward send one each",
+                          {0, static_cast<double>(messages) / 2}});
+      mistakes.push_back({"a rank at the end of the row sends to the other end: -1 is nobody", {0, 6}});
+      mistakes.push_back({"a message carries the shape: inputs have one shape on all ranks that exchange",
+                          {0, static_cast<double>(messages) * 2}});
+    }
+    costs.Expect(t, mistakes);
   };
   expect(CopyOnRanks(3), "Copy", 1, 0);
   expect(ReduceOnRanks(3), "Reduce", 1, 0);

@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "data_parallel_mistakes.hpp"
+#include "kit/costs.hpp"
 #include "kit/parts.hpp"
 #include "kit/words.hpp"
 #include "shardlab/grade/referee.hpp"
@@ -58,8 +59,11 @@ SHARDLAB_CASE(autograd, assign_buckets, kValue, {1}) {
   RunSpec spec;
   spec.body = "assign_buckets";
   std::vector<std::pair<std::vector<int64_t>, int64_t>> calls = {
-      {{100, 20, 30, 40}, 80}, {{8}, 1},           {{8, 8, 8, 8}, 16},     {{8, 8, 8}, 1000},
-      {{5, 5, 5}, 1},          {{1, 100, 1}, 100}, {{30, 10, 50, 10}, 60}, {{}, 10}};
+      {{100, 20, 30, 40}, 80}, {{8}, 1},
+      {{8, 8, 8, 8}, 16},      {{8, 8, 8}, 1000},
+      {{5, 5, 5}, 1},          {{1, 100, 1}, 100},
+      {{30, 10, 50, 10}, 60},  {{}, 10},
+      {{0, 100, 0, 0}, 10},    {{int64_t{3} << 30, int64_t{3} << 30, 5}, int64_t{4} << 30}};
   std::vector<int64_t> random;
   for (int i = 0; i < 30; ++i) random.push_back(t.Integer(1, 50));
   calls.emplace_back(random, 100);
@@ -85,12 +89,14 @@ struct Averages {
   std::vector<Tensors> gradients;
   Shapes shapes = {{4, 3}, {5}, {2, 2}, {1}, {6}};
 
-  explicit Averages(CaseContext& t, int64_t bucket_bytes) {
+  /// \param again whether other parameters are averaged after these.
+  explicit Averages(CaseContext& t, int64_t bucket_bytes, bool float32 = false, bool again = false) {
     spec.body = "average_gradients";
-    spec.params = {{"shapes", shapes}, {"bucket_bytes", bucket_bytes}};
+    spec.params = {{"shapes", shapes}, {"bucket_bytes", bucket_bytes}, {"float32", float32}, {"again", again}};
     for (const auto& shape : shapes) {
       gradients.push_back(t.PerRank([&](int) { return t.Integers(shape, at::kDouble) * t.ranks(); }));
     }
+    ranks_ = t.ranks();
   }
 
   Run LaunchAndExpect(CaseContext& t) {
@@ -104,6 +110,21 @@ struct Averages {
       for (int rank = 0; rank < t.ranks(); ++rank) {
         Label label{fmt::format("the gradient of parameter {}, averaged", i)};
         label.hypotheses = Mistakes(t.ranks(), static_cast<int64_t>(i), rank);
+        const auto dtype = spec.params.at("float32").get<bool>() ? at::kFloat : at::kDouble;
+        if (spec.params.at("again").get<bool>()) {
+          label.hypotheses.push_back(
+              {"it changed when the gradients of other parameters were averaged: what is written "
+               "must be a tensor of its own",
+               [=] { return at::full_like(mean, 1000.0 + (ranks_ - 1) / 2.0); }});
+        }
+        // Small integers: a mean of float32 is exact where T is a power of two, and nearly so elsewhere.
+        if (dtype == at::kFloat) {
+          const at::Tensor got = run.Output(rank, "g" + std::to_string(i));
+          t.Expect(got.defined() && got.scalar_type() == dtype, "the gradient of a float32 parameter must be float32");
+          t.Expect(at::allclose(got.to(at::kDouble), mean, 1e-5, 1e-5),
+                   fmt::format("{}, float32, on rank {} is wrong; is a float32 counted as 8 bytes?", label.what, rank));
+          continue;
+        }
         t.ExpectClose(run, rank, "g" + std::to_string(i), mean, label, 1);
       }
     }
@@ -147,9 +168,12 @@ struct Averages {
     return all;
   }
 
+  int ranks_ = 1;
+
   std::vector<int64_t> Bytes() const {
+    const int64_t each = spec.params.at("float32").get<bool>() ? 4 : 8;
     std::vector<int64_t> bytes;
-    for (const auto& shape : shapes) bytes.push_back(8 * c10::multiply_integers(shape));
+    for (const auto& shape : shapes) bytes.push_back(each * c10::multiply_integers(shape));
     return bytes;
   }
 };
@@ -162,6 +186,8 @@ SHARDLAB_CASE(autograd, average_gradients, kGradient, {1, 2, 3}) {
   Averages one_bucket(t, 1 << 20), one_each(t, 1);
   one_bucket.LaunchAndExpect(t);
   one_each.LaunchAndExpect(t);
+  Averages once_more(t, 80, /*float32=*/false, /*again=*/true);
+  once_more.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(autograd, average_where_gradients_are_missing, kRobustness, {3}) {
@@ -176,11 +202,24 @@ SHARDLAB_CASE(autograd, average_cost, kCost, {3}) {
   for (const auto& [limit, buckets] : std::vector<std::pair<int64_t, int64_t>>{{1 << 20, 1}, {96, 3}, {1, 5}}) {
     Averages averages(t, limit);
     const Run run = averages.LaunchAndExpect(t);
-    t.ExpectCost(fmt::format("all-reduces with buckets of {} bytes: one a bucket", limit), run.Cost(1).collectives,
-                 buckets, "all-reduces",
-                 {{"every parameter is a bucket of its own", 5}, {"all parameters are one bucket", 1}});
-    t.ExpectCost("bytes that each rank hands to all-reduces", run.Cost(1).collective_bytes, kAverageBytes, "bytes");
+    Costs costs;
+    costs.Add(fmt::format("all-reduces with buckets of {} bytes: one a bucket", limit),
+              static_cast<double>(run.Cost(1).collectives), static_cast<double>(buckets), "all-reduces");
+    costs.Add("bytes that each rank hands to all-reduces", static_cast<double>(run.Cost(1).collective_bytes),
+              kAverageBytes, "bytes");
+    costs.Expect(t, {{"every parameter is a bucket of its own", {5, kAverageBytes}},
+                     {"all parameters are one bucket", {1, kAverageBytes}}});
   }
+  Averages float32(t, 48, /*float32=*/true);
+  const Run run = float32.LaunchAndExpect(t);
+  Costs costs;
+  costs.Add("all-reduces of float32 with buckets of 48 bytes: one a bucket",
+            static_cast<double>(run.Cost(1).collectives), 3, "all-reduces");
+  costs.Add("bytes of float32 that each rank hands to all-reduces", static_cast<double>(run.Cost(1).collective_bytes),
+            kAverageBytes / 2.0, "bytes");
+  costs.Expect(t, {{"an element of float32 is counted as 8 bytes when buckets are filled: it has element_size() 4",
+                    {5, kAverageBytes / 2.0}},
+                   {"the gradients travel as float64", {kAny, static_cast<double>(kAverageBytes)}}});
 }
 
 }  // namespace shardlab::grade

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "data_parallel_mistakes.hpp"
+#include "kit/costs.hpp"
 #include "kit/equal_training.hpp"
 #include "kit/hypotheses.hpp"
 #include "kit/image_training.hpp"
@@ -65,6 +66,20 @@ class Steps {
                                            call.micro_batches, call.micro_batches == 1 ? "" : "es");
       double shares = 0;
       for (int rank = 0; rank < t_.ranks(); ++rank) {
+        std::vector<int64_t> sizes;
+        for (const BatchPiece& part : MicroBatchesOf(rank, call.samples, call.micro_batches))
+          sizes.push_back(part.samples);
+        const at::Tensor got = run.Output(rank, "samples" + number);
+        const auto* const first = got.defined() ? got.data_ptr<int64_t>() : nullptr;
+        const std::vector<int64_t> ran(first, got.defined() ? first + got.numel() : first);
+        t_.Expect(ran == sizes, fmt::format("rank {} runs its samples in parts of {}; min(micro_batches, samples) "
+                                            "micro-batches (SplitSizes) are parts of {}{}",
+                                            rank, ListName(ran), ListName(sizes), with));
+        const double alive = run.Number(rank, "alive" + number);
+        t_.Expect(alive == 0,
+                  fmt::format("rank {}: when a micro-batch begins, what {} before it needs for backward is still "
+                              "there; call backward on each before the next one, so that it is freed{}",
+                              rank, Count(static_cast<int64_t>(alive), "micro-batch"), with));
         shares += run.Number(rank, "share" + number);
         Label of_w{"the gradient of the weight" + with};
         of_w.hypotheses = StepHypotheses(rank, call.samples, call.micro_batches,
@@ -155,11 +170,15 @@ SHARDLAB_CASE(autograd, only_the_last_micro_batch_talks, kCost, {2}) {
     Steps steps(t);
     steps.Add({6, 6}, micro_batches, 3 * 8);  // the bias fits beside nothing: three buckets
     const Run run = steps.LaunchAndExpect();
-    const std::string every = "every micro-batch talks, and not the last one only";
-    t.ExpectCost(fmt::format("all-reduces with {} micro-batches and 3 buckets", micro_batches), run.Cost(0).collectives,
-                 3, "all-reduces", {{every, 3.0 * micro_batches}});
-    t.ExpectCost(fmt::format("bytes that a rank hands to all-reduces with {} micro-batches", micro_batches),
-                 run.Cost(0).collective_bytes, (6 + 2 + 3) * 8, "bytes", {{every, (6.0 + 2 + 3) * 8 * micro_batches}});
+    constexpr double kBytes = (6 + 2 + 3) * 8;
+    const auto parts = static_cast<double>(micro_batches);
+    Costs costs;
+    costs.Add(fmt::format("all-reduces with {} micro-batches and 3 buckets", micro_batches),
+              static_cast<double>(run.Cost(0).collectives), 3, "all-reduces");
+    costs.Add(fmt::format("bytes that a rank hands to all-reduces with {} micro-batches", micro_batches),
+              static_cast<double>(run.Cost(0).collective_bytes), kBytes, "bytes");
+    costs.Expect(t, {{"every micro-batch talks, and not the last one only", {3 * parts, kBytes * parts}},
+                     {"the loss is communicated too: only its share is asked for", {4, kBytes + 8}}});
   }
 }
 

@@ -74,6 +74,15 @@ void ExpectFlattened(CaseContext& t, const Shapes& shapes, at::ScalarType dtype,
   Label unpacked{"what Unflatten unpacked into " + which};
   unpacked.hypotheses = FlattenMistakes(flat, shapes, /*packing=*/false);
   t.ExpectEqual(run, 0, "unpacked", flat, unpacked);
+  t.Expect(run.Number(0, "kept") == 1,
+           "what Flatten returned changed when Flatten was called again; every call returns a tensor of its own (" +
+               which + ")");
+  t.Expect(run.Number(0, "alias") == 0, "what Flatten returned shares memory with one of the tensors (" + which + ")");
+  t.Expect(
+      run.Number(0, "needs_gradient") == 0,
+      "what Flatten returned requires a gradient, because the tensors do: read them without the graph (" + which + ")");
+  t.Expect(run.Number(0, "unchanged") == 1,
+           "Flatten or Unflatten changed the tensors that it reads; they must be left as they are (" + which + ")");
   t.Expect(run.Number(0, "different") == 0,
            fmt::format("{} of {} repetitions gave other bits than the first ({}): the threads write into each other's "
                        "elements, or share a running offset",
@@ -95,6 +104,10 @@ SHARDLAB_CASE(autograd, flatten, kValue, {1}) {
   ExpectFlattened(t, {{2, 3}, {}, {4}}, at::kDouble, 1, 2);
   ExpectFlattened(t, {{0}, {5, 0}, {2, 2, 2}, {0}}, at::kLong, 1, 2);
   ExpectFlattened(t, ManyShapes(t), at::kFloat, 1, 2);
+  ExpectFlattened(t, {{7}}, at::kDouble, 1, 1);
+  for (const at::ScalarType dtype : {at::kBool, at::kByte, at::kHalf}) {
+    ExpectFlattened(t, {{3}, {2, 2, 3}, {5}, {}}, dtype, 1, 1);
+  }
 }
 
 SHARDLAB_CASE(autograd, flatten_on_two_threads, kValue, {1}) {

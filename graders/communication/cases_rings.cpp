@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kit/calls.hpp"
+#include "kit/costs.hpp"
 #include "kit/hypotheses.hpp"
 #include "kit/parts.hpp"
 #include "kit/traffic.hpp"
@@ -67,14 +68,22 @@ void AddGather(CaseContext& t, Calls& calls, const Rows& rows, const at::Tensor&
              AllGatherMistakes(whole, parts)});
 }
 
-/// T - 1 rounds around a ring, a message a rank and round.
-void ExpectRingRounds(CaseContext& t, const Run& run) {
+/// T - 1 rounds around a ring, a message a rank and round. \param bytes of what is gathered or summed.
+void ExpectRingRounds(CaseContext& t, const Run& run, int64_t bytes) {
   const int64_t ranks = t.ranks();
-  t.ExpectCost("rounds: T - 1", run.TotalCost().rounds, ranks - 1, "rounds",
-               {{"every part goes to every rank directly, and not around the ring", 1},
-                {"there is one round too many", static_cast<double>(ranks)}});
-  t.ExpectCost("messages in all: T(T - 1)", run.TotalCost().messages, ranks * (ranks - 1), "messages",
-               {{"there is one round too many", static_cast<double>(ranks * ranks)}});
+  const auto all = static_cast<double>(ranks * (ranks - 1)), rounds = static_cast<double>(ranks - 1);
+  Costs costs;
+  costs.Add("rounds: T - 1", static_cast<double>(run.TotalCost().rounds), rounds, "rounds");
+  costs.Add("messages in all: T(T - 1)", static_cast<double>(run.TotalCost().messages), all, "messages");
+  const double right = rounds * static_cast<double>(bytes);
+  costs.Add("bytes in all: (T - 1) * S", static_cast<double>(run.TotalCost().bytes_sent), right, "bytes");
+  costs.Expect(t,
+               {{"every part goes to every rank directly, and not around the ring", {1, all, right}},
+                {"there is one round too many", {rounds + 1, all + static_cast<double>(ranks), kAny}},
+                {"some ranks send before they receive and others receive before they send, so that a round takes two",
+                 {2 * rounds, all, right}},
+                {"one rank collects all parts and hands out the whole, or the sum", {2, 2 * rounds, kAny}},
+                {"all of it travels in every round, not one part", {rounds, all, right * static_cast<double>(ranks)}}});
 }
 
 }  // namespace
@@ -82,6 +91,7 @@ void ExpectRingRounds(CaseContext& t, const Run& run) {
 SHARDLAB_CASE(ring, all_gather_values, kValue, {1, 2, 3, 4, 5, 7}) {
   Calls calls("ring_all_gather");
   AddGather(t, calls, Rows(t.ranks(), 1), t.Integers({t.ranks(), 4}, at::kDouble));
+  AddGather(t, calls, Rows(t.ranks(), 2), t.Integers({2 * t.ranks(), 3}, at::kLong));
   AddGather(t, calls, Rows(t.ranks(), 2), t.Integers({2 * t.ranks(), 3}, at::kLong));
   calls.LaunchAndExpect(t);
 }
@@ -97,12 +107,14 @@ SHARDLAB_CASE(ring, all_gather_uneven_rows, kValue, {2, 3, 4}) {
   AddGather(t, calls, SplitSizes(t.ranks() + 1, t.ranks()), t.Integers({t.ranks() + 1}, at::kFloat));
   AddGather(t, calls, gaps, t.Integers({3, 2, 2}, at::kDouble));
   AddGather(t, calls, Rows(t.ranks(), 0), t.Integers({0, 5}, at::kDouble));
+  AddGather(t, calls, growing, t.Integers({Total(growing), 0}, at::kDouble));
   calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(ring, all_gather_dtypes_and_strides, kRobustness, {3}) {
   Calls calls("ring_all_gather");
-  for (at::ScalarType dtype : {at::kBool, at::kByte, at::kInt, at::kLong, at::kHalf, at::kFloat, at::kDouble}) {
+  for (at::ScalarType dtype :
+       {at::kBool, at::kByte, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble}) {
     AddGather(t, calls, {2, 1, 2}, t.Integers({5, 3}, dtype), dtype == at::kFloat || dtype == at::kByte);
   }
   calls.LaunchAndExpect(t);
@@ -121,14 +133,13 @@ SHARDLAB_CASE(ring, all_gather_cost, kCost, {1, 2, 3, 4, 7}) {
   const Rows rows = SplitSizes(1000 * ranks + 1, ranks);
   AddGather(t, calls, rows, t.Integers({Total(rows)}, at::kDouble));
   const Run run = calls.LaunchAndExpect(t);
-  ExpectRingRounds(t, run);
+  ExpectRingRounds(t, run, Total(rows) * 8);
   for (int rank = 0; rank < ranks; ++rank) {
     t.ExpectCost("bytes from rank " + std::to_string(rank) + ": the result less its right neighbour's part",
                  run.Cost(rank).bytes_sent, ranks == 1 ? 0 : 8 * (Total(rows) - rows[(rank + 1) % ranks]), "bytes",
                  {{"the whole result travels in every round, not one part", 8.0 * (ranks - 1) * Total(rows)},
                   {"every rank sends its own part in every round", 8.0 * (ranks - 1) * rows[rank]}});
   }
-  t.ExpectCost("bytes in all: (T - 1) * S", run.TotalCost().bytes_sent, (ranks - 1) * Total(rows) * 8, "bytes");
 }
 
 // The ring reduce-scatter
@@ -179,6 +190,7 @@ SHARDLAB_CASE(ring, reduce_scatter_values, kValue, {1, 2, 3, 4, 5, 7}) {
   Calls calls("ring_reduce_scatter");
   AddReduceScatter(t, calls, {t.ranks(), 4}, at::kDouble);
   AddReduceScatter(t, calls, {2 * t.ranks(), 3}, at::kLong);
+  AddReduceScatter(t, calls, {2 * t.ranks(), 3}, at::kLong);
   calls.LaunchAndExpect(t);
 }
 
@@ -188,15 +200,52 @@ SHARDLAB_CASE(ring, reduce_scatter_uneven_rows, kValue, {2, 3, 4}) {
   AddReduceScatter(t, calls, {3 * t.ranks() - 1}, at::kFloat);
   AddReduceScatter(t, calls, {1, 4}, at::kDouble);
   AddReduceScatter(t, calls, {0, 4}, at::kDouble);
+  AddReduceScatter(t, calls, {t.ranks() + 1, 2, 3}, at::kDouble);
+  AddReduceScatter(t, calls, {t.ranks() + 1, 0}, at::kDouble);
   calls.LaunchAndExpect(t);
 }
 
 SHARDLAB_CASE(ring, reduce_scatter_dtypes_and_strides, kRobustness, {3}) {
   Calls calls("ring_reduce_scatter");
-  for (at::ScalarType dtype : {at::kByte, at::kInt, at::kLong, at::kHalf, at::kFloat, at::kDouble}) {
+  for (at::ScalarType dtype :
+       {at::kByte, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble}) {
     AddReduceScatter(t, calls, {5, 3}, dtype, dtype == at::kFloat || dtype == at::kByte);
   }
+  for (at::ScalarType dtype : {at::kLong, at::kDouble}) {
+    const Tensors summands = t.PerRank([&](int) { return LargeIntegers(t, {5, 2}, dtype); });
+    calls.Add({"large " + DtypeName(dtype),
+               summands,
+               AllRowsOf(SumOf(summands), SplitSizes(5, t.ranks())),
+               {},
+               [=](int rank) {
+                 Label label;
+                 const Hypothesis rounded = RoundedSum(summands);
+                 label.hypotheses = {
+                     {rounded.meaning, [=] { return RowsOf(rounded.value(), SplitSizes(5, summands.size()), rank); }}};
+                 return label;
+               }});
+  }
   calls.LaunchAndExpect(t);
+}
+
+SHARDLAB_CASE(ring, groups_in_turn, kRobustness, {3}) {
+  Calls gather("ring_all_gather"), reduce_scatter("ring_reduce_scatter");
+  for (const std::vector<int>& members : GroupsInTurn()) {
+    const auto ranks = static_cast<int64_t>(members.size());
+    const at::Tensor whole = t.Integers({5, 2}, at::kDouble);
+    const Rows rows = SplitSizes(5, ranks);
+    Tensors summands;
+    for (int64_t r = 0; r < ranks; ++r) summands.push_back(t.Integers({5, 2}, at::kDouble));
+    gather.Add(
+        InGroup({"5 rows", AllRowsOf(whole, rows), Tensors(ranks, whole), {{"rows", rows}}}, members, t.ranks()));
+    reduce_scatter.Add(InGroup({"5 rows", summands, AllRowsOf(SumOf(summands), rows)}, members, t.ranks()));
+  }
+  gather.LaunchAndExpect(t);
+  reduce_scatter.LaunchAndExpect(t);
+}
+
+SHARDLAB_CASE(ring, failed_messages_are_reported, kRobustness, {1}) {
+  ExpectCommErrors(t, "collectives_fail", {"RingAllGather", "RingReduceScatter"});
 }
 
 SHARDLAB_CASE(ring, reduce_scatter_late_messages, kRobustness, {4}) {
@@ -212,13 +261,12 @@ SHARDLAB_CASE(ring, reduce_scatter_cost, kCost, {1, 2, 3, 4, 7}) {
   const Rows rows = SplitSizes(size, ranks);
   AddReduceScatter(t, calls, {size}, at::kDouble);
   const Run run = calls.LaunchAndExpect(t);
-  ExpectRingRounds(t, run);
+  ExpectRingRounds(t, run, size * 8);
   for (int rank = 0; rank < ranks; ++rank) {
     t.ExpectCost("bytes from rank " + std::to_string(rank) + ": the tensor less its own part",
                  run.Cost(rank).bytes_sent, 8 * (size - rows[rank]), "bytes",
                  {{"the whole tensor travels in every round, not one part", 8.0 * (ranks - 1) * size}});
   }
-  t.ExpectCost("bytes in all: (T - 1) * S", run.TotalCost().bytes_sent, (ranks - 1) * size * 8, "bytes");
 }
 
 }  // namespace shardlab::grade

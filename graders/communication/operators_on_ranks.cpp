@@ -78,8 +78,8 @@ Tensors Exchange(const Tensors& inputs, const Matrix& rows) {
 
 }  // namespace
 
-Operator CopyOnRanks(int ranks) {
-  const std::vector<std::vector<int64_t>> shapes(ranks, {3, 4});
+Operator CopyOnRanks(int ranks, const Shape& shape) {
+  const std::vector<Shape> shapes(ranks, shape);
   return {{{"op", "Copy"}},
           shapes,
           shapes,
@@ -100,8 +100,8 @@ Operator CopyOnRanks(int ranks) {
           }};
 }
 
-Operator ReduceOnRanks(int ranks) {
-  const std::vector<std::vector<int64_t>> shapes(ranks, {3, 4});
+Operator ReduceOnRanks(int ranks, const Shape& shape) {
+  const std::vector<Shape> shapes(ranks, shape);
   return {{{"op", "Reduce"}},
           shapes,
           shapes,
@@ -157,7 +157,7 @@ Operator GatherOnRanks(int ranks, const std::vector<int64_t>& whole, int64_t dim
       }};
 }
 
-Operator ShiftOnRanks(int ranks, bool circle) {
+Operator ShiftOnRanks(int ranks, bool circle, const Shape& shape) {
   std::vector<int> to, from;
   for (int rank = 0; rank < ranks; ++rank) {
     to.push_back(rank + 1 < ranks ? rank + 1 : circle && ranks > 1 ? 0 : -1);
@@ -170,7 +170,7 @@ Operator ShiftOnRanks(int ranks, bool circle) {
     }
     return result;
   };
-  const std::vector<std::vector<int64_t>> shapes(ranks, {3, 4});
+  const std::vector<Shape> shapes(ranks, shape);
   return {{{"op", "SendReceive"}, {"to", to}, {"from", from}},
           shapes,
           shapes,
@@ -192,7 +192,7 @@ Operator ShiftOnRanks(int ranks, bool circle) {
           }};
 }
 
-Operator AllToAllOnRanks(const Matrix& rows) {
+Operator AllToAllOnRanks(const Matrix& rows, const Shape& row) {
   Matrix back = rows;
   std::vector<std::vector<int64_t>> input, output;
   for (size_t a = 0; a < rows.size(); ++a) {
@@ -202,8 +202,10 @@ Operator AllToAllOnRanks(const Matrix& rows) {
       received += rows[b][a];
       back[a][b] = rows[b][a];
     }
-    input.push_back({sent, 3});
-    output.push_back({received, 3});
+    input.push_back(row);
+    input.back().insert(input.back().begin(), sent);
+    output.push_back(row);
+    output.back().insert(output.back().begin(), received);
   }
   return {{{"op", "AllToAll"}, {"rows", rows}},
           input,

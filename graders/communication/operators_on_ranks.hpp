@@ -32,14 +32,16 @@ struct Operator {
 
 /// \name The operators on `ranks` ranks
 ///@{
-Operator CopyOnRanks(int ranks);
-Operator ReduceOnRanks(int ranks);
+using Shape = std::vector<int64_t>;
+Operator CopyOnRanks(int ranks, const Shape& shape = {3, 4});
+Operator ReduceOnRanks(int ranks, const Shape& shape = {3, 4});
 /// \param whole the shape of the whole tensor, which is cut along `dim`.
 Operator ScatterOnRanks(int ranks, const std::vector<int64_t>& whole, int64_t dim);
 Operator GatherOnRanks(int ranks, const std::vector<int64_t>& whole, int64_t dim);
 /// SendReceive to the right, in a circle or with ends.
-Operator ShiftOnRanks(int ranks, bool circle);
-Operator AllToAllOnRanks(const Matrix& rows);
+Operator ShiftOnRanks(int ranks, bool circle, const Shape& shape = {3, 4});
+/// \param row the shape of a row.
+Operator AllToAllOnRanks(const Matrix& rows, const Shape& row = {3});
 ///@}
 
 /// The same on every rank.

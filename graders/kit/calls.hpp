@@ -45,4 +45,15 @@ class Calls {
   std::vector<Call> calls_;
 };
 
+/// `call`, whose lists are those of a group, as a call in the group of the world's ranks `members`, in this order. The
+/// others of `ranks` ranks take no part.
+Call InGroup(const Call& call, const std::vector<int>& members, int ranks);
+
+/// Groups for calls on three ranks, one call each: the world, some of it twice, and all of it the other way round.
+std::vector<std::vector<int>> GroupsInTurn();
+
+/// Runs `body`, which hands the parameter `functions` to RunFailingCalls (stand_ins.hpp): each of them must end with a
+/// CommError when what it waits for fails.
+void ExpectCommErrors(CaseContext& t, const std::string& body, const std::vector<std::string>& functions);
+
 }  // namespace shardlab::grade

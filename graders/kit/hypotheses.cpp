@@ -60,6 +60,22 @@ std::vector<Hypothesis> PartlyWritten(const std::string& meaning, const at::Tens
           {meaning, [=] { return filled(at::zeros(whole.sizes(), whole.options())); }}};
 }
 
+at::Tensor LargeIntegers(CaseContext& t, const std::vector<int64_t>& shape, at::ScalarType dtype) {
+  const int64_t high = int64_t{1} << (dtype == at::kLong ? 55 : 40);
+  return (t.Integers(shape, at::kLong) * high + t.Integers(shape, at::kLong)).to(dtype);
+}
+
+Hypothesis RoundedSum(const std::vector<at::Tensor>& summands) {
+  const bool whole = summands[0].scalar_type() == at::kLong;
+  return {whole ? "the numbers are added up in float64, which cannot hold all digits of int64: keep the input's dtype"
+                : "the numbers are added up in float32: keep the input's dtype",
+          [=] {
+            at::Tensor sum = summands[0].to(whole ? at::kDouble : at::kFloat);
+            for (size_t i = 1; i < summands.size(); ++i) sum = sum + summands[i].to(sum.scalar_type());
+            return sum.to(summands[0].scalar_type());
+          }};
+}
+
 std::string Explained(double measured, double right, const std::vector<FigureHypothesis>& hypotheses) {
   const auto same = [&](double value) { return std::abs(measured - value) <= 1e-9 * std::abs(value); };
   if (same(right)) return "";

@@ -70,6 +70,14 @@ std::vector<Hypothesis> PartlyWritten(const std::string& meaning, const at::Tens
                                       const std::function<void(const at::Tensor& result)>& value);
 ///@}
 
+/// \name Rounding
+///@{
+/// Integers of a type of 8 bytes whose sums over up to 8 ranks are exact in it, and in no smaller one.
+at::Tensor LargeIntegers(CaseContext& t, const std::vector<int64_t>& shape, at::ScalarType dtype);
+/// Their sum in the type that is too small.
+Hypothesis RoundedSum(const std::vector<at::Tensor>& summands);
+///@}
+
 /// "\n  this is what you get when ..." of the first that gives `measured` to 1e-9; empty when none does, and where it
 /// is the right value.
 std::string Explained(double measured, double right, const std::vector<FigureHypothesis>& hypotheses);

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "kit/result_flaw.hpp"
+#include "kit/stand_ins.hpp"
 #include "kit/strides.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
@@ -33,21 +34,41 @@ void ForEachCall(RankContext& ctx, OneCall call) {
   }
 }
 
-/// The ranks' side of Calls (calls.hpp): `call(input x<i>, parameters)`, and what it returned, y<i>, what is wrong with
-/// that, and the input as it is afterwards.
+/// The ranks' side of Calls (calls.hpp): `call(communicator, input x<i>, parameters)`, and what it returned, y<i>, what is
+/// wrong with that, and the input as it is afterwards. Results and inputs are kept until all calls are done: nobody may
+/// write to those of an earlier one.
 template <typename OneCall>
 void RunCalls(RankContext& ctx, OneCall call) {
+  struct Done {
+    std::string number;
+    at::Tensor input, result, when_returned;
+    ResultFlaw flaw;
+  };
+  std::vector<Done> all;
+  Groups groups(ctx);
   ForEachCall(ctx, [&](const std::string& i, const nlohmann::json& params) {
     at::Tensor x = ctx.Input("x" + i);
     if (params.value("strided", false)) x = Apart(x);
-    const at::Tensor y = call(x, params);
+    const std::shared_ptr<Communicator> comm = groups.Of(params);
+    const at::Tensor before = x.alias();
+    const at::Tensor y = comm ? call(*comm, x, params) : at::Tensor();
     ResultFlaw flaw = kNoFlaw;
     if (y.defined() && !y.is_contiguous()) flaw = kNotContiguous;
     if (y.defined() && y.numel() > 0 && y.is_alias_of(x)) flaw = kSharesInput;
-    ctx.Output("y" + i, y);
-    ctx.Number("flaw" + i, flaw);
-    ctx.Output("after" + i, x);
+    if (x.sizes() != before.sizes() || x.strides() != before.strides() || x.data_ptr() != before.data_ptr() ||
+        x.requires_grad() != before.requires_grad()) {
+      flaw = kInputAltered;
+    }
+    all.push_back({i, x, y, y.defined() ? y.detach().clone() : y, flaw});
   });
+  for (Done& done : all) {
+    if (done.result.defined() && done.flaw == kNoFlaw && !done.result.equal(done.when_returned)) {
+      done.flaw = kChangedLater;
+    }
+    ctx.Output("y" + done.number, done.when_returned);
+    ctx.Number("flaw" + done.number, done.flaw);
+    ctx.Output("after" + done.number, done.input);
+  }
 }
 
 }  // namespace shardlab::grade
