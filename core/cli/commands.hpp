@@ -49,6 +49,8 @@ int Diff(const Context& context, const std::string& what);
 int Train(const Context& context, const std::vector<std::string>& arguments);
 /// `lab schedule ...`: becomes schedule_solutions, or schedule_exercises likewise.
 int DrawSchedule(const Context& context, const std::vector<std::string>& arguments);
+/// `lab tiles ...`: becomes tiles_solutions, or tiles_exercises likewise.
+int ShowTiles(const Context& context, const std::vector<std::string>& arguments);
 /// `lab data ...`: becomes cifar_data.
 int Data(const Context& context, const std::vector<std::string>& arguments);
 /// `lab bench [NAME...] [--json F]`.

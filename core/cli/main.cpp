@@ -92,6 +92,7 @@ int Run(int count, char** arguments) {
   CLI::App* train_app = passing("train", "train a model on a mesh of ranks (lab train --help)");
   CLI::App* schedule_app =
       passing("schedule", "generate, check, simulate and draw a pipeline schedule (lab schedule --help)");
+  CLI::App* tiles_app = passing("tiles", "which pixels the tiles of an image need and send (lab tiles --help)");
   CLI::App* data_app = passing("data", "the data sets: what is there, download, verify (lab data --help)");
   CLI::App* bench_app = passing("bench", "measure and print tables (lab bench --help)");
 
@@ -146,6 +147,7 @@ int Run(int count, char** arguments) {
   if (*diff_app) return Diff(context, what);
   if (*train_app) return Train(context, train_app->remaining());
   if (*schedule_app) return DrawSchedule(context, schedule_app->remaining());
+  if (*tiles_app) return ShowTiles(context, tiles_app->remaining());
   if (*data_app) return Data(context, data_app->remaining());
   if (*bench_app) return Bench(context, bench_app->remaining());
   if (*mutants_app) return TestMutants(context, mutants_app->remaining());

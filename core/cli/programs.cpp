@@ -45,11 +45,25 @@ int Train(const Context& context, const std::vector<std::string>& arguments) {
   BecomeFlavour(context, "train", arguments, [](const Rubric&, const std::string&) { return true; });
 }
 
-int DrawSchedule(const Context& context, const std::vector<std::string>& arguments) {
-  BecomeFlavour(context, "schedule", arguments, [&](const Rubric& rubric, const std::string& file) {
+namespace {
+
+// A program of what needs no LibTorch: of a student's files those count that are in it.
+[[noreturn]] void BecomePlainFlavour(const Context& context, const std::string& name,
+                                     const std::vector<std::string>& arguments) {
+  BecomeFlavour(context, name, arguments, [&](const Rubric& rubric, const std::string& file) {
     const std::vector<std::string> files = PlainFiles(context, rubric.id);
     return std::find(files.begin(), files.end(), file) != files.end();
   });
+}
+
+}  // namespace
+
+int DrawSchedule(const Context& context, const std::vector<std::string>& arguments) {
+  BecomePlainFlavour(context, "schedule", arguments);
+}
+
+int ShowTiles(const Context& context, const std::vector<std::string>& arguments) {
+  BecomePlainFlavour(context, "tiles", arguments);
 }
 
 int Data(const Context& context, const std::vector<std::string>& arguments) {
