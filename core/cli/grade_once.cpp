@@ -61,6 +61,11 @@ class Grading {
     if (options_.solutions && !tree_.HasSolutions()) {
       throw UsageError("there are no solutions in this tree: leave --solutions out to grade your own files");
     }
+    const bool one_part = selections_.size() == 1 && selections_[0].parts.size() == 1;
+    if (!options_.case_name.empty() && !one_part) {
+      throw UsageError(fmt::format("--case {}: name the one part that has it, lab grade MODULE.PART --case {}",
+                                   options_.case_name, options_.case_name));
+    }
     if (options_.quick) LeaveOutSlowModules();
   }
 
@@ -143,10 +148,32 @@ class Grading {
       result_.problem = true;
       scoring.why_not_run = Brief(error);
     } catch (const UsageError& error) {  // no case fits `ranks`
+      if (!options_.case_name.empty()) throw;
       scoring.why_not_run = Brief(error);
     }
     any_listed_ = any_listed_ || !listed_.empty();
     if (options_.quick) LeaveOutSlowParts(scoring);
+  }
+
+  /// The parts whose cases run: those that were asked for, and those before them of which it is not known that they have
+  /// passed.
+  std::vector<std::string> PartsToRun(const Selection& selection) {
+    const Rubric& rubric = selection.rubric;
+    const auto asked = [&](const std::string& part) {
+      return std::find(selection.parts.begin(), selection.parts.end(), part) != selection.parts.end();
+    };
+    std::vector<std::string> parts;
+    for (const std::string& part : WithPrerequisites(rubric, selection.parts)) {
+      if (!asked(part)) {
+        if (!options_.case_name.empty()) continue;
+        if (options_.has_passed && options_.has_passed(rubric, *rubric.Find(part))) {
+          result_.not_graded_again.push_back(rubric.FullId(part));
+          continue;
+        }
+      }
+      parts.push_back(rubric.FullId(part));
+    }
+    return parts;
   }
 
   grade::SessionOptions OptionsFor(const Selection& selection, const ScoreOptions& scoring) {
@@ -155,9 +182,9 @@ class Grading {
     session.module = rubric.id;
     session.programs = GradersOfModule(rubric.id).programs;
     session.seed = options_.seed;
-    for (const std::string& part : WithPrerequisites(rubric, selection.parts)) {
-      session.parts.push_back(rubric.FullId(part));
-    }
+    session.parts = PartsToRun(selection);
+    session.case_name = options_.case_name;
+    session.first = options_.first;
     session.ranks = options_.ranks;
     session.sandbox = options_.sandbox;
     session.replay = options_.replay;
@@ -173,12 +200,9 @@ class Grading {
     }
     session.on_result = [&](const CaseResult& result) {
       results_.push_back(result);
-      if (result.status == Status::kNotImplemented) {
-        not_implemented_.insert(result.part + "/" + BaseName(result.id));
-        if (result.kind == grade::Kind::kValue) not_implemented_.insert(result.part);
-      }
+      if (result.status == Status::kNotImplemented) NoteNotImplemented(rubric, result);
       if (result.status != Status::kPassed) {
-        not_passed_.emplace(ShortId(result.part), fmt::format("builds on {}, which has not passed yet", result.part));
+        not_passed_.emplace(ShortId(result.part), fmt::format("builds on {}, which did not pass", result.part));
       }
       observer_.Judged(result);
       TellChange(&selection, scoring);
@@ -214,9 +238,30 @@ class Grading {
     });
   }
 
-  /// Cases that can give no point any more are not worth a student's time: those of a file that does not compile, those
-  /// of a part that builds on one that has failed a case, and where a function is not written yet, the same case on
-  /// other numbers of ranks and the part's cases of other kinds.
+  void NoteNotImplemented(const Rubric& rubric, const CaseResult& result) {
+    not_implemented_.insert(result.part + "/" + BaseName(result.id));
+    const Part* part = rubric.Find(ShortId(result.part));
+    if (!part) return;
+    const std::vector<Finding> found = FindBroken(*part, {result});
+    for (const Finding& finding : found) not_implemented_.insert(result.part + ": " + finding.function);
+    if (part->functions.empty() && result.kind == grade::Kind::kValue) not_implemented_.insert(result.part);
+  }
+
+  /// What a case needs and nobody has written yet; empty: nothing that is known.
+  std::string NotImplementedFor(const Part& part, const ListedCase& listed) const {
+    if (not_implemented_.count(listed.part + "/" + BaseName(listed.id)) > 0) return listed.part;
+    const size_t function = part.PlaceOf(listed.id).function;
+    if (function < part.functions.size()) {
+      for (const std::string& name : part.NeededBy(function)) {
+        if (not_implemented_.count(listed.part + ": " + name) > 0) return name;
+      }
+    }
+    const bool other_kind = listed.kind != grade::Kind::kValue && not_implemented_.count(listed.part) > 0;
+    return other_kind ? listed.part : "";
+  }
+
+  /// Cases that can say nothing new are not worth a student's time: those of a file that does not compile, those of a part
+  /// that builds on one that has failed a case, and those that need a function that is not written yet.
   std::string WhySkip(const Rubric& rubric, const ListedCase& listed) const {
     const Part* part = rubric.Find(ShortId(listed.part));
     if (!part) return "";
@@ -224,12 +269,10 @@ class Grading {
     if (own != not_passed_.end() && own->second.find("does not compile") != std::string::npos) return own->second;
     for (const std::string& before : part->after) {
       const auto at = not_passed_.find(before);
-      if (at != not_passed_.end()) return fmt::format("builds on {}, which has not passed yet", rubric.FullId(before));
+      if (at != not_passed_.end()) return fmt::format("builds on {}, which did not pass", rubric.FullId(before));
     }
-    const bool same = not_implemented_.count(listed.part + "/" + BaseName(listed.id)) > 0;
-    const bool other_kind = listed.kind != grade::Kind::kValue && not_implemented_.count(listed.part) > 0;
-    if (same || other_kind) return fmt::format("{} is not implemented yet", listed.part);
-    return "";
+    const std::string missing = NotImplementedFor(*part, listed);
+    return missing.empty() ? "" : fmt::format("{} is not implemented yet", missing);
   }
 
   ScoreCard& card() { return result_.card; }
@@ -245,7 +288,7 @@ class Grading {
   std::vector<ListedCase> listed_;
   std::vector<CaseResult> results_;
   std::map<std::string, std::string> not_passed_;  // part id -> why it cannot be passed any more
-  std::set<std::string> not_implemented_;          // parts, and PART/CASE without the ranks
+  std::set<std::string> not_implemented_;          // PART/CASE without the ranks, PART: FUNCTION, parts without functions
 };
 
 }  // namespace
@@ -253,6 +296,7 @@ class Grading {
 std::string GradeOnceOptions::OnlyWhere() const {
   std::string where = quick ? "without tensors" : "";
   if (ranks > 0) where += fmt::format("{}on {} ranks", where.empty() ? "" : " and ", ranks);
+  if (!case_name.empty()) where += fmt::format("{}called {}", where.empty() ? "" : " and ", case_name);
   return where;
 }
 

@@ -31,15 +31,20 @@ struct GradeOnceOptions {
   bool solutions = false;         ///< the reference solutions in place of the exercises
   uint64_t seed = 0;              ///< see DrawSeed
   int ranks = 0;                  ///< only cases on so many ranks; 0: all
+  std::string case_name;          ///< only this case of the one part in `what`, without those before it; empty: all
   bool quick = false;             ///< only the cases that do without LibTorch
   std::shared_ptr<const launch::Sandbox>
       sandbox;                                  ///< in which the exercises run; null: none. Several runs may share one
   grade::Replay replay = grade::Replay::kNone;  ///< which cases have to pass twice
   SessionRunner run_session = grade::RunGradeSession;
+  /// Asked, when all is built, of a part that is graded only because others come after it: whether it has passed as it
+  /// is, and need not run. Empty: all run. For a student's own loop; a score that counts trusts no earlier run.
+  std::function<bool(const Rubric&, const Part&)> has_passed;
+  std::vector<std::string> first;  ///< "PART/ID" of cases to begin with
   /// Set it, from another thread or a signal handler, and the run ends within seconds: with what it has found.
   const std::atomic<bool>* cancel = nullptr;
 
-  /// Which cases are not left out: "on 2 ranks", "without tensors"; empty: all are run.
+  /// Which cases are not left out: "on 2 ranks", "without tensors", "called values"; empty: all are run.
   std::string OnlyWhere() const;
 };
 
@@ -78,12 +83,13 @@ struct GradeResult {
   std::vector<grade::LearningCurve> curves;
   bool cancelled = false;  ///< the cases that had not ended then are skipped
   bool problem = false;    ///< a session could not be run: the machine's fault; why, the cases say
+  std::vector<std::string> not_graded_again;  ///< full ids of parts that GradeOnceOptions::has_passed knew
   /// A part that waits, and the first that it builds on and that has not passed: full ids.
   std::map<std::string, std::string> waits_for;
 };
 
 /// Grades a tree. A file that does not compile costs its parts; what else cannot be built ends the run.
-/// \throws UsageError when `what` or `ranks` fit nothing, before or after the build; BuildError, EnvironmentError
+/// \throws UsageError when `what`, `case_name` or `ranks` fit nothing, before or after the build; BuildError, EnvironmentError
 GradeResult GradeOnce(const SourceTree& tree, const GradeOnceOptions& options, GradeObserver& observer);
 
 }  // namespace shardlab::cli

@@ -53,6 +53,9 @@ int Run(int count, char** arguments) {
   grade_app->add_option("--ranks", grade.ranks, "only cases that run on N ranks")
       ->type_name("N")
       ->check(CLI::Range(1, 64));
+  grade_app->add_option("--case", grade.case_name, "only this case of the part, explained at full length")
+      ->type_name("NAME");
+  grade_app->add_flag("--all", grade.all, "also grade parts before it that have not changed since they passed");
   grade_app->add_flag("--quick", grade.quick, "only the cases without tensors (schedules, balance), in a second");
   grade_app->add_flag("--sandbox", grade.sandbox, "keep the exercises from the network, files and other programs");
   grade_app->add_flag("--replay", grade.replay,

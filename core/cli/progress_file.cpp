@@ -53,13 +53,17 @@ void SaveProgress(const Context& context, const ProgressMap& progress) {
 
 void Record(const ScoreCard& card, ProgressMap& progress) {
   for (const ModuleScore& module : card.modules) {
-    for (const PartScore& part : module.parts) {
+    std::vector<PartScore> parts = module.before;
+    parts.insert(parts.end(), module.parts.begin(), module.parts.end());
+    for (const PartScore& part : parts) {
       const bool waits = part.status == grade::Status::kSkipped;
       const bool whole = std::none_of(part.cases.begin(), part.cases.end(), [](const grade::CaseResult& result) {
         return result.status == grade::Status::kSkipped;
       });
-      // Of these two the status is known without every case.
-      const bool known = part.status == grade::Status::kDoesNotCompile || part.status == grade::Status::kNotImplemented;
+      // Cases that need what is not written yet, or does not compile, are not run.
+      const bool known = part.status == grade::Status::kDoesNotCompile ||
+                         std::any_of(part.findings.begin(), part.findings.end(),
+                                     [](const Finding& finding) { return !finding.written; });
       if (!known && (waits || !whole || part.cases.empty())) continue;
       PartProgress& entry = progress[part.id];
       entry.best = std::max(entry.best, part.score);

@@ -1,5 +1,7 @@
 // lab grade, with a session that says what each test wants to hear.
+#include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 
@@ -31,7 +33,7 @@ using testing::Not;
 
 class Grading : public Tree {
  protected:
-  /// Parts whose cases end otherwise than passed.
+  /// Parts whose cases end otherwise than passed, and PART/CASE of single ones that are not implemented.
   std::map<std::string, Status> ends_;
   /// Parts that have none.
   std::set<std::string> empty_;
@@ -68,9 +70,11 @@ class Grading : public Tree {
           one.message = why;
         } else {
           ran_.push_back(listed.part + "/" + listed.id);
-          const auto at = ends_.find(listed.part);
+          const auto part = ends_.find(listed.part), alone = ends_.find(ran_.back());
+          const auto at = alone == ends_.end() ? part : alone;
           one.status = at == ends_.end() ? Status::kPassed : at->second;
           if (one.status != Status::kPassed) one.message = "it went wrong";
+          if (at == alone && at != ends_.end()) one.message = "rank 0: not implemented yet: demo.extra: Values (exercises/demo/c.cpp)";
           if (options.on_run) options.on_run(listed, OneBarrier(one.status));
         }
         options.on_result(one);
@@ -107,6 +111,22 @@ class Grading : public Tree {
     err_ = testing::internal::GetCapturedStderr();
     card_ = nlohmann::json::parse(Read("card.json"));
     return status;
+  }
+  /// As a student does it, without a file for others to read.
+  int RunAlone(const GradeOptions& options) {
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    const int status = Grade(MakeContext(), options, Fake());
+    out_ = testing::internal::GetCapturedStdout();
+    err_ = testing::internal::GetCapturedStderr();
+    return status;
+  }
+  /// Whether demo.first is graded when demo.second is asked for.
+  bool GradesFirst(const GradeOptions& options = What({"demo.second"})) {
+    asked_.clear();
+    RunAlone(options);
+    const std::vector<std::string> parts = asked_.at(0).parts;
+    return std::find(parts.begin(), parts.end(), "demo.first") != parts.end();
   }
   static int CountOf(const std::string& text, const std::string& words) {
     int count = 0;
@@ -226,8 +246,133 @@ TEST_F(Grading, OnePartIsGradedWithThoseBeforeItButScoredAlone) {
   EXPECT_EQ(card_["modules"][0]["parts"].size(), 1u);
   ends_["demo.first"] = Status::kFailed;
   EXPECT_EQ(Run(What({"demo.second"})), 1);
-  EXPECT_THAT(out_, HasSubstr("builds on demo.first, which has not passed yet"));
+  EXPECT_THAT(out_, HasSubstr("builds on demo.first, which fails now:\n    values/ranks=2: it went wrong\n"));
   EXPECT_THAT(out_, HasSubstr("Next: demo.first, which demo.second builds on\n      ./lab grade demo.first\n"));
+}
+
+TEST_F(Grading, WhatHasNotChangedSinceItPassedIsNotGradedAgain) {
+  unsetenv("CI");
+  EXPECT_TRUE(GradesFirst());
+  EXPECT_FALSE(GradesFirst());
+  EXPECT_THAT(out_, HasSubstr("Not graded again: demo.first, unchanged since it passed (--all grades everything).\n"));
+  RunAlone(What({"demo.first"}));
+  EXPECT_THAT(asked_.back().parts, ElementsAre("demo.first")) << "what is asked for is graded, whatever is known";
+
+  Write("exercises/demo/a.cpp", "// another text\n");
+  EXPECT_TRUE(GradesFirst());
+  EXPECT_FALSE(GradesFirst());
+  Write("exercises/demo/b.cpp", "// of the part that is asked for\n");
+  EXPECT_FALSE(GradesFirst());
+  Write("exercises/demo/README.md", "no source\n");
+  EXPECT_FALSE(GradesFirst());
+  Write("exercises/demo/mine.hpp", "// which any file may include\n");
+  EXPECT_TRUE(GradesFirst());
+  Write("exercises/demo/c.cpp", "// of a part that it has nothing to do with\n");
+  EXPECT_FALSE(GradesFirst());
+  Write("exercises/demo/a.cpp", "#include \"shardlab/demo/c.hpp\"\n");
+  EXPECT_TRUE(GradesFirst());
+  Write("exercises/demo/c.cpp", "// which it calls\n");
+  EXPECT_TRUE(GradesFirst());
+  EXPECT_FALSE(GradesFirst());
+  Write("build/bin/referee_demo", "another grader");
+  EXPECT_TRUE(GradesFirst());
+}
+
+TEST_F(Grading, AScoreThatSomebodyReadsRestsOnItsOwnRun) {
+  unsetenv("CI");
+  GradesFirst();
+  ASSERT_FALSE(GradesFirst());
+  for (void (*change)(GradeOptions&) : {+[](GradeOptions& options) { options.all = true; },
+                                        +[](GradeOptions& options) { options.replay = true; }}) {
+    GradeOptions options = What({"demo.second"});
+    change(options);
+    EXPECT_TRUE(GradesFirst(options));
+  }
+  for (std::string GradeOptions::* file : {&GradeOptions::json, &GradeOptions::junit, &GradeOptions::gradescope}) {
+    GradeOptions options = What({"demo.second"});
+    options.*file = In("result");
+    EXPECT_TRUE(GradesFirst(options));
+  }
+  setenv("CI", "true", 1);
+  EXPECT_TRUE(GradesFirst());
+  unsetenv("CI");
+  EXPECT_FALSE(GradesFirst());
+}
+
+TEST_F(Grading, OnlyAWholePassOfWhatIsThereNowIsKept) {
+  unsetenv("CI");
+  ends_["demo.first"] = Status::kFailed;
+  EXPECT_TRUE(GradesFirst());
+  ends_.clear();
+  EXPECT_TRUE(GradesFirst()) << "it has failed";
+  ASSERT_FALSE(GradesFirst());
+  ends_["demo.first"] = Status::kFailed;
+  RunAlone(What({"demo.first"}));
+  EXPECT_TRUE(GradesFirst()) << "the same text passed once and fails now";
+  ends_.clear();
+
+  Write("exercises/demo/a.cpp", "// a third text\n");
+  GradeOptions on_two_ranks = What({"demo.first"});
+  on_two_ranks.ranks = 2;
+  RunAlone(on_two_ranks);
+  EXPECT_TRUE(GradesFirst()) << "some of its cases passed";
+
+  Write("exercises/demo/a.cpp", "// a fourth text\n");
+  before_case_ = [&](const ListedCase&) { Write("exercises/demo/a.cpp", "// saved while it was graded\n"); };
+  RunAlone(What({"demo.first"}));
+  before_case_ = nullptr;
+  EXPECT_TRUE(GradesFirst()) << "what passed is not what is there";
+
+  Write(".lab/last_runs.json", "no JSON");
+  EXPECT_TRUE(GradesFirst()) << "and nothing is lost but time";
+  EXPECT_FALSE(GradesFirst());
+}
+
+TEST_F(Grading, ARunBeginsWithWhatFailedLastTime) {
+  ends_["demo.first"] = Status::kFailed;
+  ends_["demo.extra"] = Status::kNotImplemented;
+  RunAlone(What({"demo"}));
+  EXPECT_TRUE(asked_.back().first.empty());
+  RunAlone(What({"demo"}));
+  EXPECT_THAT(asked_.back().first, ElementsAre("demo.first/values/ranks=2", "demo.first/bytes/ranks=2"))
+      << "what is not written did not fail";
+  ends_.clear();
+  RunAlone(What({"demo"}));
+  RunAlone(What({"demo"}));
+  EXPECT_TRUE(asked_.back().first.empty());
+}
+
+TEST_F(Grading, OneCaseRunsAloneAndIsNotRecorded) {
+  GradeOptions options = What({"demo.second"});
+  options.case_name = "values";
+  RunAlone(options);
+  EXPECT_EQ(asked_.back().case_name, "values");
+  EXPECT_THAT(asked_.back().parts, ElementsAre("demo.second")) << "without what it builds on";
+  EXPECT_THAT(out_, HasSubstr("These are points for the cases called values only; they are not recorded.\n"));
+  EXPECT_FALSE(Exists(".lab/progress.json") || Exists(".lab/last_runs.json"));
+  options.what = {"demo"};
+  try {
+    RunAlone(options);
+    FAIL() << "which part is not said";
+  } catch (const UsageError& error) {
+    EXPECT_STREQ(error.what(), "--case values: name the one part that has it, lab grade MODULE.PART --case values");
+  }
+  testing::internal::GetCapturedStdout();
+  testing::internal::GetCapturedStderr();
+}
+
+TEST_F(Grading, AWrongFunctionIsShownBeforeOneThatIsNotWritten) {
+  const std::string rubric = Read("graders/demo/rubric.toml");
+  Write("graders/demo/rubric.toml",
+        rubric + "functions = [{ name = \"Values\", cases = [\"values\"] }, { name = \"Bytes\", cases = [\"bytes\"] }]\n");
+  ends_["demo.extra"] = Status::kFailed;
+  ends_["demo.extra/values/ranks=2"] = Status::kNotImplemented;
+  EXPECT_EQ(Run(What({"demo.extra"})), 1);
+  EXPECT_THAT(ran_, ElementsAre("demo.extra/values/ranks=2", "demo.extra/bytes/ranks=2"))
+      << "a cost of another function than the one that is missing";
+  EXPECT_EQ(card_["modules"][0]["parts"][0]["status"], "failed");
+  EXPECT_THAT(out_, HasSubstr("    Bytes: bytes/ranks=2 (cost case)\n    it went wrong\n    not written yet: Values\n"));
+  EXPECT_EQ(Progress("demo.extra")["status"], "failed");
 }
 
 TEST_F(Grading, AFileThatDoesNotCompileIsNamedWithTheFirstErrorInIt) {

@@ -164,6 +164,46 @@ TEST_F(SessionTest, SaysWhatThereIsWhenNothingFits) {
               AllOf(HasSubstr("tests.good, tests.bad"), HasSubstr("1, 2, 3 ranks")));
 }
 
+TEST_F(SessionTest, RunsOneCaseByItsName) {
+  const auto ids = [&](const std::string& name) {
+    SessionOptions options = Options({"tests.good"});
+    options.case_name = name;
+    std::vector<std::string> found;
+    for (const ListedCase& listed : RunGradeSession(options).listed) found.push_back(listed.id);
+    return found;
+  };
+  EXPECT_THAT(ids("sum_values/ranks=2"), testing::ElementsAre("sum_values/ranks=2"));
+  EXPECT_THAT(ids("curve"), testing::ElementsAre("curve/ranks=1"));
+  for (const auto& [name, words] : std::map<std::string, std::string>{
+           {"sum_vlaues/ranks=2",
+            "unknown case of tests.good 'sum_vlaues': did you mean 'sum_values'? There are sum_values, ring_cost, curve, "
+            "any_outcome."},
+           {"sum_values/ranks=7",
+            "there is no case sum_values/ranks=7, but sum_values on other numbers of ranks; --case sum_values runs it on "
+            "all"}}) {
+    try {
+      ids(name);
+      ADD_FAILURE() << name;
+    } catch (const UsageError& error) {
+      EXPECT_EQ(error.what(), words);
+    }
+  }
+}
+
+TEST_F(SessionTest, BeginsWithTheCasesThatItIsToldToAndKeepsThePlan) {
+  SessionOptions options = Options({"tests.good", "tests.bad"});
+  options.first = {"tests.bad/missing/ranks=1", "tests.good/sum_values/ranks=3", "tests.good/gone/ranks=1"};
+  std::vector<std::string> run;
+  options.on_result = [&](const CaseResult& result) { run.push_back(result.id); };
+  const SessionResult session = RunGradeSession(options);
+  EXPECT_EQ(session.listed.at(0).id, "sum_values/ranks=1");
+  ASSERT_EQ(run.size(), session.listed.size());
+  EXPECT_EQ(run[0], "sum_values/ranks=3");
+  EXPECT_EQ(run[1], "missing/ranks=1");
+  EXPECT_EQ(run[2], "sum_values/ranks=1");
+  for (size_t i = 0; i < session.results.size(); ++i) EXPECT_EQ(session.listed[i].id, session.results[i].id);
+}
+
 TEST_F(SessionTest, SkipsWithTheReasonGiven) {
   SessionOptions options = Options({"tests.good"});
   options.skip = [](const ListedCase& listed) {

@@ -110,6 +110,34 @@ TEST_P(Module, EveryStubSaysInItsOwnWordsThatItIsNotImplemented) {
     EXPECT_NE(result.message.find(GetParam() + "."), std::string::npos) << "names no part: " << result.message;
     EXPECT_NE(result.message.find("(exercises/" + GetParam() + "/"), std::string::npos)
         << "does not say where to begin: " << result.message;
+    // The rubric's table of functions: what the stub says must be one that the case is said to need.
+    const Part* part = rubric().Find(result.part.substr(GetParam().size() + 1));
+    ASSERT_NE(part, nullptr) << result.part;
+    const size_t row = part->PlaceOf(result.id).function;
+    ASSERT_LT(row, part->functions.size())
+        << result.id << " judges no function: add it to `functions` of " << result.part << " in the rubric";
+    const size_t own = result.message.find(result.part + ": ");  // elsewhere a part before it is a stub too
+    if (own == std::string::npos) continue;
+    const size_t begin = own + result.part.size() + 2;
+    const std::string function = result.message.substr(begin, result.message.find(' ', begin) - begin);
+    const std::vector<std::string> needed = part->NeededBy(row);
+    EXPECT_TRUE(std::count(needed.begin(), needed.end(), function))
+        << result.part << " " << result.id << " calls " << function << ", which its line of `functions` does not name";
+  }
+}
+
+TEST_P(Module, EveryFunctionOfTheRubricHasACase) {
+  const auto session = RunGradeSession(OptionsFor(GetParam(), "stubs"));
+  for (const Part& part : rubric().parts) {
+    std::set<std::string> judged;
+    for (const CaseResult& result : session.results) {
+      if (result.part != rubric().FullId(part.id)) continue;
+      const shardlab::FunctionPlace place = part.PlaceOf(result.id);
+      for (const std::string& name : part.NeededBy(place.function)) judged.insert(name);
+    }
+    for (const auto& function : part.functions) {
+      EXPECT_TRUE(judged.count(function.name)) << part.id << ": no case judges " << function.name;
+    }
   }
 }
 

@@ -59,6 +59,34 @@ TEST(Rubric, ReadsEverythingThatAPartHas) {
   EXPECT_EQ(rubric.Find("three"), nullptr);
 }
 
+TEST(Rubric, SaysWhichFunctionACaseJudges) {
+  const Rubric rubric = ParseRubric(R"(id = "demo"
+title = "A demonstration"
+[[part]]
+id = "one"
+title = "The first"
+points = 1
+files = ["one.cpp"]
+functions = [
+  { name = "Pack", cases = ["pack", "pack_*"] },
+  { name = "Send", cases = ["*"], uses = ["Pack"] },
+  { cases = ["pack_and_send*"], uses = ["Send"] },
+]
+)",
+                                    "rubric.toml");
+  const Part& part = rubric.parts[0];
+  const auto place = [&](const std::string& id) {
+    const FunctionPlace found = part.PlaceOf(id);
+    return std::make_pair(found.function, found.pattern);
+  };
+  EXPECT_EQ(place("pack/ranks=2"), std::make_pair(size_t{0}, size_t{0}));
+  EXPECT_EQ(place("pack_late/ranks=2"), std::make_pair(size_t{0}, size_t{1}));
+  EXPECT_EQ(place("packs/ranks=2"), std::make_pair(size_t{1}, size_t{0}));
+  EXPECT_EQ(place("pack_and_send_late/ranks=2"), std::make_pair(size_t{2}, size_t{0})) << "the longest counts";
+  EXPECT_THAT(part.NeededBy(2), ElementsAre("", "Send", "Pack"));
+  EXPECT_EQ(Part{}.PlaceOf("any").function, 0u);
+}
+
 TEST(Rubric, ErrorsNameFileAndLineAndWhatWouldBeRight) {
   EXPECT_THAT(Complaint("points = 0.5", "points = 0"), AllOf(StartsWith("r.toml:14:"), HasSubstr("above 0")));
   EXPECT_THAT(Complaint("points = 0.5", "points = \"1\""), StartsWith("r.toml:14:"));
@@ -77,6 +105,15 @@ TEST(Rubric, ErrorsNameFileAndLineAndWhatWouldBeRight) {
   EXPECT_THAT(Complaint("bonus = true", "visibility = \"hiden\""),
               AllOf(StartsWith("r.toml:15:"), HasSubstr("did you mean 'hidden'")));
   EXPECT_THAT(Complaint("[[part]]", "[part]"), StartsWith("r.toml:"));
+  const auto functions = [](const std::string& list) {
+    return Complaint("bonus = true", "functions = [" + list + "]");
+  };
+  EXPECT_THAT(functions("1"), AllOf(StartsWith("r.toml:15:"), HasSubstr("list of tables")));
+  EXPECT_THAT(functions("{ cases = [\"a\"] }"), AllOf(StartsWith("r.toml:15:"), HasSubstr("needs a `name`")));
+  EXPECT_THAT(functions("{ name = \"A\", case = [\"a\"] }"), HasSubstr("did you mean 'cases'"));
+  EXPECT_THAT(functions("{ name = \"Pack\" }, { name = \"B\", uses = [\"Pakc\"] }"),
+              HasSubstr("`uses` may name earlier functions only: unknown function 'Pakc': did you mean 'Pack'?"));
+  EXPECT_THAT(functions("{ name = \"A\", cases = [\"\"] }"), HasSubstr("a case has a name"));
 }
 
 class RubricFolder : public testing::Test {

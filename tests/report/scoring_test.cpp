@@ -1,5 +1,9 @@
 // The rule of points, on a module small enough to follow by hand: `first` (2 points), `second` (1 point, after first),
 // `extra` (1 bonus point).
+#include <string>
+#include <tuple>
+#include <vector>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,7 +16,7 @@ using grade::CaseResult;
 using grade::Kind;
 using grade::ListedCase;
 using grade::Status;
-using testing::HasSubstr;
+using testing::ElementsAre;
 
 Rubric SmallRubric() {
   return ParseRubric(R"(
@@ -146,20 +150,25 @@ TEST(Scoring, TheKindIsTheListsAndNotTheResults) {
   EXPECT_EQ(run.First().score, 0);
 }
 
-TEST(Scoring, StatusGoesByPrecedenceAndReasonByKind) {
-  const std::vector<Status> by_urgency = {Status::kNotImplemented, Status::kDeadlock, Status::kCrashed,
-                                          Status::kTimeout,        Status::kFailed,   Status::kSkipped};
-  for (size_t i = 0; i + 1 < by_urgency.size(); ++i) {
-    GradedCases run;
-    run.Add("first", "a", Kind::kValue, by_urgency[i + 1], "later")
-        .Add("first", "b", Kind::kCost, by_urgency[i], "first");
-    EXPECT_EQ(run.First().status, by_urgency[i]);
-    EXPECT_EQ(run.First().reason, "first");
+TEST(Scoring, StatusAndReasonAreThoseOfTheCaseThatIsShownFirst) {
+  GradedCases run;
+  run.Add("first", "skipped", Kind::kValue, Status::kSkipped, "not run")
+      .Add("first", "other", Kind::kValue, Status::kNotImplemented, "not implemented yet: demo.first: Other")
+      .Add("first", "refuses", Kind::kRobustness, Status::kCrashed, "refusal")
+      .Add("first", "cost", Kind::kCost, Status::kFailed, "cost")
+      .Add("first", "values/ranks=2", Kind::kValue, Status::kFailed, "value")
+      .Add("first", "values/ranks=3", Kind::kValue, Status::kDeadlock, "larger");
+  const char* const kInOrder[] = {"value", "larger", "cost", "refusal", "not implemented yet: demo.first: Other",
+                                  "not run"};
+  for (const char* reason : kInOrder) {
+    EXPECT_EQ(run.First().reason, reason);
+    for (CaseResult& result : run.results) {
+      if (result.message != reason) continue;
+      EXPECT_EQ(run.First().status, result.status);
+      result.status = Status::kPassed;
+    }
   }
-  GradedCases same;
-  same.Add("first", "a", Kind::kCost, Status::kFailed, "cost")
-      .Add("first", "b", Kind::kValue, Status::kFailed, "value");
-  EXPECT_EQ(same.First().reason, "value");
+  EXPECT_EQ(run.First().status, Status::kPassed);
 }
 
 TEST(Scoring, AFileThatDoesNotCompileCostsItsPartsOnly) {
@@ -167,10 +176,10 @@ TEST(Scoring, AFileThatDoesNotCompileCostsItsPartsOnly) {
   run.Add("first", "values", Kind::kValue, Status::kNotImplemented)
       .Add("extra", "values", Kind::kValue, Status::kPassed);
   ScoreOptions options;
-  options.compile_failures = {{"shared.cpp", "shared.cpp:3:1: error: expected ';'"}};
+  options.compile_failures = {{"shared.cpp", "shared.cpp:3:1: error: expected ';'"}, {"first.cpp", "first.cpp: gone"}};
   const ModuleScore module = ScoreModule(SmallRubric(), run.listed, run.results, options);
   EXPECT_EQ(module.parts[0].status, Status::kDoesNotCompile);
-  EXPECT_EQ(module.parts[0].reason, "shared.cpp:3:1: error: expected ';'");
+  EXPECT_EQ(module.parts[0].reason, "shared.cpp:3:1: error: expected ';'\nfirst.cpp: gone") << "all of them at once";
   EXPECT_EQ(module.parts[0].cases[0].status, Status::kDoesNotCompile);
   EXPECT_EQ(module.parts[2].status, Status::kPassed);
   EXPECT_EQ(module.bonus, 1);
@@ -182,7 +191,10 @@ TEST(Scoring, APartAfterOneThatDidNotPassIsSkippedAndSaysSo) {
   const ModuleScore module = ScoreModule(SmallRubric(), run.listed, run.results);
   EXPECT_EQ(module.parts[1].status, Status::kSkipped);
   EXPECT_EQ(module.parts[1].score, 0);
-  EXPECT_THAT(module.parts[1].reason, HasSubstr("demo.first"));
+  EXPECT_EQ(module.parts[1].reason, "builds on demo.first, which fails now");
+  run.results[0].status = Status::kNotImplemented;
+  EXPECT_EQ(ScoreModule(SmallRubric(), run.listed, run.results).parts[1].reason,
+            "builds on demo.first, which is not written yet");
 }
 
 TEST(Scoring, PartsThatWereNotAskedForAreNotOnTheCard) {
@@ -200,13 +212,88 @@ TEST(Scoring, PartsThatWereNotAskedForAreNotOnTheCard) {
 
 TEST(Scoring, AnEarlierPartThatRanCountsWithoutBeingOnTheCard) {
   GradedCases run;
-  run.Add("first", "values", Kind::kValue, Status::kFailed).Add("second", "values", Kind::kValue, Status::kPassed);
+  run.Add("first", "values", Kind::kValue, Status::kFailed, "wrong in 4 of 8")
+      .Add("second", "values", Kind::kValue, Status::kPassed);
   ScoreOptions options;
   options.parts = {"second"};
   const ModuleScore module = ScoreModule(SmallRubric(), run.listed, run.results, options);
   ASSERT_EQ(module.parts.size(), 1u);
   EXPECT_EQ(module.parts[0].status, Status::kSkipped);
+  EXPECT_EQ(module.parts[0].reason, "builds on demo.first, which fails now:\nvalues: wrong in 4 of 8");
   EXPECT_EQ(module.score, 0);
+  ASSERT_EQ(module.before.size(), 1u) << "what was found of it is kept";
+  EXPECT_EQ(module.before[0].status, Status::kFailed);
+}
+
+/// The names of what FindBroken() finds among cases that went wrong, "-" before those that are not written, each with its
+/// case.
+std::vector<std::string> Broken(const std::vector<std::tuple<std::string, Kind, std::string>>& failures) {
+  Part part;
+  part.functions = {{"Pack", {"pack*"}, {}},
+                    {"Send", {"send*"}, {}},
+                    {"", {"late*"}, {"Pack", "Send"}},
+                    {"Train", {"first_step*", "*"}, {"Pack", "Send"}}};
+  std::vector<CaseResult> cases;
+  for (const auto& [id, kind, message] : failures) {
+    CaseResult result;
+    result.id = id;
+    result.kind = kind;
+    result.status = message.find("not implemented") == std::string::npos ? Status::kFailed : Status::kNotImplemented;
+    result.message = message;
+    cases.push_back(result);
+  }
+  std::vector<std::string> names;
+  for (const Finding& finding : FindBroken(part, cases)) {
+    names.push_back((finding.written ? "" : "-") + finding.function + " " + cases[finding.shown_by].id);
+  }
+  return names;
+}
+
+TEST(Broken, PiecesComeBeforeTrainingAndTrainingSaysNothingNew) {
+  EXPECT_THAT(Broken({{"curve/ranks=2", Kind::kValue, "wrong"}, {"send/ranks=2", Kind::kValue, "wrong"}}),
+              ElementsAre("Send send/ranks=2"));
+  EXPECT_THAT(Broken({{"curve/ranks=2", Kind::kValue, "wrong"}, {"send_gradient/ranks=2", Kind::kGradient, "wrong"}}),
+              ElementsAre("Send send_gradient/ranks=2"))
+      << "a wrong gradient makes a wrong curve";
+  EXPECT_THAT(Broken({{"send_cost/ranks=2", Kind::kCost, "dear"}, {"curve/ranks=2", Kind::kValue, "wrong"}}),
+              ElementsAre("Train curve/ranks=2", "Send send_cost/ranks=2"))
+      << "a cost does not make a wrong curve";
+}
+
+TEST(Broken, OfAFunctionTheCaseThatTheRubricNamesFirstIsShown) {
+  EXPECT_THAT(Broken({{"curve/ranks=1", Kind::kValue, "wrong"},
+                      {"first_step_of_adam/ranks=3", Kind::kGradient, "wrong"},
+                      {"first_step/ranks=2", Kind::kGradient, "wrong"}}),
+              ElementsAre("Train first_step_of_adam/ranks=3"));
+  EXPECT_THAT(Broken({{"send_refuses/ranks=1", Kind::kRobustness, "a refusal"},
+                      {"send/ranks=2", Kind::kValue, "a mean of means"},
+                      {"send/ranks=3", Kind::kValue, "wrong"}}),
+              ElementsAre("Send send/ranks=2"));
+}
+
+TEST(Broken, WhatIsWrittenAndWrongComesBeforeWhatIsNotWritten) {
+  const std::string stub = "rank 1: not implemented yet: demo.first: Pack (exercises/demo/pack.cpp)";
+  EXPECT_THAT(Broken({{"pack/ranks=1", Kind::kValue, stub},
+                      {"pack/ranks=2", Kind::kValue, stub},
+                      {"send/ranks=2", Kind::kValue, "a deadlock"},
+                      {"curve/ranks=2", Kind::kValue, stub}}),
+              ElementsAre("Send send/ranks=2", "-Pack pack/ranks=1"));
+}
+
+TEST(Broken, ACaseThatJudgesSeveralBlamesThemOnlyWhereNoneIsBrokenByItself) {
+  EXPECT_THAT(Broken({{"late/ranks=2", Kind::kRobustness, "wrong"}}), ElementsAre("Pack, Send late/ranks=2"));
+  EXPECT_THAT(Broken({{"late/ranks=2", Kind::kRobustness, "wrong"}, {"pack/ranks=2", Kind::kValue, "wrong"}}),
+              ElementsAre("Pack pack/ranks=2"));
+}
+
+TEST(Broken, WithoutATableAllCasesAreOneFunctions) {
+  std::vector<CaseResult> cases(2);
+  for (CaseResult& result : cases) result.status = Status::kFailed;
+  cases[0].kind = Kind::kCost;
+  const std::vector<Finding> found = FindBroken(Part{}, cases);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].shown_by, 1u);
+  EXPECT_EQ(found[0].function, "");
 }
 
 TEST(Scoring, SumsKeepBonusPointsApart) {

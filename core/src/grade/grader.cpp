@@ -29,6 +29,8 @@ RefereeProcess::RefereeProcess(const SessionOptions& options, const std::string&
   spec.arguments = {"--supervisor-fd=3", "--module=" + options.module};
   for (const std::string& part : options.parts) spec.arguments.push_back("--part=" + part);
   if (!options.case_filter.empty()) spec.arguments.push_back("--case=" + options.case_filter);
+  if (!options.case_name.empty()) spec.arguments.push_back("--case-name=" + options.case_name);
+  for (const std::string& id : options.first) spec.arguments.push_back("--first=" + id);
   if (options.ranks > 0) spec.arguments.push_back(fmt::format("--ranks={}", options.ranks));
   // The oracle is one process; with one thread it is also the same on every machine.
   spec.environment = launch::OneThreadEnvironment();
@@ -77,6 +79,7 @@ std::optional<CaseList> Grader::AwaitCaseList() {
   try {
     message->header.at("cases").get_to(list.cases);
     message->header.at("parts").get_to(list.parts);
+    message->header.at("names").get_to(list.names);
     message->header.at("rank_counts").get_to(list.rank_counts);
     message->header.at("libtorch").get_to(list.libtorch);
   } catch (const json::exception& error) {

@@ -40,6 +40,7 @@ class RefereeProcess {
 struct CaseList {
   std::vector<ListedCase> cases;
   std::vector<std::string> parts;  // that it has cases of
+  std::vector<std::string> names;  // of the cases in the parts that were asked for, without their ranks
   std::vector<int> rank_counts;    // on which it has cases
   std::string libtorch;
 };

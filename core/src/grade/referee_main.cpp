@@ -33,6 +33,8 @@ struct Options {
   uint64_t seed = 0;
   std::vector<std::string> parts;  // in the order in which they are judged; empty: all
   std::string case_filter;
+  std::string case_name;
+  std::set<std::string> first;  // "PART/ID"
   int ranks = 0;
   std::string host;
 };
@@ -170,7 +172,7 @@ class Referee final : public ::testing::EmptyTestEventListener {
 
  private:
   void ListCases() {
-    std::vector<std::string> parts;
+    std::vector<std::string> parts, names;
     std::set<int> rank_counts;
     for (const RegisteredCase& entry : RegisteredCases()) {
       const std::string part = options_.module + "." + entry.part;
@@ -179,14 +181,18 @@ class Referee final : public ::testing::EmptyTestEventListener {
     }
     for (const std::string& part : options_.parts.empty() ? parts : options_.parts) {
       for (const RegisteredCase& entry : RegisteredCases()) {
-        if (options_.module + "." + entry.part == part) ListCase(part, entry);
+        if (options_.module + "." + entry.part != part) continue;
+        names.push_back(entry.name);
+        ListCase(part, entry);
       }
     }
+    Register();
     if (supervised_ != nullptr) {
       supervised_->Say({{"type", "cases"},
                         {"libtorch", LibTorchOfCases()},
                         {"cases", listed_},
                         {"parts", parts},
+                        {"names", names},
                         {"rank_counts", rank_counts}});
     }
   }
@@ -195,12 +201,24 @@ class Referee final : public ::testing::EmptyTestEventListener {
     for (const int ranks : entry.ranks) {
       const ListedCase listed{part, fmt::format("{}/ranks={}", entry.name, ranks), entry.kind, ranks};
       if (listed.id.find(options_.case_filter) == std::string::npos) continue;
-      if (options_.ranks > 0 && ranks != options_.ranks) continue;
-      const size_t index = listed_.size();
+      const bool named = options_.case_name.empty() || options_.case_name == listed.id || options_.case_name == entry.name;
+      if (!named || (options_.ranks > 0 && ranks != options_.ranks)) continue;
       listed_.push_back(listed);
       entries_.push_back(&entry);
-      ::testing::RegisterTest(part.c_str(), listed.id.c_str(), nullptr, nullptr, __FILE__, __LINE__,
-                              [this, index]() -> ::testing::Test* { return new CaseTest(*this, index); });
+    }
+  }
+
+  /// GoogleTest runs suites in the order in which it meets them, each whole: the cases to begin with are suites of their
+  /// own.
+  void Register() {
+    for (const bool first : {true, false}) {
+      for (size_t index = 0; index < listed_.size(); ++index) {
+        const ListedCase& listed = listed_[index];
+        if ((options_.first.count(listed.part + "/" + listed.id) > 0) != first) continue;
+        const std::string suite = listed.part + (first ? " again" : "");
+        ::testing::RegisterTest(suite.c_str(), listed.id.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                                [this, index]() -> ::testing::Test* { return new CaseTest(*this, index); });
+      }
     }
   }
 
@@ -234,6 +252,10 @@ int RefereeMain(int argc, char** argv) {
       options.parts.push_back(value);
     } else if (Take(argv[i], "--case=", &value)) {
       options.case_filter = value;
+    } else if (Take(argv[i], "--case-name=", &value)) {
+      options.case_name = value;
+    } else if (Take(argv[i], "--first=", &value)) {
+      options.first.insert(value);
     } else if (Take(argv[i], "--ranks=", &value)) {
       options.ranks = std::atoi(value.c_str());
     } else if (Take(argv[i], "--host=", &value)) {
@@ -247,7 +269,7 @@ int RefereeMain(int argc, char** argv) {
     std::cerr
         << "This program judges what `lab grade` has run, which starts it. By itself it runs cases with\n  " << argv[0]
         << " --host=PATH/host_<module>_<flavour> [--module=NAME] [--seed=N] [--part=MODULE.PART]... [--case=TEXT] "
-           "[--ranks=N] [--gtest_...]\n";
+           "[--case-name=NAME] [--ranks=N] [--gtest_...]\n";
     return 2;
   }
   if (options.supervisor_fd < 0 && !seed_given) options.seed = std::random_device{}();

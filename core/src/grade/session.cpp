@@ -14,6 +14,7 @@
 
 #include "grader.hpp"
 #include "shardlab/base/errors.hpp"
+#include "shardlab/base/suggest.hpp"
 #include "shardlab/launch/process.hpp"
 #include "shardlab/launch/scope.hpp"
 
@@ -53,7 +54,7 @@ class Session {
 };
 
 bool Session::ListCases() {
-  std::vector<std::string> parts;
+  std::vector<std::string> parts, names;
   std::set<int> ranks;
   for (Share& share : graders_) {
     const std::optional<CaseList> list = share.grader->AwaitCaseList();
@@ -64,10 +65,19 @@ bool Session::ListCases() {
     for (const std::string& part : list->parts) {
       if (std::find(parts.begin(), parts.end(), part) == parts.end()) parts.push_back(part);
     }
+    names.insert(names.end(), list->names.begin(), list->names.end());
     ranks.insert(list->rank_counts.begin(), list->rank_counts.end());
     if (!list->libtorch.empty()) result_.libtorch = list->libtorch;
   }
   if (result_.listed.empty()) {
+    const std::string name = options_.case_name.substr(0, options_.case_name.find('/'));
+    if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end()) {
+      throw UsageError(UnknownName(fmt::format("case of {}", fmt::join(options_.parts, ", ")), name, names));
+    }
+    if (name != options_.case_name) {
+      throw UsageError(fmt::format("there is no case {}, but {} on other numbers of ranks; --case {} runs it on all",
+                                   options_.case_name, name, name));
+    }
     throw UsageError(fmt::format("no case of {} fits what was asked for; it has cases of {} on {} ranks",
                                  options_.module, fmt::join(parts, ", "), fmt::join(ranks, ", ")));
   }

@@ -26,7 +26,8 @@ std::string OutputOf(const PartScore& part) {
   if (part.cases.empty() || part.status == Status::kDoesNotCompile) return part.reason;
   size_t passed = 0, skipped = 0, explained = 0;
   std::string others, why_skipped;
-  for (const CaseResult& result : part.cases) {
+  for (const CaseResult* one : BrokenFirst(part)) {
+    const CaseResult& result = *one;
     if (result.status == Status::kPassed) {
       ++passed;
     } else if (result.status == Status::kSkipped) {

@@ -162,15 +162,20 @@ class Page {
     data.set("part_mark", Mark(part.status, Paper()));
 
     std::vector<const CaseResult*> passed, not_run, explained;
-    for (const CaseResult& result : part.cases) {
-      (result.status == Status::kPassed ? passed : Explains(result.status) ? explained : not_run).push_back(&result);
+    for (const CaseResult* result : BrokenFirst(part)) {
+      (result->status == Status::kPassed    ? passed
+       : Explains(result->status) ? explained
+                                  : not_run)
+          .push_back(result);
     }
-    // The case that decided the part's status comes first, and open.
-    const auto decisive = std::find_if(explained.begin(), explained.end(), [&](const CaseResult* result) {
-      return result->status == part.status && result->message == part.reason;
-    });
-    if (decisive != explained.end()) std::rotate(explained.begin(), decisive, decisive + 1);
-    for (const CaseResult* result : explained) failed << Case(part, *result, result == explained.front());
+    // What each broken function is shown by is open, and the first in any case.
+    const auto shows = [&](const CaseResult* result) {
+      return std::any_of(part.findings.begin(), part.findings.end(),
+                         [&](const Finding& finding) { return &part.cases[finding.shown_by] == result; });
+    };
+    for (const CaseResult* result : explained) {
+      failed << Case(part, *result, result == explained.front() || shows(result));
+    }
     // Of the same case on several numbers of ranks, the last one's figures.
     for (size_t i = 0; i < passed.size(); ++i) {
       if (i + 1 < passed.size() && BaseName(passed[i]->id) == BaseName(passed[i + 1]->id)) continue;

@@ -34,19 +34,6 @@ Tally Count(const PartScore& part, Kind kind) {
   return tally;
 }
 
-/// "ring/ranks=3, ring/ranks=4 and 2 more".
-std::string MissingCases(const PartScore& part, Kind kind) {
-  constexpr size_t kMost = 3;
-  std::vector<std::string> missing;
-  for (const CaseResult& result : part.cases) {
-    if (result.kind == kind && result.status != Status::kPassed) missing.push_back(result.id);
-  }
-  std::string text;
-  for (size_t i = 0; i < missing.size() && i < kMost; ++i) text += (i > 0 ? ", " : "") + missing[i];
-  if (missing.size() > kMost) text += fmt::format(" and {} more", missing.size() - kMost);
-  return text;
-}
-
 std::string Names(const std::vector<Kind>& kinds) {
   std::string names;
   for (size_t i = 0; i < kinds.size(); ++i) {
@@ -80,10 +67,8 @@ std::vector<std::string> MissingPoints(const PartScore& part) {
       gain = part.max;
     }
     const Tally tally = Count(part, kind);
-    std::string line = fmt::format("+{} when all {} cases pass ({} of {} do", PrettyPoints(gain), Name(kind),
+    std::string line = fmt::format("+{} when all {} cases pass ({} of {} do)", PrettyPoints(gain), Name(kind),
                                    tally.passed, tally.cases);
-    if (tally.passed > 0) line += "; missing: " + MissingCases(part, kind);
-    line += ")";
     // Before the value cases pass no other kind gives a point: one line for all of them.
     if (kind == Kind::kValue && !others.empty()) {
       line += open.size() == 1 ? ", and the rest with it" : "; the rest is for " + Names(others);

@@ -79,6 +79,18 @@ class TableReader {
     return list;
   }
 
+  std::vector<const toml::table*> Tables(const std::string& key) const {
+    std::vector<const toml::table*> tables;
+    const toml::node* node = Get(key, false);
+    if (!node) return tables;
+    const toml::array* array = node->as_array();
+    if (!array || !array->is_array_of_tables()) {
+      Fail(node, fmt::format("`{}` of {} must be a list of tables, [{{ name = ..., cases = [...] }}]", key, what_));
+    }
+    for (const toml::node& element : *array) tables.push_back(element.as_table());
+    return tables;
+  }
+
   void RefuseUnknown(const std::vector<std::string>& known) const {
     for (const auto& [key, node] : table_) {
       const std::string name(key.str());
@@ -92,9 +104,36 @@ class TableReader {
   std::string what_;
 };
 
+std::vector<PartFunction> ReadFunctions(const TableReader& part, const std::string& file) {
+  std::vector<PartFunction> functions;
+  std::vector<std::string> names;
+  for (const toml::table* table : part.Tables("functions")) {
+    const TableReader reader(*table, file, "this line of `functions`");
+    reader.RefuseUnknown({"name", "cases", "uses"});
+    PartFunction function;
+    if (reader.Get("name", false)) function.name = reader.String("name");
+    function.cases = reader.List("cases", false);
+    function.uses = reader.List("uses", false);
+    if (std::count(function.cases.begin(), function.cases.end(), "") > 0) {
+      reader.Fail(reader.Get("cases", true), "a case has a name");
+    }
+    if (function.name.empty() && function.uses.empty()) {
+      reader.Fail(nullptr, "a line of `functions` needs a `name`, or the functions that its cases judge together as `uses`");
+    }
+    for (const std::string& used : function.uses) {
+      if (std::find(names.begin(), names.end(), used) != names.end()) continue;
+      reader.Fail(reader.Get("uses", true),
+                  "`uses` may name earlier functions only: " + UnknownName("function", used, names));
+    }
+    if (!function.name.empty()) names.push_back(function.name);
+    functions.push_back(std::move(function));
+  }
+  return functions;
+}
+
 Part ReadPart(const toml::table& table, const std::string& file, const Rubric& so_far) {
   const TableReader reader(table, file, "this [[part]]");
-  reader.RefuseUnknown({"id", "title", "points", "bonus", "after", "files", "visibility"});
+  reader.RefuseUnknown({"id", "title", "points", "bonus", "after", "files", "functions", "visibility"});
   Part part;
   part.id = reader.Id();
   if (so_far.Find(part.id)) reader.Fail(reader.Get("id", true), fmt::format("part '{}' is there twice", part.id));
@@ -103,6 +142,7 @@ Part ReadPart(const toml::table& table, const std::string& file, const Rubric& s
   part.bonus = reader.Flag("bonus");
   part.after = reader.List("after", false);
   part.files = reader.List("files", true);
+  part.functions = ReadFunctions(reader, file);
   if (const toml::node* visibility = reader.Get("visibility", false)) {
     const std::vector<std::string> known = {"visible", "hidden", "after_due_date", "after_published"};
     part.visibility = reader.String("visibility");
@@ -131,6 +171,36 @@ size_t PlaceInCourse(const std::string& module) {
 }
 
 }  // namespace
+
+FunctionPlace Part::PlaceOf(const std::string& case_id) const {
+  const std::string name = case_id.substr(0, case_id.find('/'));
+  FunctionPlace place{functions.size(), 0};
+  size_t longest = 0;
+  for (size_t i = 0; i < functions.size(); ++i) {
+    for (size_t j = 0; j < functions[i].cases.size(); ++j) {
+      const std::string& pattern = functions[i].cases[j];
+      const bool open = pattern.back() == '*';
+      const size_t given = pattern.size() - (open ? 1 : 0);
+      const bool fits = open ? name.compare(0, given, pattern, 0, given) == 0 : name == pattern;
+      if (!fits || pattern.size() <= longest) continue;
+      longest = pattern.size();
+      place = {i, j};
+    }
+  }
+  return place;
+}
+
+std::vector<std::string> Part::NeededBy(size_t index) const {
+  std::vector<std::string> needed = {functions.at(index).name};
+  std::vector<std::string> open = functions[index].uses;
+  // `uses` name earlier functions only, so one way back finds all.
+  for (size_t i = index; i-- > 0;) {
+    if (std::find(open.begin(), open.end(), functions[i].name) == open.end()) continue;
+    needed.push_back(functions[i].name);
+    open.insert(open.end(), functions[i].uses.begin(), functions[i].uses.end());
+  }
+  return needed;
+}
 
 const Part* Rubric::Find(const std::string& part) const {
   for (const Part& candidate : parts) {

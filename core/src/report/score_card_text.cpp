@@ -1,6 +1,7 @@
 #include "shardlab/report/score_card_text.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -90,36 +91,75 @@ class CardWriter {
     Costs(part);
   }
 
-  /// Why the part is not passed: the case that decided it, in its own words.
+  /// Why the part is not passed: an entry a broken function, then the cases that fail besides.
   void Reason(const PartScore& part) {
-    std::string text = part.reason.empty() ? Name(part.status) : part.reason;
-    const CaseResult* decisive = nullptr;
-    int others = 0;
-    for (const CaseResult& result : part.cases) {
-      if (result.status == Status::kPassed || result.status == Status::kSkipped) continue;
-      if (!decisive && result.status == part.status && result.message == part.reason) {
-        decisive = &result;
-      } else {
-        ++others;
+    size_t shown = 0;
+    std::string not_written;
+    for (const Finding& finding : part.findings) {
+      const CaseResult& result = part.cases[finding.shown_by];
+      if (!finding.written) {
+        // Where the first one is, the stub says.
+        not_written += not_written.empty() ? FirstStub(result.message, finding.function) : ", " + finding.function;
+        continue;
       }
+      const std::string function =
+          finding.function.empty() ? "" : Paint(finding.function, Tone::kStrong, terminal_) + ": ";
+      const std::string of_case = fmt::format("{} ({} case)", result.id, Name(result.kind));
+      Indented(function + Paint(of_case, Tone::kQuiet, terminal_), Tone::kPlain);
+      Shortened(result.message, shown++ == 0 ? options_.reason_lines : options_.further_reason_lines,
+                fmt::format("./lab grade {} --case {}", part.id, result.id));
     }
-    const bool of_a_case = decisive && part.status != Status::kNotImplemented && part.status != Status::kDoesNotCompile;
-    if (of_a_case) {
-      std::string heading = fmt::format("{} ({} case)", decisive->id, Name(decisive->kind));
-      if (others > 0) heading += fmt::format(", and {}", Plural(static_cast<size_t>(others), "other case"));
-      Indented(heading, Tone::kQuiet);
+    if (!not_written.empty()) Indented("not written yet: " + not_written, Tone::kPlain);
+    if (part.findings.empty()) {
+      Shortened(part.reason.empty() ? Name(part.status) : part.reason, options_.reason_lines, "--json FILE");
     }
+    OtherFailures(part);
+  }
+
+  /// "RingAllGather (exercises/communication/ring_all_gather.cpp)", as the stub's message names it.
+  static std::string FirstStub(const std::string& message, const std::string& function) {
+    const size_t begin = message.find(function + " (");
+    const size_t end = begin == std::string::npos ? begin : message.find(')', begin);
+    return end == std::string::npos ? function : message.substr(begin, end + 1 - begin);
+  }
+
+  /// At most `most` lines; `whole` is what shows all of them.
+  void Shortened(const std::string& text, size_t most, const std::string& whole) {
     std::vector<std::string> lines = Wrap(text, terminal_.width - kIndent);
     while (!lines.empty() && lines.back().find_first_not_of(' ') == std::string::npos) lines.pop_back();
-    const size_t shown = lines.size() > options_.reason_lines ? options_.reason_lines - 1 : lines.size();
+    const size_t shown = lines.size() > most ? most - 1 : lines.size();
     for (size_t i = 0; i < shown; ++i) Indented(lines[i], Tone::kPlain);
     if (shown < lines.size()) {
-      Indented(fmt::format("({} more lines: --json FILE writes them all)", lines.size() - shown), Tone::kQuiet);
+      Indented(fmt::format("({} more lines: {})", lines.size() - shown, whole), Tone::kQuiet);
     }
   }
 
+  /// One line that names what fails besides the cases above, the ranks of a case together.
+  void OtherFailures(const PartScore& part) {
+    std::vector<std::pair<std::string, std::string>> others;  // a case's name, and its ranks
+    for (size_t i = 0; i < part.cases.size(); ++i) {
+      const CaseResult& result = part.cases[i];
+      const bool failed = result.status != Status::kPassed && result.status != Status::kSkipped &&
+                          result.status != Status::kNotImplemented && result.status != Status::kDoesNotCompile;
+      const bool shown = std::any_of(part.findings.begin(), part.findings.end(),
+                                     [&](const Finding& finding) { return finding.shown_by == i; });
+      if (!failed || shown) continue;
+      const std::string name = BaseName(result.id), end = result.id.substr(name.size());
+      const std::string ranks = "/ranks=";
+      if (others.empty() || others.back().first != name) {
+        others.emplace_back(name, end);
+      } else if (end.compare(0, ranks.size(), ranks) == 0) {
+        others.back().second += "," + end.substr(ranks.size());
+      }
+    }
+    if (others.empty() || part.findings.empty()) return;
+    std::string line;
+    for (const auto& [name, ranks] : others) line += (line.empty() ? "" : ", ") + name + ranks;
+    Indented(fmt::format("failing too: {} (./lab grade {} --case NAME shows one)", line, part.id), Tone::kQuiet);
+  }
+
   /// A case's figure beside its target, of the same case on several numbers of ranks the last one; one that misses its
-  /// target is shown rather than one that meets it, but for the case whose own words stand above. A case that failed for
+  /// target is shown rather than one that meets it, but for the cases whose own words stand above. A case that failed for
   /// another reason may have met its target.
   void Costs(const PartScore& part) {
     const auto missed = [](const CaseResult& result) { return result.status == Status::kFailed && !Met(result); };
@@ -128,7 +168,9 @@ class CardWriter {
       const bool failed = missed(result);
       const bool judged = result.status == Status::kPassed || result.status == Status::kFailed;
       if (!result.has_figure || !judged) continue;
-      if (failed && result.message == part.reason) continue;
+      const bool shown = std::any_of(part.findings.begin(), part.findings.end(),
+                                     [&](const Finding& finding) { return finding.shown_by == i; });
+      if (failed && shown) continue;
       const bool better = std::any_of(part.cases.begin(), part.cases.end(), [&](const CaseResult& other) {
         if (!other.has_figure || BaseName(other.id) != BaseName(result.id)) return false;
         const bool other_failed = missed(other);

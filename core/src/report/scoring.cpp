@@ -14,7 +14,7 @@ using grade::Status;
 
 namespace {
 
-/// Which of a part's cases gives the part its status and its reason: small comes first.
+/// Which of two results for one case counts: the smaller.
 int Urgency(const CaseResult& result) {
   switch (result.status) {
     case Status::kDoesNotCompile:
@@ -85,16 +85,26 @@ double Earned(const std::vector<CaseResult>& cases) {
   return has_value ? 0.5 + 0.5 * share : share;
 }
 
-const CaseResult* MostUrgent(const std::vector<CaseResult>& cases) {
-  const CaseResult* first = nullptr;
-  for (const CaseResult& result : cases) {
-    if (result.status == Status::kPassed) continue;
-    if (!first || Urgency(result) < Urgency(*first) ||
-        (Urgency(result) == Urgency(*first) && result.kind < first->kind)) {
-      first = &result;
-    }
+/// "builds on communication.ring, which fails now", of a part that did not pass in this run.
+std::string BuildsOn(const PartScore& before) {
+  switch (before.status) {
+    case Status::kNotImplemented:
+      return fmt::format("builds on {}, which is not written yet", before.id);
+    case Status::kDoesNotCompile:
+      return fmt::format("builds on {}, which does not compile", before.id);
+    case Status::kSkipped:
+      return fmt::format("builds on {}, which did not run", before.id);
+    default:
+      return fmt::format("builds on {}, which fails now", before.id);
   }
-  return first;
+}
+
+/// What a card must say of a part that is not on it: where it goes wrong.
+std::string Details(const PartScore& before) {
+  if (before.findings.empty() || !before.findings[0].written) return before.reason;
+  const Finding& finding = before.findings[0];
+  return fmt::format("{}{}: {}", finding.function.empty() ? "" : finding.function + ": ",
+                     before.cases[finding.shown_by].id, before.reason);
 }
 
 }  // namespace
@@ -139,7 +149,11 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<ListedCase>& lis
   ModuleScore module;
   module.id = rubric.id;
   module.title = rubric.title;
-  std::map<std::string, Status> status_of;  // of the parts that ran
+  struct Before {
+    PartScore score;
+    bool on_card = false;
+  };
+  std::map<std::string, Before> ran;  // the parts that ran, or do not compile
   for (const Part& part : rubric.parts) {
     const bool on_card =
         options.parts.empty() || std::find(options.parts.begin(), options.parts.end(), part.id) != options.parts.end();
@@ -151,21 +165,22 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<ListedCase>& lis
     score.visibility = part.visibility;
     score.cases = CasesOf(score.id, listed, results, options.why_not_run);
 
-    const CompileFailure* failure = nullptr;
-    for (const CompileFailure& candidate : options.compile_failures) {
-      const bool of_part = std::find(part.files.begin(), part.files.end(), candidate.file) != part.files.end();
-      if (of_part && !failure) failure = &candidate;
+    std::string refused;  // what the compiler said of all the part's files
+    for (const CompileFailure& failure : options.compile_failures) {
+      if (std::find(part.files.begin(), part.files.end(), failure.file) == part.files.end()) continue;
+      if (!refused.empty()) refused += "\n";
+      refused += failure.error.empty() ? fmt::format("exercises/{}/{} does not compile", rubric.id, failure.file)
+                                       : failure.error;
     }
-    const std::string* missing = nullptr;
+    const Before* missing = nullptr;
     for (const std::string& before : part.after) {
-      const auto at = status_of.find(before);
-      if (at != status_of.end() && at->second != Status::kPassed && !missing) missing = &before;
+      const auto at = ran.find(before);
+      if (at != ran.end() && at->second.score.status != Status::kPassed && !missing) missing = &at->second;
     }
 
-    if (failure) {
+    if (!refused.empty()) {
       score.status = Status::kDoesNotCompile;
-      score.reason = failure->error.empty() ? fmt::format("exercises/{}/{} does not compile", rubric.id, failure->file)
-                                            : failure->error;
+      score.reason = refused;
       for (CaseResult& result : score.cases) {  // the stub ran in place of the file: its results are not the student's
         result.status = Status::kDoesNotCompile;
         result.message = score.reason;
@@ -173,27 +188,38 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<ListedCase>& lis
       }
     } else if (missing) {
       score.status = Status::kSkipped;
-      score.reason = fmt::format("builds on {}, which has not passed yet", rubric.FullId(*missing));
+      // What that one waits for itself is what matters.
+      const bool waits = missing->score.status == Status::kSkipped;
+      const std::string short_reason = waits ? missing->score.reason : BuildsOn(missing->score);
+      score.reason = short_reason;
+      if (!waits && !missing->on_card) score.reason += ":\n" + Details(missing->score);
       for (CaseResult& result : score.cases) {
         result.status = Status::kSkipped;
-        result.message = score.reason;
+        result.message = short_reason;
         result.has_figure = false;
       }
     } else if (score.cases.empty()) {
       score.status = Status::kSkipped;
       score.reason = options.why_not_run;
-    } else if (const CaseResult* urgent = MostUrgent(score.cases)) {
-      score.status = urgent->status;
-      score.reason = urgent->message;
-      score.score = part.points * Earned(score.cases);
     } else {
-      score.status = Status::kPassed;
-      score.score = part.points;
+      score.findings = FindBroken(part, score.cases);
+      const auto not_run = std::find_if(score.cases.begin(), score.cases.end(), [](const CaseResult& result) {
+        return result.status == Status::kSkipped;
+      });
+      const CaseResult* shown = nullptr;
+      if (not_run != score.cases.end()) shown = &*not_run;
+      if (!score.findings.empty()) shown = &score.cases[score.findings[0].shown_by];
+      score.status = shown ? shown->status : Status::kPassed;
+      score.reason = shown ? shown->message : "";
+      score.score = part.points * Earned(score.cases);
     }
 
     // A part that is not on the card and did not run says nothing about those after it.
-    if (on_card || failure || !score.cases.empty()) status_of[part.id] = score.status;
-    if (!on_card) continue;
+    if (on_card || !refused.empty() || !score.cases.empty()) ran[part.id] = {score, on_card};
+    if (!on_card) {
+      if (!score.cases.empty()) module.before.push_back(std::move(score));
+      continue;
+    }
     (part.bonus ? module.bonus : module.score) += score.score;
     (part.bonus ? module.bonus_max : module.max) += score.max;
     module.parts.push_back(std::move(score));

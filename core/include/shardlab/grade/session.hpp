@@ -42,6 +42,8 @@ struct SessionOptions {
   uint64_t seed = 0;                               ///< all inputs of all cases follow from it
   std::vector<std::string> parts;                  ///< only these ("communication.ring"), in this order; empty: all
   std::string case_filter;                         ///< only cases whose id contains this; empty: all
+  std::string case_name;                           ///< only the case of this name, with its ranks or on all; empty: all
+  std::vector<std::string> first;                  ///< "PART/ID" of cases to begin with; the list keeps its order
   int ranks = 0;                                   ///< only cases on so many ranks; 0: all
   bool observed = true;                            ///< see CaseRequest::observed
   std::shared_ptr<const launch::Sandbox> sandbox;  ///< in which the host runs; null: beside this process
@@ -90,7 +92,8 @@ struct SessionResult {
 /// A host that dies ends only the case under way (kCrashed) and is started again.
 /// \throws EnvironmentError when a program cannot be started, or the referee dies or says nothing within its limit; the
 ///         message has the last lines that it printed.
-/// \throws UsageError when no case fits `parts`, `case_filter` and `ranks`; the message says what there is.
+/// \throws UsageError when no case fits `parts`, `case_filter`, `case_name` and `ranks`; the message says what there is,
+///         of a name that is not there also what is nearest.
 SessionResult RunGradeSession(const SessionOptions& options);
 
 }  // namespace shardlab::grade

@@ -17,10 +17,28 @@
 ///     bonus = false                   # may be left out
 ///     after = ["trees"]               # parts that must be passed first; may be left out
 ///     files = ["ring.cpp"]            # the student's files, relative to exercises/<module>
+///     functions = [                   # which cases judge which function; may be left out: see PartFunction
+///       { name = "RingAllGather", cases = ["all_gather_*"] },
+///       { name = "RingReduceScatter", cases = ["reduce_scatter_*"] },
+///     ]
 ///     visibility = "visible"          # to students on Gradescope, or hidden, after_due_date, after_published;
 ///                                     # may be left out
 
 namespace shardlab {
+
+/// A function of a part, and the cases that judge it. Small ones come before those that use them: of several that are
+/// broken, the first is shown first.
+struct PartFunction {
+  std::string name;                ///< "RingAllGather"; empty: these cases judge all of `uses` together
+  std::vector<std::string> cases;  ///< names without the ranks, the first to be shown first; * at the end: any end
+  std::vector<std::string> uses;   ///< earlier functions: while one of them is broken, these cases say nothing new
+};
+
+/// Where a case stands in Part::functions.
+struct FunctionPlace {
+  size_t function = 0;  ///< its index; functions.size(): no function has the case
+  size_t pattern = 0;   ///< which of its `cases` fits
+};
 
 /// One thing that a student can finish.
 struct Part {
@@ -30,7 +48,13 @@ struct Part {
   bool bonus = false;                  ///< beyond the module's full marks
   std::vector<std::string> after;      ///< ids of parts of the same module, listed earlier in the rubric
   std::vector<std::string> files;      ///< relative to `exercises/<module>`
-  std::string visibility = "visible";  ///< when Gradescope shows the part to students, in its own words
+  std::vector<PartFunction> functions;  ///< small ones first
+  std::string visibility = "visible";   ///< when Gradescope shows the part to students, in its own words
+
+  /// What a case ("all_gather_values/ranks=3") judges. Of several names that fit the longest counts.
+  FunctionPlace PlaceOf(const std::string& case_id) const;
+  /// The names of functions()[index] and of all that it uses, directly or not.
+  std::vector<std::string> NeededBy(size_t index) const;
 };
 
 /// A module's parts, in the order in which a student meets them.
@@ -56,7 +80,8 @@ struct Rubric {
 /// \throws UsageError with file, line and what would be right: TOML that does not parse, a key that is missing, unknown
 ///   or of the wrong type, an id that is not lower-case letters, digits and underscores, points that are not positive,
 ///   a visibility that Gradescope does not know, a part that is there twice, no part at all, an `after` that does not
-///   name an earlier part.
+///   name an earlier part, a function without name and uses, `uses` that do not
+///   name an earlier function.
 Rubric ParseRubric(const std::string& text, const std::string& name);
 
 /// Reads a rubric from its file.

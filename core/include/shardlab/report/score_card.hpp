@@ -24,6 +24,14 @@ struct CompileFailure {
   std::string error;  ///< the compiler's first error in that file, "ring.cpp:12:3: error: ..."
 };
 
+/// A function that is broken or not written yet, with the case that shows it best.
+struct Finding {
+  /// "RingAllGather"; "TreeBroadcast, TreeReduce" where a case judges several together; empty: not known.
+  std::string function;
+  bool written = true;       ///< false: the stub's NotImplemented came out of it
+  size_t shown_by = 0;       ///< which of PartScore::cases: of its failing ones the simplest
+};
+
 /// A part's points and why they are what they are.
 struct PartScore {
   std::string id;                                  ///< full id, "communication.ring"
@@ -34,6 +42,7 @@ struct PartScore {
   grade::Status status = grade::Status::kSkipped;  ///< by rules 3 to 6 of ScoreModule()
   std::string reason;                    ///< for a part that is not passed: the first thing to know, one line or more
   std::vector<grade::CaseResult> cases;  ///< every listed case, in the referee's order
+  std::vector<Finding> findings;         ///< what is wrong, by FindBroken(); empty: passed, or did not run
   std::string visibility = "visible";    ///< from the rubric, for Gradescope
 };
 
@@ -46,6 +55,8 @@ struct ModuleScore {
   double bonus = 0;              ///< bonus points earned
   double bonus_max = 0;          ///< bonus points to be had
   std::vector<PartScore> parts;  ///< in the rubric's order
+  /// Parts that were graded only because those come after them: not on the card, and in no sum.
+  std::vector<PartScore> before;
 };
 
 /// The result of one grading run.
@@ -89,13 +100,27 @@ struct ScoreOptions {
 ///    the kinds gradient, cost and robustness that the part has; each gives its share when all its cases pass. A part
 ///    that has only value cases gets x for them. (A part without value cases: x is divided equally among the kinds.)
 /// 3. A part is `kPassed` if every listed case passed, and there is at least one.
-/// 4. A part with a file that does not compile is `kDoesNotCompile` and gets nothing.
+/// 4. A part with a file that does not compile is `kDoesNotCompile` and gets nothing; all such files are its reason.
 /// 5. A part whose `after` parts ran (or do not compile) and are not all passed is `kSkipped`, gets nothing and says
-/// why.
-/// 6. Otherwise its status is the first of not implemented, deadlock, crashed, timeout, failed, skipped that one of its
-///    cases has, and its reason the message of that case (a value case before the others).
+///    why; of one that is not on the card, also where it goes wrong.
+/// 6. Otherwise its status and its reason are those of the case that the first of FindBroken() is shown by; where no case
+///    failed, but some did not run, of the first of these.
 ModuleScore ScoreModule(const Rubric& rubric, const std::vector<grade::ListedCase>& listed,
                         const std::vector<grade::CaseResult>& results, const ScoreOptions& options = {});
+
+/// What is wrong in a part, one entry a function, the one to begin with first:
+///
+/// - what is written and wrong before what is not written yet;
+/// - wrong values and gradients before costs, these before failures of robustness (among them refusals);
+/// - otherwise in the order of Part::functions, small ones first.
+///
+/// An entry is shown by the first of the function's failing cases: in the order of PartFunction::cases, then by kind,
+/// then in that of the list. A function is left out while one that it uses has an entry that comes no later by these kinds: its failures say nothing new.
+/// Cases that no function of the rubric has, count as those of one that uses all others.
+std::vector<Finding> FindBroken(const Part& part, const std::vector<grade::CaseResult>& cases);
+
+/// A part's cases, those that its findings are shown by first.
+std::vector<const grade::CaseResult*> BrokenFirst(const PartScore& part);
 
 /// The JSON of `lab grade --json`, schema 1, ending in a newline.
 std::string ToJson(const ScoreCard& card);

@@ -16,19 +16,21 @@ struct CardTextOptions {
   /// A line for the end that says what to do next; empty: RenderScoreCard() says it itself, from the first part that is
   /// not passed.
   std::string next;
-  /// Lines that the reason of one part may take; the rest is left out and counted.
-  size_t reason_lines = 30;
+  /// Lines that the first entry of a part may take; the rest is left out and counted.
+  size_t reason_lines = 20;
+  /// The same of its other entries.
+  size_t further_reason_lines = 8;
 };
 
-/// A line a part with its mark, points and status. Below a part that is not passed: the reason, then what each kind of
-/// case is worth that does not pass yet, and which are missing. Below every part: its costs beside their targets. At
-/// the end the sums, the seed, the time, and the one next thing to do. Lines are at most `terminal.width` columns wide,
-/// but for words that are wider.
+/// A line a part with its mark, points and status. Below a part that is not passed: an entry a broken function, as
+/// FindBroken() gives them; those that are not written yet in one line; the names of the cases that fail besides; then what
+/// each kind of case is worth that does not pass yet. Below every part: its costs beside their targets. At the end the
+/// sums, the seed, the time, and the one next thing to do. Lines are at most `terminal.width` columns wide, but for words
+/// that are wider.
 std::string RenderScoreCard(const ScoreCard& card, const Terminal& terminal, const CardTextOptions& options = {});
 
-/// What the next points of a part are given for: a line for each kind of case that does not pass yet, with its points
-/// and the cases that are missing. Until all value cases pass, one line for these. Empty for a part that passed, did
-/// not compile or did not run.
+/// What the next points of a part are given for: a line for each kind of case that does not pass yet, with its points.
+/// Until all value cases pass, one line for these. Empty for a part that passed, did not compile or did not run.
 std::vector<std::string> MissingPoints(const PartScore& part);
 
 /// The part to work on next: the first that is neither passed nor waits for another one, bonus parts last; nullptr if
