@@ -22,12 +22,12 @@ struct GradeOptions {
   std::vector<std::string> what;  ///< MODULE or MODULE.PART
   bool solutions = false;
   std::optional<uint64_t> seed;
-  int ranks = 0;         ///< 0: any
+  int ranks = 0;          ///< 0: any
   std::string case_name;  ///< of the one part in `what`: only this case; empty: all
-  bool quick = false;    ///< only the cases that do without LibTorch
-  bool all = false;      ///< also parts that come before `what` and have not changed since they passed
-  bool sandbox = false;  ///< keep the exercises apart: see shardlab/launch/sandbox.hpp
-  bool replay = false;   ///< value and cost cases twice; with the sandbox a sample of them is
+  bool quick = false;     ///< only the cases that do without LibTorch
+  bool all = false;       ///< also parts that come before `what` and have not changed since they passed
+  bool sandbox = false;   ///< keep the exercises apart: see shardlab/launch/sandbox.hpp
+  bool replay = false;    ///< value and cost cases twice; with the sandbox a sample of them is
   std::string device = "cpu";
   std::string json;  ///< a file for each of these; empty: none
   std::string junit;

@@ -288,7 +288,7 @@ class Grading {
   std::vector<ListedCase> listed_;
   std::vector<CaseResult> results_;
   std::map<std::string, std::string> not_passed_;  // part id -> why it cannot be passed any more
-  std::set<std::string> not_implemented_;          // PART/CASE without the ranks, PART: FUNCTION, parts without functions
+  std::set<std::string> not_implemented_;  // PART/CASE without the ranks, PART: FUNCTION, parts without functions
 };
 
 }  // namespace

@@ -81,8 +81,8 @@ class GradeObserver {
 struct GradeResult {
   ScoreCard card;
   std::vector<grade::LearningCurve> curves;
-  bool cancelled = false;  ///< the cases that had not ended then are skipped
-  bool problem = false;    ///< a session could not be run: the machine's fault; why, the cases say
+  bool cancelled = false;                     ///< the cases that had not ended then are skipped
+  bool problem = false;                       ///< a session could not be run: the machine's fault; why, the cases say
   std::vector<std::string> not_graded_again;  ///< full ids of parts that GradeOnceOptions::has_passed knew
   /// A part that waits, and the first that it builds on and that has not passed: full ids.
   std::map<std::string, std::string> waits_for;

@@ -52,8 +52,8 @@ class LastRuns {
 
   const SourceTree& tree_;
   const std::vector<Rubric>& rubrics_;
-  std::map<std::string, Entry> parts_;             // by full id
-  std::map<std::string, std::string> at_start_;    // full id -> SourcesOf() before the build
+  std::map<std::string, Entry> parts_;           // by full id
+  std::map<std::string, std::string> at_start_;  // full id -> SourcesOf() before the build
 };
 
 }  // namespace shardlab::cli

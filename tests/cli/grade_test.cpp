@@ -74,7 +74,8 @@ class Grading : public Tree {
           const auto at = alone == ends_.end() ? part : alone;
           one.status = at == ends_.end() ? Status::kPassed : at->second;
           if (one.status != Status::kPassed) one.message = "it went wrong";
-          if (at == alone && at != ends_.end()) one.message = "rank 0: not implemented yet: demo.extra: Values (exercises/demo/c.cpp)";
+          if (at == alone && at != ends_.end())
+            one.message = "rank 0: not implemented yet: demo.extra: Values (exercises/demo/c.cpp)";
           if (options.on_run) options.on_run(listed, OneBarrier(one.status));
         }
         options.on_result(one);
@@ -282,13 +283,13 @@ TEST_F(Grading, AScoreThatSomebodyReadsRestsOnItsOwnRun) {
   unsetenv("CI");
   GradesFirst();
   ASSERT_FALSE(GradesFirst());
-  for (void (*change)(GradeOptions&) : {+[](GradeOptions& options) { options.all = true; },
-                                        +[](GradeOptions& options) { options.replay = true; }}) {
+  for (void (*change)(GradeOptions&) :
+       {+[](GradeOptions& options) { options.all = true; }, +[](GradeOptions& options) { options.replay = true; }}) {
     GradeOptions options = What({"demo.second"});
     change(options);
     EXPECT_TRUE(GradesFirst(options));
   }
-  for (std::string GradeOptions::* file : {&GradeOptions::json, &GradeOptions::junit, &GradeOptions::gradescope}) {
+  for (std::string GradeOptions::*file : {&GradeOptions::json, &GradeOptions::junit, &GradeOptions::gradescope}) {
     GradeOptions options = What({"demo.second"});
     options.*file = In("result");
     EXPECT_TRUE(GradesFirst(options));
@@ -364,14 +365,16 @@ TEST_F(Grading, OneCaseRunsAloneAndIsNotRecorded) {
 TEST_F(Grading, AWrongFunctionIsShownBeforeOneThatIsNotWritten) {
   const std::string rubric = Read("graders/demo/rubric.toml");
   Write("graders/demo/rubric.toml",
-        rubric + "functions = [{ name = \"Values\", cases = [\"values\"] }, { name = \"Bytes\", cases = [\"bytes\"] }]\n");
+        rubric +
+            "functions = [{ name = \"Values\", cases = [\"values\"] }, { name = \"Bytes\", cases = [\"bytes\"] }]\n");
   ends_["demo.extra"] = Status::kFailed;
   ends_["demo.extra/values/ranks=2"] = Status::kNotImplemented;
   EXPECT_EQ(Run(What({"demo.extra"})), 1);
   EXPECT_THAT(ran_, ElementsAre("demo.extra/values/ranks=2", "demo.extra/bytes/ranks=2"))
       << "a cost of another function than the one that is missing";
   EXPECT_EQ(card_["modules"][0]["parts"][0]["status"], "failed");
-  EXPECT_THAT(out_, HasSubstr("    Bytes: bytes/ranks=2 (cost case)\n    it went wrong\n    not written yet: Values\n"));
+  EXPECT_THAT(out_, HasSubstr("    Bytes: bytes/ranks=2 (cost case)\n    it went wrong\n    not written yet: Values "
+                              "(exercises/demo/c.cpp)\n"));
   EXPECT_EQ(Progress("demo.extra")["status"], "failed");
 }
 

@@ -174,13 +174,15 @@ TEST_F(SessionTest, RunsOneCaseByItsName) {
   };
   EXPECT_THAT(ids("sum_values/ranks=2"), testing::ElementsAre("sum_values/ranks=2"));
   EXPECT_THAT(ids("curve"), testing::ElementsAre("curve/ranks=1"));
-  for (const auto& [name, words] : std::map<std::string, std::string>{
-           {"sum_vlaues/ranks=2",
-            "unknown case of tests.good 'sum_vlaues': did you mean 'sum_values'? There are sum_values, ring_cost, curve, "
-            "any_outcome."},
-           {"sum_values/ranks=7",
-            "there is no case sum_values/ranks=7, but sum_values on other numbers of ranks; --case sum_values runs it on "
-            "all"}}) {
+  for (const auto& [name, words] :
+       std::map<std::string, std::string>{{"sum_vlaues/ranks=2",
+                                           "unknown case of tests.good 'sum_vlaues': did you mean 'sum_values'? There "
+                                           "are sum_values, ring_cost, curve, "
+                                           "any_outcome."},
+                                          {"sum_values/ranks=7",
+                                           "there is no case sum_values/ranks=7, but sum_values on other numbers of "
+                                           "ranks; --case sum_values runs it on "
+                                           "all"}}) {
     try {
       ids(name);
       ADD_FAILURE() << name;

@@ -158,7 +158,7 @@ TEST(Scoring, StatusAndReasonAreThoseOfTheCaseThatIsShownFirst) {
       .Add("first", "cost", Kind::kCost, Status::kFailed, "cost")
       .Add("first", "values/ranks=2", Kind::kValue, Status::kFailed, "value")
       .Add("first", "values/ranks=3", Kind::kValue, Status::kDeadlock, "larger");
-  const char* const kInOrder[] = {"value", "larger", "cost", "refusal", "not implemented yet: demo.first: Other",
+  const char* const kInOrder[] = {"value",  "larger", "cost", "refusal", "not implemented yet: demo.first: Other",
                                   "not run"};
   for (const char* reason : kInOrder) {
     EXPECT_EQ(run.First().reason, reason);

@@ -180,9 +180,8 @@ TEST_F(CardText, SaysOfEveryKindWhatItIsWorthAndWhatIsMissing) {
   }
   Case(ring, "b/ranks=1", Kind::kCost, Status::kPassed);
   Case(ring, "r", Kind::kRobustness, Status::kPassed);
-  EXPECT_THAT(Text(),
-              HasSubstr("    +0.17 when all gradient cases pass (1 of 2 do)\n"
-                        "    +0.17 when all cost cases pass (1 of 5 do)\n"));
+  EXPECT_THAT(Text(), HasSubstr("    +0.17 when all gradient cases pass (1 of 2 do)\n"
+                                "    +0.17 when all cost cases pass (1 of 5 do)\n"));
   EXPECT_THAT(Text(), HasSubstr("    failing too: b/ranks=2,3,4,5 ("));
 }
 

@@ -201,7 +201,8 @@ class Referee final : public ::testing::EmptyTestEventListener {
     for (const int ranks : entry.ranks) {
       const ListedCase listed{part, fmt::format("{}/ranks={}", entry.name, ranks), entry.kind, ranks};
       if (listed.id.find(options_.case_filter) == std::string::npos) continue;
-      const bool named = options_.case_name.empty() || options_.case_name == listed.id || options_.case_name == entry.name;
+      const bool named =
+          options_.case_name.empty() || options_.case_name == listed.id || options_.case_name == entry.name;
       if (!named || (options_.ranks > 0 && ranks != options_.ranks)) continue;
       listed_.push_back(listed);
       entries_.push_back(&entry);

@@ -163,10 +163,7 @@ class Page {
 
     std::vector<const CaseResult*> passed, not_run, explained;
     for (const CaseResult* result : BrokenFirst(part)) {
-      (result->status == Status::kPassed    ? passed
-       : Explains(result->status) ? explained
-                                  : not_run)
-          .push_back(result);
+      (result->status == Status::kPassed ? passed : Explains(result->status) ? explained : not_run).push_back(result);
     }
     // What each broken function is shown by is open, and the first in any case.
     const auto shows = [&](const CaseResult* result) {

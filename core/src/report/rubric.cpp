@@ -118,7 +118,8 @@ std::vector<PartFunction> ReadFunctions(const TableReader& part, const std::stri
       reader.Fail(reader.Get("cases", true), "a case has a name");
     }
     if (function.name.empty() && function.uses.empty()) {
-      reader.Fail(nullptr, "a line of `functions` needs a `name`, or the functions that its cases judge together as `uses`");
+      reader.Fail(nullptr,
+                  "a line of `functions` needs a `name`, or the functions that its cases judge together as `uses`");
     }
     for (const std::string& used : function.uses) {
       if (std::find(names.begin(), names.end(), used) != names.end()) continue;

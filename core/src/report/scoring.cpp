@@ -203,9 +203,8 @@ ModuleScore ScoreModule(const Rubric& rubric, const std::vector<ListedCase>& lis
       score.reason = options.why_not_run;
     } else {
       score.findings = FindBroken(part, score.cases);
-      const auto not_run = std::find_if(score.cases.begin(), score.cases.end(), [](const CaseResult& result) {
-        return result.status == Status::kSkipped;
-      });
+      const auto not_run = std::find_if(score.cases.begin(), score.cases.end(),
+                                        [](const CaseResult& result) { return result.status == Status::kSkipped; });
       const CaseResult* shown = nullptr;
       if (not_run != score.cases.end()) shown = &*not_run;
       if (!score.findings.empty()) shown = &score.cases[score.findings[0].shown_by];

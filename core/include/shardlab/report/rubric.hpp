@@ -42,12 +42,12 @@ struct FunctionPlace {
 
 /// One thing that a student can finish.
 struct Part {
-  std::string id;                      ///< "ring", without the module
-  std::string title;                   ///< for people
-  double points = 0;                   ///< what the part adds
-  bool bonus = false;                  ///< beyond the module's full marks
-  std::vector<std::string> after;      ///< ids of parts of the same module, listed earlier in the rubric
-  std::vector<std::string> files;      ///< relative to `exercises/<module>`
+  std::string id;                       ///< "ring", without the module
+  std::string title;                    ///< for people
+  double points = 0;                    ///< what the part adds
+  bool bonus = false;                   ///< beyond the module's full marks
+  std::vector<std::string> after;       ///< ids of parts of the same module, listed earlier in the rubric
+  std::vector<std::string> files;       ///< relative to `exercises/<module>`
   std::vector<PartFunction> functions;  ///< small ones first
   std::string visibility = "visible";   ///< when Gradescope shows the part to students, in its own words
 

@@ -28,8 +28,8 @@ struct CompileFailure {
 struct Finding {
   /// "RingAllGather"; "TreeBroadcast, TreeReduce" where a case judges several together; empty: not known.
   std::string function;
-  bool written = true;       ///< false: the stub's NotImplemented came out of it
-  size_t shown_by = 0;       ///< which of PartScore::cases: of its failing ones the simplest
+  bool written = true;  ///< false: the stub's NotImplemented came out of it
+  size_t shown_by = 0;  ///< which of PartScore::cases: of its failing ones the simplest
 };
 
 /// A part's points and why they are what they are.
