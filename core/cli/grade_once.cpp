@@ -200,7 +200,13 @@ class Grading {
     }
     session.on_result = [&](const CaseResult& result) {
       results_.push_back(result);
-      if (result.status == Status::kNotImplemented) NoteNotImplemented(rubric, result);
+      if (result.status == Status::kNotImplemented) {
+        not_implemented_.insert(result.part + "/" + BaseName(result.id));
+        const Part* part = rubric.Find(ShortId(result.part));
+        if (part && result.kind == grade::Kind::kValue) {
+          not_implemented_.insert(SameFunction(*part, result.part, result.id));
+        }
+      }
       if (result.status != Status::kPassed) {
         not_passed_.emplace(ShortId(result.part), fmt::format("builds on {}, which did not pass", result.part));
       }
@@ -238,30 +244,14 @@ class Grading {
     });
   }
 
-  void NoteNotImplemented(const Rubric& rubric, const CaseResult& result) {
-    not_implemented_.insert(result.part + "/" + BaseName(result.id));
-    const Part* part = rubric.Find(ShortId(result.part));
-    if (!part) return;
-    const std::vector<Finding> found = FindBroken(*part, {result});
-    for (const Finding& finding : found) not_implemented_.insert(result.part + ": " + finding.function);
-    if (part->functions.empty() && result.kind == grade::Kind::kValue) not_implemented_.insert(result.part);
-  }
-
-  /// What a case needs and nobody has written yet; empty: nothing that is known.
-  std::string NotImplementedFor(const Part& part, const ListedCase& listed) const {
-    if (not_implemented_.count(listed.part + "/" + BaseName(listed.id)) > 0) return listed.part;
-    const size_t function = part.PlaceOf(listed.id).function;
-    if (function < part.functions.size()) {
-      for (const std::string& name : part.NeededBy(function)) {
-        if (not_implemented_.count(listed.part + ": " + name) > 0) return name;
-      }
-    }
-    const bool other_kind = listed.kind != grade::Kind::kValue && not_implemented_.count(listed.part) > 0;
-    return other_kind ? listed.part : "";
+  /// The cases that judge what this one does, of a part that is in the rubric.
+  static std::string SameFunction(const Part& part, const std::string& full_id, const std::string& case_id) {
+    return fmt::format("{}, function {}", full_id, part.PlaceOf(case_id).function);
   }
 
   /// Cases that can say nothing new are not worth a student's time: those of a file that does not compile, those of a part
-  /// that builds on one that has failed a case, and those that need a function that is not written yet.
+  /// that builds on one that has failed a case, and where a function is not written yet, the same case on other numbers of
+  /// ranks and the function's cases of other kinds.
   std::string WhySkip(const Rubric& rubric, const ListedCase& listed) const {
     const Part* part = rubric.Find(ShortId(listed.part));
     if (!part) return "";
@@ -271,8 +261,10 @@ class Grading {
       const auto at = not_passed_.find(before);
       if (at != not_passed_.end()) return fmt::format("builds on {}, which did not pass", rubric.FullId(before));
     }
-    const std::string missing = NotImplementedFor(*part, listed);
-    return missing.empty() ? "" : fmt::format("{} is not implemented yet", missing);
+    const bool same = not_implemented_.count(listed.part + "/" + BaseName(listed.id)) > 0;
+    const bool other_kind =
+        listed.kind != grade::Kind::kValue && not_implemented_.count(SameFunction(*part, listed.part, listed.id)) > 0;
+    return same || other_kind ? fmt::format("{} is not implemented yet", listed.part) : "";
   }
 
   ScoreCard& card() { return result_.card; }
@@ -288,7 +280,7 @@ class Grading {
   std::vector<ListedCase> listed_;
   std::vector<CaseResult> results_;
   std::map<std::string, std::string> not_passed_;  // part id -> why it cannot be passed any more
-  std::set<std::string> not_implemented_;  // PART/CASE without the ranks, PART: FUNCTION, parts without functions
+  std::set<std::string> not_implemented_;          // PART/CASE without the ranks, and SameFunction()
 };
 
 }  // namespace

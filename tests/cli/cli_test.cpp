@@ -1,5 +1,7 @@
 // What a person types and reads, except grading itself.
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -182,6 +184,21 @@ TEST_F(Cli, DiffGoesFromTheStubToMine) {
   EXPECT_EQ(diff.status, 0);
   EXPECT_THAT(diff.out, AllOf(StartsWith("--- stub/exercises/demo/b.cpp\n+++ mine/exercises/demo/b.cpp\n"),
                               HasSubstr("\n+mine\n"), Not(HasSubstr("a.cpp"))));
+}
+
+TEST_F(Cli, WhatBuildsNothingDoesNotWaitForABuild) {
+  Write("exercises/demo/README.md", "A handout.\n");
+  Write("exercises/demo/hints/first.md", "A hint.\n");
+  const int lock = open(In("build/.lab-lock").c_str(), O_RDWR | O_CREAT, 0666);
+  ASSERT_EQ(flock(lock, LOCK_EX), 0);
+  for (const char* arguments :
+       {"", "help", "--help", "grade --help", "hint demo.first", "diff demo", "reset demo.first"}) {
+    const Ended ended = Lab(arguments);
+    EXPECT_EQ(ended.status, 0) << arguments << ": " << ended.err;
+    EXPECT_EQ(ended.err, "") << arguments;
+  }
+  close(lock);
+  EXPECT_EQ(Built(), "");
 }
 
 TEST_F(Cli, TrainAndScheduleBecomeTheirPrograms) {

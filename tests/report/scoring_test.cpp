@@ -225,14 +225,20 @@ TEST(Scoring, AnEarlierPartThatRanCountsWithoutBeingOnTheCard) {
   EXPECT_EQ(module.before[0].status, Status::kFailed);
 }
 
-/// The names of what FindBroken() finds among cases that went wrong, "-" before those that are not written, each with its
-/// case.
-std::vector<std::string> Broken(const std::vector<std::tuple<std::string, Kind, std::string>>& failures) {
+/// Pieces, what is known of both together, and a training that uses them.
+Part PackSendTrain() {
   Part part;
   part.functions = {{"Pack", {"pack*"}, {}},
                     {"Send", {"send*"}, {}},
                     {"", {"late*"}, {"Pack", "Send"}},
                     {"Train", {"first_step*", "*"}, {"Pack", "Send"}}};
+  return part;
+}
+
+/// The names of what FindBroken() finds among cases that went wrong, "-" before those that are not written, each with its
+/// case.
+std::vector<std::string> Broken(const std::vector<std::tuple<std::string, Kind, std::string>>& failures,
+                                const Part& part = PackSendTrain()) {
   std::vector<CaseResult> cases;
   for (const auto& [id, kind, message] : failures) {
     CaseResult result;
@@ -294,6 +300,30 @@ TEST(Broken, WithoutATableAllCasesAreOneFunctions) {
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].shown_by, 1u);
   EXPECT_EQ(found[0].function, "");
+}
+
+// What a student met once: each of these was hidden behind another message.
+TEST(Broken, TheCourseShowsTheRightOneFirst) {
+  const auto part = [](const std::string& module, const std::string& id) {
+    return *LoadRubric(std::string(SHARDLAB_SOURCE_DIR) + "/graders/" + module + "/rubric.toml").Find(id);
+  };
+  const std::string stub =
+      "rank 0: not implemented yet: communication.ring: RingReduceScatter (exercises/communication/...)";
+  EXPECT_THAT(
+      Broken({{"all_gather_values/ranks=2", Kind::kValue, "both wait"},
+              {"all_gather_cost/ranks=2", Kind::kCost, "both wait"},
+              {"reduce_scatter_values/ranks=1", Kind::kValue, stub}},
+             part("communication", "ring")),
+      ElementsAre("RingAllGather all_gather_values/ranks=2", "-RingReduceScatter reduce_scatter_values/ranks=1"));
+  EXPECT_THAT(Broken({{"training/ranks=2", Kind::kValue, "the curve"},
+                      {"versions_by_themselves/ranks=1", Kind::kValue, "w0 is changed in place"},
+                      {"gradients_of_delayed_updates/ranks=3", Kind::kGradient, "the gradient"}},
+                     part("pipeline", "pipedream")),
+              ElementsAre("MakeWeightVersions versions_by_themselves/ranks=1"));
+  EXPECT_THAT(Broken({{"refuses_three_ranks/ranks=3", Kind::kRobustness, "a deadlock"},
+                      {"losses_of_three_steps/ranks=2", Kind::kValue, "a mean of means"}},
+                     part("pipeline", "by_hand")),
+              ElementsAre("TwoStageStep losses_of_three_steps/ranks=2"));
 }
 
 TEST(Scoring, SumsKeepBonusPointsApart) {
