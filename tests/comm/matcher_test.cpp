@@ -61,6 +61,19 @@ TEST(Deadlock, APartnerThatReturned) {
   EXPECT_THAT(verdict.Text(), HasSubstr("rank 2: returned"));
 }
 
+TEST(Deadlock, NamesTheCallThatWaitsWhereAnotherOneStarted) {
+  const Verdict verdict = VerdictOf(2, [](Communicator& comm) {
+    const at::Tensor x = X();
+    const auto work = comm.IRecv(x, 1 - comm.rank(), 3);
+    const WaitsAt waits({"somewhere/waits.cpp", 77});
+    work->Wait();
+  });
+  EXPECT_EQ(verdict.kind, Kind::kDeadlock);
+  EXPECT_THAT(verdict.Text(),
+              AllOf(HasSubstr("rank 0: waits in Recv from rank 1, tag 3, float32 [4], at waits.cpp:77"),
+                    HasSubstr("rank 1: waits in Recv from rank 0, tag 3, float32 [4], at waits.cpp:77")));
+}
+
 TEST(Deadlock, SomeRanksMayStillRun) {
   const auto start = std::chrono::steady_clock::now();
   const Verdict verdict = VerdictOf(3, [](Communicator& comm) {

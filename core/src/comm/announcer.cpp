@@ -16,6 +16,7 @@ namespace shardlab {
 namespace {
 
 thread_local uint16_t this_thread = 0;
+thread_local Where waits_at;
 
 constexpr size_t kShort = offsetof(Record, peer);  // block, unblock: up to `checksum`
 
@@ -24,6 +25,15 @@ void SetName(Record* record, const std::string& name) {
 }
 
 }  // namespace
+
+const char* LastPart(const char* path) {
+  const char* slash = std::strrchr(path, '/');
+  return slash == nullptr ? path : slash + 1;
+}
+
+WaitsAt::WaitsAt(Where where) : before_(waits_at) { waits_at = where; }
+
+WaitsAt::~WaitsAt() { waits_at = before_; }
 
 Announcer::Announcer(int fd) : fd_(fd) {
   struct sigaction action {};
@@ -80,8 +90,12 @@ void Announcer::Block(uint64_t id) {
   record.kind = RecordKind::kBlock;
   record.thread = this_thread;
   record.id = id;
+  if (waits_at.line > 0) {
+    record.line = static_cast<uint32_t>(waits_at.line);
+    SetName(&record, LastPart(waits_at.file));
+  }
   const std::lock_guard<std::mutex> lock(mutex_);
-  Write(record, kShort);
+  Write(record, record.line > 0 ? sizeof(Record) : kShort);
 }
 
 void Announcer::Drop(uint64_t id) {

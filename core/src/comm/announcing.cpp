@@ -24,12 +24,6 @@ uint32_t ShapeHash(const at::Tensor& tensor) {
   return hash;
 }
 
-// "ring.cpp" of "/somewhere/ring.cpp".
-const char* LastPart(const char* path) {
-  const char* slash = std::strrchr(path, '/');
-  return slash == nullptr ? path : slash + 1;
-}
-
 // Of a message this much is looked at: all of a short one, evenly spaced blocks of a long one, so that the check costs
 // microseconds. Whoever writes to a tensor under way hardly ever leaves all of the blocks as they were.
 constexpr size_t kWholeBytes = 32 << 10;

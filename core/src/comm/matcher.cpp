@@ -1,6 +1,7 @@
 #include "shardlab/comm/matcher.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "matcher_impl.hpp"
 
@@ -20,6 +21,10 @@ void Matcher::Impl::Feed(int number, const Announcement& announcement) {
       break;
     case RecordKind::kBlock:
       if (Operation* op = Find(rank, record.id)) {
+        if (record.line > 0) {  // the call that waits, where another one started it
+          op->post.line = record.line;
+          std::memcpy(op->post.name, record.name, sizeof record.name);
+        }
         rank.threads[record.thread].blocked = op;
         op->waited = true;
         AddEvent(number, *op, record);

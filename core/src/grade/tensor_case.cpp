@@ -62,7 +62,12 @@ class Case final : public CaseContext {
       }
     }
     for (const Frames& frames : inputs) request.inputs.push_back(EncodeFrames(frames));
-    return Run{state().Run(request)};
+    Run run{state().Run(request)};
+    if (run.outcome.status == Status::kDeadlock && spec.explain_deadlock) {
+      const std::string told = spec.explain_deadlock(run.outcome);
+      if (!told.empty()) run.outcome.message = told;
+    }
+    return run;
   }
 
   void ExpectEqual(const Run& run, int rank, const std::string& output, const at::Tensor& expected,

@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/comm/announcer.hpp"
 #include "shardlab/comm/operation.hpp"
 #include "shardlab/plan/validate.hpp"
 
@@ -101,6 +102,7 @@ class RemoteLink final : public Link {
 
   void Send(int number, const MicroBatch& at, const Tensors& tensors, Where where) override {
     where_ = where;
+    const WaitsAt waits(where);
     const Specs specs = SpecsOf(tensors);
     Check(specs);
     Parcel parcel;
@@ -137,6 +139,7 @@ class RemoteLink final : public Link {
   }
 
   Tensors TakeGradients(int number, Where where) override {
+    const WaitsAt waits(where);
     PostGradients(number, where);
     const auto found = gradients_.find(number);
     if (found == gradients_.end()) return {};
@@ -160,6 +163,7 @@ class RemoteLink final : public Link {
 
   Tensors Take(int number, const MicroBatch& at, Where where) override {
     where_ = where;
+    const WaitsAt waits(where);
     auto known = specs_.find(KeyOf(at));
     if (known == specs_.end()) {
       const at::Tensor header = at::empty({kHeaderSize}, at::kLong);
@@ -178,6 +182,7 @@ class RemoteLink final : public Link {
 
   void SendGradients(int number, const Tensors& gradients, Where where) override {
     where_ = where;
+    const WaitsAt waits(where);
     const auto taken = specs_of_.find(number);
     if (taken == specs_of_.end()) return;
     Tensors travelling(taken->second.size());
@@ -207,6 +212,7 @@ class RemoteLink final : public Link {
 
   static std::pair<int64_t, bool> KeyOf(const MicroBatch& at) { return {at.samples.size(), at.training}; }
 
+  // MessageOf is its inverse.
   int Tag(Direction direction, int number, int tensor) const {
     return ((channel_ * 2 + direction) * kTagWindow + number % kTagWindow) * (kMostTensors + 1) + tensor;
   }
@@ -303,6 +309,12 @@ class LocalLink final : public Link {
 
 std::unique_ptr<Link> MakeLink(std::shared_ptr<Communicator> comm, int peer, int channel, at::Device device) {
   return std::make_unique<RemoteLink>(std::move(comm), peer, channel, device);
+}
+
+LinkMessage MessageOf(int tag) {
+  const int message = tag / (kMostTensors + 1);
+  const int way = message / kTagWindow;
+  return {way / 2, way % 2 == 0, message % kTagWindow};
 }
 
 std::unique_ptr<Link> MakeLocalLink() { return std::make_unique<LocalLink>(); }

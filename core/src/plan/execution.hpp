@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "shardlab/plan/schedule.hpp"
+#include "shardlab/plan/schedule_error.hpp"
 #include "shardlab/plan/simulate.hpp"
 #include "shardlab/plan/validate.hpp"
 
@@ -29,17 +30,5 @@ struct Execution {
 
 /// Runs all lists by the rules, with a clock a rank. `schedule` has passed the static checks of Validate.
 Execution Execute(const Schedule& schedule, const CostModel& costs, const RunRules& rules);
-
-/// An entry to point at, and what to say of it.
-struct Mark {
-  int rank = 0;
-  /// May be one past the end of the list.
-  int step = 0;
-  std::string note;
-};
-
-/// The lists around the marked entries, a line a rank, the entries in brackets; ranks without a mark are shown around
-/// the step of the first mark.
-std::string ErrorTable(const Schedule& schedule, const std::vector<Mark>& marks);
 
 }  // namespace shardlab

@@ -5,9 +5,27 @@
 #include <string>
 #include <vector>
 
+#include "shardlab/base/where.hpp"
 #include "shardlab/comm/record.hpp"
 
 namespace shardlab {
+
+/// "ring.cpp" of "/somewhere/ring.cpp": what a record calls a file.
+const char* LastPart(const char* path);
+
+/// While it lives, what this thread waits for is said to be waited for at `where`, and not at the line that started it.
+/// For what starts operations in one call and waits for them in another.
+class WaitsAt {
+ public:
+  /// Until it is destroyed; then the one before counts again.
+  explicit WaitsAt(Where where);
+  ~WaitsAt();
+  WaitsAt(const WaitsAt&) = delete;
+  WaitsAt& operator=(const WaitsAt&) = delete;
+
+ private:
+  Where before_;
+};
 
 /// One rank's mouth: writes records to a file descriptor, in an order that is the order of what happens.
 ///

@@ -49,7 +49,7 @@ enum class RecordKind : uint8_t {
 };
 
 /// One announcement. Plain data, smaller than PIPE_BUF, so that a write of it is never torn. Only the first `size`
-/// bytes travel: of a block or an unblock those up to `checksum`; of a collective with a tensor a rank (all-gather,
+/// bytes travel: of a block (unless it names a line) or an unblock those up to `checksum`; of a collective with a tensor a rank (all-gather,
 /// reduce-scatter, all-to-all) the record and a RecordPart for each rank of the group.
 struct Record {
   uint16_t size = 0;                    ///< bytes as written, parts included
@@ -64,7 +64,7 @@ struct Record {
   uint64_t checksum = 0;
   int32_t peer = -1;           ///< world rank of the other side, or of the root
   int32_t tag = 0;             ///< of a point-to-point message
-  uint32_t line = 0;           ///< of the caller
+  uint32_t line = 0;           ///< of the caller; of a kBlock 0 where it waits at the line that posted
   int32_t dims = 0;            ///< number of dimensions of the (first) tensor; at most 6 of them are in `shape`
   int32_t group_rank = 0;      ///< this rank's number in the group
   uint64_t group = 0;          ///< the group's id

@@ -51,6 +51,9 @@ struct RunSpec {
   int threads = 1;                                             ///< OpenMP threads a rank
   bool point_to_point_only = false;                            ///< the communicator refuses collectives
   FaultSpec faults = {};                                       ///< trouble to make on purpose
+  /// Says a deadlock in the words of the task, where calls of the communicator are not what the student wrote. Empty,
+  /// or returns "": it is said as these calls.
+  std::function<std::string(const CaseOutcome&)> explain_deadlock = nullptr;
 };
 
 /// A mistake that students make, and what the tensor would be with it. It is a hypothesis: its meaning is said only

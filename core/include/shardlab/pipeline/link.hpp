@@ -66,6 +66,15 @@ class Link {
 std::unique_ptr<Link> MakeLink(std::shared_ptr<Communicator> comm, int peer, int channel,
                                at::Device device = at::Device(at::kCPU));
 
+/// What the tag of a link's message says of it.
+struct LinkMessage {
+  int channel = 0;       ///< of MakeLink
+  bool forward = false;  ///< a tensor on its way forward, or what describes it; otherwise a gradient
+  int number = 0;        ///< the micro-batch, modulo 1024
+};
+/// Reads a tag, for reports.
+LinkMessage MessageOf(int tag);
+
 /// Both ends of a link within a rank: no message.
 std::unique_ptr<Link> MakeLocalLink();
 

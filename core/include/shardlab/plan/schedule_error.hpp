@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace shardlab {
 
@@ -30,6 +31,17 @@ class ScheduleError : public std::runtime_error {
   int step_;
   std::string table_;
 };
+
+/// An entry to point at, and what to say of it.
+struct Mark {
+  int rank = 0;           ///< whose list
+  int step = 0;           ///< which entry of it; may be one past the end
+  std::string note = {};  ///< what is to be said of it
+};
+
+/// The lists around the marked entries, a line a rank, the entries in brackets; ranks without a mark are shown around
+/// the step of the first mark.
+std::string ErrorTable(const Schedule& schedule, const std::vector<Mark>& marks);
 
 /// The error that a rank's failure becomes: "rank 2 failed at 2F5 (entry 17 of its list): ...", with the table around
 /// it.
