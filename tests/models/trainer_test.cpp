@@ -104,6 +104,20 @@ TEST(Reference, RefusesAVersionThatIsNotThere) {
             "update 3 computes `w0.weight` on version 0, which is dropped already");
 }
 
+TEST(Reference, EachPartMayComputeOnAVersionOfItsOwn) {
+  SequenceClassifier model(TwoFactors());
+  TrainOptions options = SquaresWithSgd(2);
+  options.slices = 2;  // two samples and one
+  options.mistakes.part_version = [](const std::string&, int64_t t, int64_t part) {
+    return part == 0 ? std::max<int64_t>(t - 1, 0) : t;
+  };
+  const Derivatives first = By(0.5, -0.4, 0);
+  const double w0 = 0.5 - kRate * first.d0, w1 = -0.4 - kRate * first.d1;
+  const Derivatives behind = By(0.5, -0.4, 1, 0, 2), newest = By(w0, w1, 1, 2, 3);
+  ExpectWeights(Train(model, Samples, options), w0 - kRate * (2 * behind.d0 + newest.d0) / 3,
+                w1 - kRate * (2 * behind.d1 + newest.d1) / 3);
+}
+
 TEST(Reference, CountsFromTheFirstStep) {
   SequenceClassifier model(TwoFactors());
   TrainOptions options = SquaresWithSgd(2);

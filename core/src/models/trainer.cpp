@@ -60,7 +60,10 @@ class WholeBatchStatistics final : public BatchStatistics {
 // The parameters of older versions, and the newest ones while the model computes on others.
 class Versions {
  public:
-  Versions(const ImageClassifier& model, const TrainOptions& options) : version_(options.version) {
+  Versions(const ImageClassifier& model, const TrainOptions& options) : version_(options.mistakes.part_version) {
+    if (!version_ && options.version) {
+      version_ = [of_all = options.version](const std::string& name, int64_t t, int64_t) { return of_all(name, t); };
+    }
     if (!version_) return;
     for (const auto& item : model.named_parameters()) {
       names_.push_back(item.key());
@@ -69,13 +72,13 @@ class Versions {
     Keep(0);
   }
 
-  // Gives the model the weights that update t computes on.
-  void Begin(int64_t t) {
+  // Gives the model the weights that a part of update t computes on.
+  void Begin(int64_t t, int64_t part) {
     if (!version_) return;
     const at::NoGradGuard no_grad;
     int64_t oldest = t;
     for (size_t k = 0; k < parameters_.size(); ++k) {
-      const int64_t version = version_(names_[k], t);
+      const int64_t version = version_(names_[k], t, part);
       const auto held = held_.find(version);
       if (held == held_.end()) {
         throw ContractError(fmt::format("update {} computes `{}` on version {}, which is {}", t, names_[k], version,
@@ -100,7 +103,7 @@ class Versions {
   }
 
  private:
-  const std::function<int64_t(const std::string&, int64_t)> version_;
+  std::function<int64_t(const std::string&, int64_t, int64_t)> version_;
   std::vector<std::string> names_;
   Tensors parameters_;
   std::map<int64_t, Tensors> held_;
@@ -128,7 +131,7 @@ std::vector<MicroBatch> PartsOf(int64_t size, int64_t step, const TrainOptions& 
 
 // 1 and 2 of a step: its loss, and the gradients in the parameters.
 double Gradients(ImageClassifier& model, const Tensors& trained, const Batch& batch, std::vector<MicroBatch> parts,
-                 BatchStatistics* statistics, const TrainOptions& options) {
+                 BatchStatistics* statistics, const TrainOptions& options, Versions& versions, int64_t t) {
   const auto clear = [&] {
     for (const at::Tensor& parameter : trained) {
       if (parameter.grad().defined()) parameter.grad().zero_();
@@ -137,6 +140,7 @@ double Gradients(ImageClassifier& model, const Tensors& trained, const Batch& ba
   if (!options.mistakes.keeps_gradients) clear();
   double sum = 0;
   for (MicroBatch& at : parts) {
+    versions.Begin(t, at.index);
     at.statistics = statistics;
     model.Prepare(at);
     const auto part = [&](const at::Tensor& all) { return all.slice(0, at.samples.begin, at.samples.end); };
@@ -180,9 +184,8 @@ TrainResult Train(ImageClassifier& model, const BatchSource& batches, const Trai
     const int64_t step = options.first_step + t;
     const Batch batch = batches(step);
     CheckBatch(batch);
-    versions.Begin(t);
     const double loss = Gradients(model, trained, batch, PartsOf(batch.images.size(0), step, options),
-                                  options.whole_batch_statistics ? &statistics : nullptr, options);
+                                  options.whole_batch_statistics ? &statistics : nullptr, options, versions, t);
     versions.End(t);
     if (recipe.clip_norm > 0) torch::nn::utils::clip_grad_norm_(trained, recipe.clip_norm);
     StepScaled(*optimizer, recipe.rate_factor ? recipe.rate_factor(step) : 1.0);

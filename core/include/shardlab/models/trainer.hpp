@@ -45,6 +45,9 @@ struct TrainMistakes {
   bool equal_parts = false;      ///< each part counts alike, in place of n_i / B
   bool only_last_part = false;   ///< the gradient of a part overwrites those of the parts before
   bool keeps_gradients = false;  ///< nobody sets the gradients to zero after a step
+  /// Each part of a batch computes on a version of its own, in place of TrainOptions::version, and as that never on an
+  /// older one than the part before it did.
+  std::function<int64_t(const std::string& parameter, int64_t t, int64_t part)> part_version = nullptr;
 };
 
 /// How to train.
