@@ -7,8 +7,11 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <numeric>
+#include <random>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -20,6 +23,7 @@
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/pipeline/computation.hpp"
 #include "shardlab/pipeline/engine.hpp"
+#include "shardlab/plan/dependencies.hpp"
 #include "shardlab/plan/passes.hpp"
 
 namespace shardlab::bench {
@@ -120,6 +124,44 @@ double Simulated(const Schedule& schedule, int updates, const std::vector<double
   }
   costs.message = {message_s};
   return Simulate(AddCommunication(schedule), costs).makespan / updates;
+}
+
+/// When lists that begin at `start` have come to their end.
+/// \param end_of when a rank is done with so much work that it begins at a time.
+double EndOfRun(const Schedule& schedule, const std::vector<double>& forward, const std::vector<double>& backward,
+                double start, const std::function<double(int rank, double now, double work)>& end_of) {
+  std::map<std::tuple<ActionKind, int, int>, double> done;
+  const auto key = [](const Action& action) { return std::tuple(action.kind, action.chunk, action.microbatch); };
+  std::vector<size_t> next(schedule.ranks.size());
+  std::vector<double> clocks(schedule.ranks.size(), start);
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (size_t rank = 0; rank < next.size(); ++rank) {
+      for (; next[rank] < schedule.ranks[rank].size(); ++next[rank]) {
+        const Action& action = schedule.ranks[rank][next[rank]];
+        if (!IsCompute(action.kind)) continue;
+        double begin = clocks[rank];
+        bool ready = true;
+        for (const Dependency& need : Dependencies(schedule.layout, action)) {
+          double earliest = -1;
+          for (const Action& one : need.any_of) {
+            const auto found = done.find(key(one));
+            if (found != done.end()) earliest = std::max(earliest, found->second);
+            if (!IsCompute(one.kind)) earliest = std::max(earliest, start);  // a STEP takes no time
+          }
+          ready = ready && earliest >= 0;
+          begin = std::max(begin, earliest);
+        }
+        if (!ready) break;
+        const auto stage = static_cast<size_t>(schedule.layout.chunk(action.chunk).stage);
+        clocks[rank] = end_of(static_cast<int>(rank), begin,
+                              action.kind == ActionKind::kForward ? forward[stage] : backward[stage]);
+        done[key(action)] = clocks[rank];
+        moved = true;
+      }
+    }
+  }
+  return *std::max_element(clocks.begin(), clocks.end());
 }
 
 /// A schedule on two ranks that is measured.
@@ -278,8 +320,8 @@ Speed MeasureSpeed(const Task& task) {
   for (const TrialSchedule& trial : schedules) balances.push_back(FastestCut(trial, speed.profile));
   const int64_t boundary = speed.profile[static_cast<size_t>(balances[0][0]) - 1].boundary_bytes;
 
-  // A row a run: the limit, naive-1, then the schedules.
-  const size_t columns = 2 + schedules.size();
+  // A row a run: the limit, naive-1, then of each schedule its time and that of two trainings side by side.
+  const size_t columns = 2 + 2 * schedules.size();
   Shared table(1 + runs * columns);
   OnRanks(2, [&](const World& world) {
     const MiniBatch batch = BatchOf(task);
@@ -303,10 +345,20 @@ Speed MeasureSpeed(const Task& task) {
     for (size_t run = 0; run < runs; ++run) {
       const double alone_s = Timed(world, naive_alone);
       std::vector<double> row;
+      double together_s = 0;
       for (Runner& runner : runners) {
+        // An update side by side takes about as long as two of the pipeline: as many before as after.
+        const int times = std::max(1, runner.updates / 4);
+        const auto side_by_side = [&] {
+          return Timed(world, [&] {
+            for (int i = 0; i < times; ++i) naive.Run(task, batch);
+          });
+        };
+        const double before_s = side_by_side();
         row.push_back(Timed(world, [&] { runner.Run(task, batch); }) / runner.updates);
+        row.push_back((before_s + side_by_side()) / (2 * times));
+        together_s += row.back() / static_cast<double>(runners.size());
       }
-      const double together_s = Timed(world, [&] { naive.Run(task, batch); });
       const double again_s = Timed(world, naive_alone);
       if (world->rank() != 0) continue;
       table[0] = message_s;
@@ -333,15 +385,67 @@ Speed MeasureSpeed(const Task& task) {
     trial.flushes = schedules[i].schedule.HasFlush();
     trial.balance = balances[i];
     trial.imbalance = ImbalanceOf(schedules[i].schedule.layout, speed.profile, balances[i]);
-    for (size_t run = 0; run < runs; ++run) trial.seconds.push_back(table[1 + run * columns + 2 + i]);
+    for (size_t run = 0; run < runs; ++run) {
+      trial.seconds.push_back(table[1 + run * columns + 2 + 2 * i]);
+      trial.side_by_side.push_back(table[1 + run * columns + 3 + 2 * i]);
+    }
     trial.simulated_s =
         SimulatedSeconds(schedules[i].schedule, schedules[i].updates, speed.profile, balances[i], speed.message_s);
     const auto stages = static_cast<double>(balances[i].size());
     trial.even_s = Simulated(schedules[i].schedule, schedules[i].updates, {forward_s / stages},
                              {(layers_s - forward_s) / stages}, 0);
+    trial.beside_a_neighbour =
+        BesideANeighbour(schedules[i].schedule, schedules[i].updates, StageSeconds(speed.profile, balances[i], false),
+                         StageSeconds(speed.profile, balances[i], true));
     speed.two.push_back(std::move(trial));
   }
   return speed;
+}
+
+double BesideANeighbour(const Schedule& schedule, int updates, const std::vector<double>& forward,
+                        const std::vector<double>& backward) {
+  const int ranks = schedule.layout.ranks();
+  const double work =
+      std::accumulate(forward.begin(), forward.end(), std::accumulate(backward.begin(), backward.end(), 0.0));
+  const double micro_batch = work / ranks;
+  const double update = work * schedule.microbatches / updates;  // of the whole model
+  constexpr int kUpdates = 8, kDraws = 30;
+  double sum = 0;
+  for (int draw = 0; draw < kDraws; ++draw) {
+    std::mt19937_64 random(static_cast<uint64_t>(draw));
+    std::exponential_distribution<double> length(1 / micro_batch);
+    // By rank, when half of its processor is taken.
+    std::vector<std::vector<std::pair<double, double>>> taken(static_cast<size_t>(ranks));
+    for (double now = 0; now < 4 * update * kUpdates;) {
+      const double begin = now + length(random);
+      now = begin + length(random);
+      taken[random() % static_cast<uint64_t>(ranks)].emplace_back(begin, now);
+    }
+    const auto end_of = [&](int rank, double now, double left) {
+      for (const auto& [begin, end] : taken[static_cast<size_t>(rank)]) {
+        if (end <= now) continue;
+        if (now + left <= begin) break;
+        left -= std::max(begin - now, 0.0);
+        now = std::max(begin, now);
+        if (2 * left <= end - now) return now + 2 * left;
+        left -= (end - now) / 2;
+        now = end;
+      }
+      return now + left;
+    };
+    double pipeline = 0, quiet = 0, side_by_side = 0;
+    const auto no_one = [](int, double now, double left) { return now + left; };
+    for (int done = 0; done < kUpdates; done += updates) {
+      pipeline = EndOfRun(schedule, forward, backward, pipeline, end_of);
+      quiet = EndOfRun(schedule, forward, backward, quiet, no_one);
+    }
+    for (int rank = 0; rank < ranks; ++rank) {
+      side_by_side = std::max(side_by_side, end_of(rank, 0, update * kUpdates));
+    }
+    // (one / pipeline) / ((one / quiet) * (one / side_by_side)), where one is the whole work by one undisturbed rank.
+    sum += quiet / pipeline * side_by_side / (update * kUpdates);
+  }
+  return sum / kDraws;
 }
 
 std::vector<Memory> MeasureMemory(const Task& task, const Schedule& schedule, int updates,

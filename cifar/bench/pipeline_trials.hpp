@@ -36,8 +36,13 @@ struct Trial {
   std::vector<int> balance;     ///< layers a stage
   double imbalance = 1;         ///< how much longer the rank with the most work computes than the mean one
   std::vector<double> seconds;  ///< an update, run by run
-  double simulated_s = 0;       ///< an update, from the stages' measured times
-  double even_s = 0;            ///< the same with stages of equal time: what the cut costs
+  /// Run by run, an update of two trainings side by side, right before and after this one and for about as long: what
+  /// the machine gave at that time.
+  std::vector<double> side_by_side;
+  double simulated_s = 0;  ///< an update, from the stages' measured times
+  /// What is left of bound x limit beside a neighbour (BesideANeighbour), simulated.
+  double beside_a_neighbour = 1;
+  double even_s = 0;  ///< the same with stages of equal time: what the cut costs
 };
 
 /// What MeasureSpeed found.
@@ -58,6 +63,15 @@ Speed MeasureSpeed(const Task& task);
 /// \param updates that it runs through.
 double SimulatedSeconds(const Schedule& schedule, int updates, const std::vector<LayerProfile>& profile,
                         const std::vector<int>& balance, double message_s);
+
+/// What part of bound x limit a schedule still reaches when another program takes half of one rank's processor, now of
+/// this one and now of that, each time for about as long as a rank computes on a micro-batch. Simulated, the mean of
+/// some draws. Only the schedule's slack counts: whoever is not held up waits for the other as soon as there is nothing
+/// between them.
+/// \param schedule complete but for its messages.
+/// \param forward,backward seconds of each stage.
+double BesideANeighbour(const Schedule& schedule, int updates, const std::vector<double>& forward,
+                        const std::vector<double>& backward);
 
 /// Bytes of one rank.
 struct Memory {
