@@ -1,10 +1,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <torch/torch.h>
 
+#include "kit/strides.hpp"
 #include "probe.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
@@ -55,30 +57,40 @@ SHARDLAB_BODY(two_stages) {
   module.train();
   const auto optimizer = MakeOptimizer(plan.MakeRecipe(), module.parameters());
   const bool transposes = ctx.Param<bool>("transposes");
+  int calls = 0;
   const HalfModel half = [&](const at::Tensor& x) {
+    ++calls;
     const at::Tensor y = module.Forward({x}, MicroBatch()).at(0);
     // Column by column in memory: what is sent has to be made contiguous.
     return transposes && ctx.rank() == 0 ? y.t().contiguous().t() : y;
   };
   const at::Tensor all = ctx.Input(ctx.rank() == 0 ? "images" : "labels");
+  const at::Tensor all_before = all.clone();
+  std::vector<std::pair<std::string, at::Tensor>> before;
+  for (const auto& [name, value] : module.NamedParameters()) before.emplace_back(name, value.detach().clone());
   std::vector<double> losses;
+  bool left_alone = true;
   int64_t at = 0;
   for (size_t step = 0; step < plan.batches.size(); ++step) {
     ctx.Mark("step " + std::to_string(step));
-    losses.push_back(TwoStageStep(half, *optimizer, all.narrow(0, at, plan.batches[step]), ctx.comm()));
+    const at::Tensor data = all.narrow(0, at, plan.batches[step]);
+    losses.push_back(TwoStageStep(half, *optimizer, data, ctx.comm()));
+    left_alone = left_alone && !data.requires_grad();
     at += plan.batches[step];
-    if (step > 0) continue;
-    for (const auto& [name, value] : module.NamedParameters()) {
-      if (value.grad().defined()) ctx.Output("grad." + name, value.grad());
-    }
   }
   ctx.Mark("end");
   ctx.Output("losses", at::tensor(losses, at::kDouble));
-  for (const auto& [name, value] : module.NamedParameters()) ctx.Output("param." + name, value);
+  ctx.Number("calls", calls);
+  ctx.Number("data left alone", left_alone && at::equal(all, all_before) ? 1 : 0);
+  size_t i = 0;
+  for (const auto& [name, value] : module.NamedParameters()) {
+    ctx.Output("param." + name, value);
+    ctx.Output("change." + name, (before[i++].second - value.detach()) / plan.learning_rate);
+  }
 }
 
-// By three ranks: whether it is refused.
-SHARDLAB_BODY(two_stages_of_three) {
+// By another number of ranks than two: whether it is refused.
+SHARDLAB_BODY(two_stages_of_other_ranks) {
   const at::Tensor x = at::ones({1, 1}, at::kDouble);
   const auto optimizer = MakeOptimizer(Recipe(), {at::ones({1}, at::kDouble).requires_grad_()});
   double refused = 0;
@@ -90,7 +102,7 @@ SHARDLAB_BODY(two_stages_of_three) {
     throw;
   } catch (const std::exception& error) {
     throw std::logic_error(
-        "with three ranks TwoStageStep throws ContractError before its first message; here it went on: " +
+        "unless there are two ranks TwoStageStep throws ContractError before its first message; here it went on: " +
         Brief(error));
   }
   ctx.Number("refused", refused);
@@ -248,7 +260,8 @@ SHARDLAB_BODY(deferred) {
 SHARDLAB_BODY(clip) {
   std::vector<at::Tensor> gradients;
   while (ctx.HasInput("gradient " + std::to_string(gradients.size()))) {
-    gradients.push_back(ctx.Input("gradient " + std::to_string(gradients.size())));
+    const at::Tensor gradient = ctx.Input("gradient " + std::to_string(gradients.size()));
+    gradients.push_back(ctx.Param<bool>("strided") ? Transposed(gradient) : gradient);
   }
   const auto max_norm = ctx.params().at("max_norm").get<double>();
   const auto copies = ctx.Param<int>("copies");

@@ -6,90 +6,16 @@
 
 #include <torch/torch.h>
 
+#include "engine_setup.hpp"
 #include "probe.hpp"
 #include "shardlab/base/errors.hpp"
-#include "shardlab/base/kernel_clock.hpp"
 #include "shardlab/grade/body.hpp"
 #include "shardlab/measure/memory.hpp"
-#include "shardlab/pipeline/computation.hpp"
-#include "shardlab/pipeline/deferred_statistics.hpp"
-#include "shardlab/pipeline/engine.hpp"
-#include "shardlab/plan/passes.hpp"
 #include "training_plan.hpp"
 
 // Bodies that run an engine.
 
 namespace shardlab::grade {
-
-namespace {
-
-// Watches how many versions are held.
-class CountedWeights final : public WeightStore {
- public:
-  CountedWeights(std::unique_ptr<WeightStore> inner, int* most) : inner_(std::move(inner)), most_(most) {}
-  StageModule& At(int version) override { return inner_->At(version); }
-  int Newest() const override { return inner_->Newest(); }
-  int Held() const override { return inner_->Held(); }
-  std::vector<at::Tensor> Gradients() override { return inner_->Gradients(); }
-  void Update(double rate) override {
-    inner_->Update(rate);
-    *most_ = std::max(*most_, inner_->Held());
-  }
-  void Release(int version) override { inner_->Release(version); }
-  void Restart() override { inner_->Restart(); }
-
- private:
-  std::unique_ptr<WeightStore> inner_;
-  int* most_;
-};
-
-PipelineSetup SetupFor(const TrainingPlan& plan, int* most_versions = nullptr) {
-  PipelineSetup setup{plan.MakeModel(), plan.balance, plan.MakeLayout()};
-  if (plan.model == "probe") {
-    setup.loss = [](const Tensors& y, const at::Tensor& targets) { return (y.at(0) - targets).square().mean(); };
-  } else {
-    setup.loss = [](const Tensors& y, const at::Tensor& labels) { return at::cross_entropy_loss(y.at(0), labels); };
-  }
-  const Recipe recipe = plan.MakeRecipe();
-  setup.optimizer = [recipe](int, const std::vector<at::Tensor>& parameters) {
-    return MakeOptimizer(recipe, parameters);
-  };
-  if (plan.halves) setup.stage = [](int) { return MakeSplitStage(); };
-  if (plan.IsAsynchronous()) {
-    setup.weights = [most_versions](StageFactory make, OptimizerMaker optimizer) -> std::unique_ptr<WeightStore> {
-      auto weights = MakeWeightVersions(std::move(make), std::move(optimizer));
-      if (most_versions == nullptr) return weights;
-      return std::make_unique<CountedWeights>(std::move(weights), most_versions);
-    };
-  }
-  setup.clip_norm = recipe.clip_norm;
-  setup.learning_rate = recipe.rate_factor;
-  if (plan.deferred) setup.statistics = MakeDeferredStatistics();
-  return setup;
-}
-
-// What the plan runs, complete: with steps, recomputation and messages.
-Schedule ScheduleOf(const TrainingPlan& plan, int microbatches, int updates) {
-  Schedule schedule = ComputationOf(TraitsOf(plan.schedule), plan.ranks, plan.chunks, microbatches, updates);
-  if (!plan.IsAsynchronous()) schedule = Flush(std::move(schedule));
-  const shardlab::Recompute mode = plan.recompute == "always"        ? shardlab::Recompute::kAlways
-                                   : plan.recompute == "except_last" ? shardlab::Recompute::kExceptLast
-                                                                     : shardlab::Recompute::kNever;
-  return AddCommunication(AddRecompute(schedule, mode, plan.IsAsynchronous() ? microbatches : 0));
-}
-
-// The mini-batch of an update, of what the referee gave this rank.
-MiniBatch BatchOf(RankContext& ctx, const TrainingPlan& plan, size_t update) {
-  int64_t begin = 0;
-  for (size_t i = 0; i < update; ++i) begin += plan.batches[i];
-  MiniBatch batch;
-  batch.samples = plan.batches[update];
-  if (ctx.HasInput("images")) batch.inputs = {ctx.Input("images").narrow(0, begin, batch.samples)};
-  if (ctx.HasInput("labels")) batch.targets = ctx.Input("labels").narrow(0, begin, batch.samples);
-  return batch;
-}
-
-}  // namespace
 
 // Trains, and hands back the losses and what this rank holds of the model in the end. After one update of plain SGD the
 // change of the parameters, divided by the rate, is the gradient.
@@ -153,27 +79,29 @@ SHARDLAB_BODY(train) {
   }
 }
 
-// How long a step of each schedule in "timed" takes: the best of three, once the shapes are known.
-SHARDLAB_BODY(speed) {
+// A step of each schedule in "followed", once the shapes are known, with marks for what the probes compute.
+SHARDLAB_BODY(order_of_a_step) {
   const TrainingPlan plan = ctx.params().get<TrainingPlan>();
   const auto engine = MakeEngine(SetupFor(plan), ctx.shared_comm());
-  for (const std::string name : ctx.params().at("timed")) {
+  for (const std::string name : ctx.params().at("followed")) {
     TrainingPlan other = plan;
     other.schedule = name;
     const Schedule schedule = ScheduleOf(other, plan.microbatches, 1);
-    double best = 1e9;
-    for (int repeat = 0; repeat < 3; ++repeat) {
+    for (const bool followed : {false, true}) {
       ctx.comm().Barrier();
-      const int64_t begin_ns = KernelNs();
+      if (followed) {
+        ctx.Mark("begin " + name);
+        TellProbes([&](const char* what) { ctx.Mark(what); });
+      }
       engine->Run(schedule, [&](int64_t) { return BatchOf(ctx, plan, 0); });
-      best = std::min(best, static_cast<double>(KernelNs() - begin_ns) * 1e-9);
+      TellProbes(nullptr);
     }
-    ctx.Number(name, best);
+    ctx.Mark("end " + name);
   }
 }
 
-// What a step keeps alive at its peak: with 8 micro-batches, and with 1000 under a cap of memory that 8 leave no room
-// in. Then what GPipe keeps with 64 of them, without a cap.
+// What a step keeps alive at its peak: with 8 micro-batches, with 24, and, if these take no more, with 1000 under a cap
+// of memory. Then what GPipe keeps with 64 of them.
 SHARDLAB_BODY(memory) {
   const TrainingPlan plan = ctx.params().get<TrainingPlan>();
   const auto engine = MakeEngine(SetupFor(plan), ctx.shared_comm());
@@ -201,7 +129,13 @@ SHARDLAB_BODY(memory) {
   engine->Run(ScheduleOf(plan, 2, 1),
               [&](int64_t) { return batch(2); });  // momentum and the shapes are there from now on
   const int64_t few = measure(plan.schedule, 8, "few");
-  SetMemoryCap(LiveBytes() + few + (64 << 10));
+  const int64_t more = measure(plan.schedule, 24, "more");
+  const auto room = ctx.Param<int64_t>("room");
+  const at::Tensor grows = at::full({}, (more - few) * (plan.microbatches - 8) > room * 16 ? 1.0 : 0.0, at::kDouble);
+  ctx.Number("grows", grows.item<double>());
+  ctx.comm().AllReduce(grows);
+  if (grows.item<double>() > 0) return;  // said with figures, and not where it ends
+  SetMemoryCap(LiveBytes() + few + room);
   measure(plan.schedule, plan.microbatches, "many");
   SetMemoryCap(-1);
   measure("gpipe", 64, "gpipe");

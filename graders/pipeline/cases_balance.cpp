@@ -125,12 +125,30 @@ SHARDLAB_PLAIN_CASE(skips, stages_that_do_not_matter_are_even, kRobustness) {
 }
 
 SHARDLAB_PLAIN_CASE(skips, cuts_that_there_are_not, kRobustness) {
-  for (const auto& sizes : AskBalances(t, {{{1, 2}, 3}, {{1, 2}, 0}, {{}, 1}, {{1, -1}, 1}})) {
+  // JSON has no NaN: these travel as words.
+  const nlohmann::json asked = {{{"costs", {1, 2}}, {"parts", 3}},
+                                {{"costs", {1, 2}}, {"parts", 0}},
+                                {{"costs", nlohmann::json::array()}, {"parts", 1}},
+                                {{"costs", {1, -1}}, {"parts", 1}},
+                                {{"costs", {1, "nan"}}, {"parts", 1}},
+                                {{"costs", {1, "inf", 1}}, {"parts", 2}}};
+  const PlainRun run = t.Ask("balance", {{"asked", asked}});
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const auto sizes = run.Integers("balance " + std::to_string(i));
     t.Expect(sizes == std::vector<int64_t>{-1},
-             fmt::format("more parts than layers, no part, no layer and a negative cost must be refused with "
-                         "ContractError; here came {}",
-                         fmt::join(sizes, ",")));
+             fmt::format("costs {} in {} parts must be refused with ContractError; here came {}",
+                         asked[i].at("costs").dump(), asked[i].at("parts").dump(), fmt::join(sizes, ",")));
   }
+}
+
+// At most layers^2 * parts additions: 90 million here. With a factor of layers more they do not end.
+SHARDLAB_PLAIN_CASE(skips, three_thousand_layers, kCost) {
+  AskedBalance one{{}, 10};
+  for (int i = 0; i < 3000; ++i) one.costs.push_back(static_cast<double>(t.Integer(1, 9)));
+  nlohmann::json params;
+  params["asked"].push_back({{"costs", one.costs}, {"parts", one.parts}});
+  const auto sizes = t.Ask("balance", params, 20).Integers("balance 0");
+  t.Expect(sizes.size() == 10, "3000 layers in 10 parts: the cut must have 10 sizes");
 }
 
 }  // namespace shardlab::grade

@@ -59,11 +59,11 @@ SHARDLAB_CASE(by_hand, gradients_of_both_halves, kGradient, {2}) {
   const Run run = Steps(t, plan, data);
   for (const auto& [name, value] : TrainReference(plan, data).changes) {
     const int rank = name < "fc3" ? 0 : 1;
-    const at::Tensor got = run.Output(rank, "grad." + name);
-    t.Expect(got.defined(),
-             fmt::format("`{}` on rank {} has no gradient after the step{}", name, rank,
-                         rank == 0 ? ": the gradient of the activation has to come back from rank 1" : ""));
-    t.ExpectClose(run, rank, "grad." + name, value, {fmt::format("the gradient of `{}`", name)}, 1e-2);
+    Label label{fmt::format("the gradient (the change by one step of SGD) of `{}`", name)};
+    label.hypotheses = {{rank == 0 ? "the gradient of the activation does not come back from rank 1"
+                                   : "rank 1 does not go back from its loss",
+                         [value = value] { return at::zeros_like(value); }}};
+    t.ExpectClose(run, rank, "change." + name, value, label, 1e-2);
   }
 }
 
@@ -94,13 +94,30 @@ SHARDLAB_CASE(by_hand, activations_in_any_order_in_memory, kRobustness, {2}) {
   ExpectLosses(t, Steps(t, plan, data, true), plan, data);
 }
 
-SHARDLAB_CASE(by_hand, refuses_three_ranks, kRobustness, {3}) {
+SHARDLAB_CASE(by_hand, called_once_a_step, kRobustness, {2}) {
+  const TrainingPlan plan = TwoHalves(t, {4, 3});
+  const Run run = Steps(t, plan, DrawData(t, plan));
+  for (int rank = 0; rank < 2; ++rank) {
+    t.Expect(run.Number(rank, "calls") == 2,
+             fmt::format("each half runs once in a step; that of rank {} ran {:g} times in 2 steps", rank,
+                         run.Number(rank, "calls")));
+    t.Expect(run.Number(rank, "data left alone") == 1,
+             fmt::format("the {} of rank {} must be left as they are", rank == 0 ? "images" : "labels", rank));
+  }
+  const at::Tensor returned = run.Output(0, "losses");
+  t.Expect(at::equal(returned, at::zeros_like(returned)),
+           fmt::format("on rank 0, which does not see the loss, TwoStageStep returns 0; here it returned {:g}",
+                       returned[0].item<double>()));
+}
+
+SHARDLAB_CASE(by_hand, refuses_other_numbers_of_ranks, kRobustness, {1, 3}) {
   RunSpec spec;
-  spec.body = "two_stages_of_three";
+  spec.body = "two_stages_of_other_ranks";
   const Run run = t.Launch(spec);
-  for (int rank = 0; rank < 3; ++rank) {
-    t.Expect(run.Number(rank, "refused") == 1,
-             fmt::format("rank {} of three must be refused with ContractError: two stages need two ranks", rank));
+  for (int rank = 0; rank < t.ranks(); ++rank) {
+    t.Expect(
+        run.Number(rank, "refused") == 1,
+        fmt::format("rank {} of {} must be refused with ContractError: two stages need two ranks", rank, t.ranks()));
   }
 }
 

@@ -22,8 +22,8 @@ std::vector<AskedSchedule> Linear(const std::string& name, const std::vector<int
 }
 
 std::vector<AskedSchedule> InterleavedSizes() {
-  return {{"interleaved", 2, 2, 2}, {"interleaved", 2, 6, 3}, {"interleaved", 3, 3, 2},
-          {"interleaved", 3, 9, 4}, {"interleaved", 4, 8, 2}, {"interleaved", 5, 10, 3}};
+  return {{"interleaved", 1, 1, 1}, {"interleaved", 1, 3, 2}, {"interleaved", 2, 2, 2}, {"interleaved", 2, 6, 3},
+          {"interleaved", 3, 3, 2}, {"interleaved", 3, 9, 4}, {"interleaved", 4, 8, 2}, {"interleaved", 5, 10, 3}};
 }
 
 }  // namespace
@@ -95,7 +95,8 @@ SHARDLAB_PLAIN_CASE(interleaved, lists, kValue) { ExpectMakespans(t, Interleaved
 SHARDLAB_PLAIN_CASE(interleaved, what_the_lists_keep, kCost) { ExpectFootprints(t, InterleavedSizes(), OfInterleaved); }
 
 SHARDLAB_PLAIN_CASE(interleaved, numbers_that_do_not_fit, kRobustness) {
-  ExpectRefused(t, {{"interleaved", 2, 3, 2}, {"interleaved", 4, 6, 2}, {"interleaved", 3, 1, 2}});
+  ExpectRefused(
+      t, {{"interleaved", 2, 3, 2}, {"interleaved", 4, 6, 2}, {"interleaved", 3, 1, 2}, {"interleaved", 2, 2, 1}});
 }
 
 // ------------------------------------------------------------------------------------------------ zero_bubble
@@ -116,6 +117,14 @@ SHARDLAB_PLAIN_CASE(zero_bubble, lists_of_h2, kValue) {
   ExpectMakespans(t, asked, OfH2);
 }
 
+SHARDLAB_PLAIN_CASE(zero_bubble, lists_of_few_micro_batches, kRobustness) {
+  const std::vector<AskedSchedule> asked = {{"zb-h1", 1, 1}, {"zb-h1", 3, 1}, {"zb-h1", 3, 2}, {"zb-h1", 5, 4},
+                                            {"zb-h2", 1, 1}, {"zb-h2", 3, 1}, {"zb-h2", 3, 2}, {"zb-h2", 5, 8}};
+  const std::vector<std::string> texts = AskSchedules(t, asked);
+  for (size_t i = 0; i < asked.size(); ++i) ExpectValid(t, asked[i], texts[i]);
+  t.Expect(true, "");
+}
+
 SHARDLAB_PLAIN_CASE(zero_bubble, what_the_lists_keep, kCost) {
   ExpectFootprints(t, {{"zb-h1", 2, 4}, {"zb-h1", 3, 3}, {"zb-h1", 4, 9}}, OfH1);
   ExpectFootprints(t, {{"zb-h2", 2, 4}, {"zb-h2", 3, 5}, {"zb-h2", 4, 9}}, OfH2);
@@ -130,6 +139,17 @@ SHARDLAB_PLAIN_CASE(pipedream, lists, kValue) {
   ExpectMakespans(t, asked, OfPipeDream);
 }
 
+SHARDLAB_PLAIN_CASE(pipedream, versions_and_steps, kValue) {
+  for (const char* name : {"pipedream", "pipedream-vsync"}) {
+    ExpectVersions(t, {{name, 1, 1, 1, 3}, {name, 2, 1, 1, 1}, {name, 3, 1, 1, 2}, {name, 3, 1, 1, 9}});
+  }
+}
+
+SHARDLAB_PLAIN_CASE(pipedream, lists_with_steps_already, kRobustness) {
+  ExpectPolicyRefuses(t, "StashWeights", {"there are steps in the lists already"});
+  ExpectPolicyRefuses(t, "StashWeightsVerticalSync", {"there are steps in the lists already"});
+}
+
 // ------------------------------------------------------------------------------------------------ 2bw
 
 SHARDLAB_PLAIN_CASE(2bw, lists, kValue) {
@@ -138,7 +158,14 @@ SHARDLAB_PLAIN_CASE(2bw, lists, kValue) {
       OfTwoBuffered);
 }
 
+SHARDLAB_PLAIN_CASE(2bw, versions_and_steps, kValue) {
+  ExpectVersions(t, {{"2bw", 1, 1, 1, 3}, {"2bw", 2, 2, 1, 4}, {"2bw", 3, 4, 1, 1}, {"2bw", 3, 5, 1, 3}});
+}
+
 SHARDLAB_PLAIN_CASE(2bw, numbers_that_do_not_fit, kRobustness) {
+  ExpectPolicyRefuses(t, "DoubleBufferWeights",
+                      {"there are steps in the lists already", "1 micro-batch an update, and 2 stages",
+                       "5 micro-batches, which are not whole updates of 2"});
   ExpectRefused(t, {{"2bw", 4, 3, 1, 4}, {"2bw", 2, 1, 1, 4}});
 }
 
@@ -154,7 +181,15 @@ SHARDLAB_PLAIN_CASE(wpipe, lists, kValue) {
                   OfWPipe);
 }
 
+SHARDLAB_PLAIN_CASE(wpipe, versions_and_steps, kValue) {
+  ExpectVersions(t, {{"wpipe", 1, 1, 2, 3}, {"wpipe", 2, 2, 2, 4}, {"wpipe", 3, 3, 2, 1}, {"wpipe", 2, 4, 2, 3}});
+}
+
 SHARDLAB_PLAIN_CASE(wpipe, numbers_that_do_not_fit, kRobustness) {
+  ExpectPolicyRefuses(t, "GroupWeights",
+                      {"there are steps in the lists already", "the layout is linear", "a rank has 3 chunks",
+                       "3 micro-batches an update, which are no multiple of 2 ranks",
+                       "5 micro-batches, which are not whole updates of 2"});
   ExpectRefused(t, {{"wpipe", 4, 3, 2, 4}, {"wpipe", 2, 3, 2, 2}});
 }
 

@@ -85,7 +85,9 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
 
 // What ClipGradients makes of gradients [rank][i], whose norm is multiplied with `room` to get the largest.
 // With `copies` the gradients lie there so many times, each on a rank of its own, and count once.
-void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& gradients, double room, int copies = 1) {
+// `strided`: they lie column by column in memory.
+void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& gradients, double room, int copies = 1,
+                   bool strided = false) {
   const auto norm_of = [](const std::vector<at::Tensor>& some) {
     double squares = 0;
     for (const at::Tensor& gradient : some) squares += gradient.to(at::kDouble).square().sum().item<double>();
@@ -105,7 +107,7 @@ void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& g
   };
   RunSpec spec;
   spec.body = "clip";
-  spec.params = {{"max_norm", max_norm}, {"copies", copies}};
+  spec.params = {{"max_norm", max_norm}, {"copies", copies}, {"strided", strided}};
   for (size_t rank = 0; rank < gradients.size(); ++rank) {
     for (size_t i = 0; i < gradients[rank].size(); ++i) {
       auto& input = spec.inputs["gradient " + std::to_string(i)];
@@ -128,11 +130,18 @@ void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& g
           {"gradients that are small enough are made larger", [=] { return mine[i] * (max_norm / (norm + 1e-6)); }},
           {"every copy of a gradient counts, and not all of them once", [=] { return scaled(mine[i], of_all); }}};
       t.ExpectClose(run, rank, "clipped " + std::to_string(i), scaled(mine[i], norm), label, 0,
-                    mine[i].scalar_type() == at::kFloat ? 1e4 : 1);
+                    mine[i].scalar_type() == at::kDouble  ? 1
+                    : mine[i].scalar_type() == at::kFloat ? 1e4
+                                                          : 1e8);
     }
     t.ExpectClose(run, rank, "norm", at::full({}, norm, at::kDouble), {"the norm that ClipGradients returns"});
     t.ExpectCost(fmt::format("collectives of rank {}", rank), static_cast<double>(run.Cost(rank).collectives), 1,
                  "collectives");
+    t.ExpectCost(fmt::format("bytes that rank {} hands to it: one float64", rank),
+                 static_cast<double>(run.Cost(rank).collective_bytes), 8, "bytes",
+                 {{"a float32 is reduced, whose squares overflow", 4}});
+    t.ExpectCost(fmt::format("other messages of rank {}", rank), static_cast<double>(run.Cost(rank).messages), 0,
+                 "messages");
   }
 }
 
@@ -168,6 +177,8 @@ SHARDLAB_CASE(train, clipping_odd_gradients, kRobustness, {2, 3}) {
   ExpectClipped(t, gradients, 0.1);
   gradients[0] = {at::zeros({3}, at::kDouble)};
   ExpectClipped(t, gradients, 1);
+  gradients[0] = {t.Normal({4, 3, 2}), t.Normal({5, 5}).to(at::kBFloat16)};
+  ExpectClipped(t, gradients, 0.5, 1, true);
 }
 
 SHARDLAB_CASE(train, gradients_with_dropout, kGradient, {2, 4}) {

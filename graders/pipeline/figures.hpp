@@ -25,6 +25,7 @@ struct Figures {
   std::vector<int> live;      ///< a rank: micro-batches (of its chunks) whose activations are kept; empty: not checked
   std::vector<int> versions;  ///< a chunk: weight versions held; empty: not checked
   std::vector<double> gaps;   ///< a rank: idle time between its first and last computation; empty: not checked
+  std::vector<int> live_until_input;  ///< a rank: as `live`, until the gradient of the input; empty: not checked
 };
 using Formula = std::function<Figures(const AskedSchedule& asked, double tf, double tb)>;
 

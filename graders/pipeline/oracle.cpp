@@ -9,27 +9,75 @@
 #include "kit/equal_training.hpp"
 #include "kit/images.hpp"
 #include "kit/parts.hpp"
+#include "planned_schedule.hpp"
 #include "shardlab/models/sequences.hpp"
+#include "told_in_actions.hpp"
 
 namespace shardlab::grade {
 
 namespace {
 
 // What the outputs would be after training by another definition.
+MistakenRun::Outputs OutputsOf(const TrainingPlan& plan, const PipelineData& data, const Definition& definition) {
+  const Trained wrong = TrainReference(plan, data, definition);
+  MistakenRun::Outputs outputs;
+  outputs["losses"] = at::tensor(wrong.losses, at::kDouble);
+  for (const auto& [name, value] : wrong.parameters) outputs["param." + name] = value.detach();
+  for (const auto& [name, value] : wrong.changes) outputs["change." + name] = value;
+  for (const auto& [name, value] : wrong.buffers) outputs["buffer." + name] = value;
+  return outputs;
+}
 MistakenRun Mistake(const std::string& meaning, const TrainingPlan& plan, const PipelineData& data,
                     const Definition& definition) {
-  return MistakenRun(meaning, [=] {
-    const Trained wrong = TrainReference(plan, data, definition);
-    MistakenRun::Outputs outputs;
-    outputs["losses"] = at::tensor(wrong.losses, at::kDouble);
-    for (const auto& [name, value] : wrong.parameters) outputs["param." + name] = value.detach();
-    for (const auto& [name, value] : wrong.changes) outputs["change." + name] = value;
-    for (const auto& [name, value] : wrong.buffers) outputs["buffer." + name] = value;
-    return outputs;
-  });
+  return MistakenRun(meaning, [=] { return OutputsOf(plan, data, definition); });
 }
 
-std::vector<MistakenRun> MistakesIn(const TrainingPlan& plan, const PipelineData& data) {
+// The newest version of each stage when a micro-batch goes forward, by the lists.
+Definition NewestWhenItRuns(const TrainingPlan& plan, const Schedule& schedule) {
+  std::map<std::pair<int, int>, int> newest_at;  // by chunk and micro-batch
+  for (const auto& list : schedule.ranks) {
+    std::map<int, int> newest;
+    for (const Action& action : list) {
+      if (action.kind == ActionKind::kStep) newest[action.chunk] = action.version;
+      if (action.kind == ActionKind::kForward) newest_at[{action.chunk, action.microbatch}] = newest[action.chunk];
+    }
+  }
+  Definition definition;
+  definition.part_version = [newest_at, m = plan.microbatches](int s, int t, int part) {
+    return newest_at.at({s, t * m + part});
+  };
+  return definition;
+}
+
+// Other versions than those of the schedule's definition.
+std::vector<MistakenRun> VersionMistakes(PlainCase& t, const TrainingPlan& plan, const PipelineData& data) {
+  std::vector<MistakenRun> mistakes;
+  Definition other;
+  if (!plan.IsAsynchronous()) {
+    other.version = [](int, int update) { return std::max(update - 1, 0); };
+    return {Mistake("every update is computed on the weights before the last one", plan, data, other)};
+  }
+  mistakes.push_back(Mistake("no stage is behind: every update is computed on the newest weights", plan, data, other));
+  mistakes.emplace_back(
+      "every stage used its newest weights: a forward runs on the version that its entry names (WeightStore::At)",
+      [&t, plan, data] {
+        const auto schedule = AskComplete(t, plan, 0);
+        return schedule ? OutputsOf(plan, data, NewestWhenItRuns(plan, *schedule)) : MistakenRun::Outputs();
+      });
+  for (const ScheduleTraits& traits : AllScheduleTraits()) {
+    if (!traits.IsAsynchronous() || traits.name == plan.schedule) continue;
+    other.version = [P = plan.ranks, version = traits.version](int s, int update) { return version(P, s, update); };
+    mistakes.push_back(Mistake(fmt::format("the stages are behind as in {}", traits.name), plan, data, other));
+  }
+  const auto right = DefinitionOf(plan).version;
+  other.version = [right](int s, int update) { return std::max(right(s, update) - 1, 0); };
+  mistakes.push_back(Mistake("every stage is one version further behind than it must be", plan, data, other));
+  other.version = [right](int s, int update) { return std::min(right(s, update) + 1, update); };
+  mistakes.push_back(Mistake("every stage is one version ahead of the one that it must use", plan, data, other));
+  return mistakes;
+}
+
+std::vector<MistakenRun> MistakesIn(PlainCase& t, const TrainingPlan& plan, const PipelineData& data) {
   std::vector<MistakenRun> mistakes;
   Definition other = DefinitionOf(plan);
   other.mistakes.equal_parts = true;
@@ -40,16 +88,7 @@ std::vector<MistakenRun> MistakesIn(const TrainingPlan& plan, const PipelineData
   other = DefinitionOf(plan);
   other.mistakes.keeps_gradients = true;
   mistakes.push_back(Mistake(kGradientsPileUp, plan, data, other));
-  if (plan.IsAsynchronous()) {
-    mistakes.push_back(Mistake("no stage is behind: every update is computed on the newest weights", plan, data, {}));
-    other = {};
-    other.version = [](int, int t) { return std::max(t - 1, 0); };
-    mistakes.push_back(Mistake("every stage is one update behind", plan, data, other));
-  } else {
-    other = {};
-    other.version = [](int, int t) { return std::max(t - 1, 0); };
-    mistakes.push_back(Mistake("every update is computed on the weights before the last one", plan, data, other));
-  }
+  for (MistakenRun& mistake : VersionMistakes(t, plan, data)) mistakes.push_back(std::move(mistake));
   return mistakes;
 }
 
@@ -79,6 +118,7 @@ Run RunBoth(CaseContext& t, const TrainingPlan& plan, const PipelineData& data, 
             Trained& reference) {
   RunSpec spec = SpecOf("train", plan, data);
   spec.faults = faults;
+  spec.explain_deadlock = [&](const CaseOutcome& outcome) { return DeadlockInActions(t, plan, outcome); };
   const Run run = t.Launch(spec);
   reference = TrainReference(plan, data, DefinitionOf(plan));
   return run;
@@ -116,7 +156,13 @@ Trained TrainReference(const TrainingPlan& plan, const PipelineData& data, const
   if (plan.model == "probe") {
     options.mean_loss = [](const at::Tensor& y, const at::Tensor& targets) { return (y - targets).square().mean(); };
   }
-  if (definition.version) {
+  if (definition.part_version) {
+    options.mistakes.part_version = [&, sequence = plan.MakeModel()](const std::string& parameter, int64_t t,
+                                                                     int64_t part) {
+      return definition.part_version(StageOf(sequence, plan.balance, parameter), static_cast<int>(t),
+                                     static_cast<int>(part));
+    };
+  } else if (definition.version) {
     options.version = [&, sequence = plan.MakeModel()](const std::string& parameter, int64_t t) {
       return definition.version(StageOf(sequence, plan.balance, parameter), static_cast<int>(t));
     };
@@ -181,7 +227,7 @@ RunSpec SpecOf(const std::string& body, const TrainingPlan& plan, const Pipeline
 Run ExpectTraining(CaseContext& t, TrainingPlan plan, const PipelineData& data, const FaultSpec& faults) {
   Trained reference;
   const Run run = RunBoth(t, plan, data, faults, reference);
-  const auto mistakes = MistakesIn(plan, data);
+  const auto mistakes = MistakesIn(t, plan, data);
   const LayerSequence model = plan.MakeModel();
   const Layout layout = plan.MakeLayout();
   const int last = layout.chunk(layout.chunks() - 1).rank;
@@ -191,6 +237,13 @@ Run ExpectTraining(CaseContext& t, TrainingPlan plan, const PipelineData& data, 
       LossesOf(t, run, last, "losses", steps,
                fmt::format("Run must return {} loss(es) on rank {}, which has the last chunk, and returns {}", steps,
                            last, run.Output(last, "losses").defined() ? run.Output(last, "losses").numel() : 0));
+  for (int rank = 0; rank < plan.ranks; ++rank) {
+    for (const char* output : {"losses", "evaluated 0"}) {
+      t.Expect(rank == last || !run.Output(rank, output).defined(),
+               fmt::format("{} must return nothing on rank {}, which has no last chunk",
+                           output == std::string("losses") ? "Run" : "Evaluate", rank));
+    }
+  }
   if (steps > 2) {
     t.Curve(fmt::format("{} with {} on {} rank{}, {}", plan.model, plan.schedule, plan.ranks,
                         plan.ranks == 1 ? "" : "s", data.source),
@@ -215,7 +268,7 @@ Run ExpectGradients(CaseContext& t, TrainingPlan plan, const PipelineData& data,
   Trained reference;
   const Run run = RunBoth(t, plan, data, faults, reference);
   ExpectTensors(t, run, plan, plan.MakeModel(), "change.", "the gradient (the change by one update of SGD) of",
-                reference.changes, MistakesIn(plan, data), 1);
+                reference.changes, MistakesIn(t, plan, data), 1);
   return run;
 }
 

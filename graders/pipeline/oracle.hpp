@@ -34,6 +34,8 @@ PipelineData DrawCifar(CaseContext& t, const TrainingPlan& plan);
 struct Definition {
   /// The version that stage s computes update t on; none: t.
   std::function<int(int s, int t)> version = nullptr;
+  /// The version that stage s computes a micro-batch of update t on, where they differ; in place of `version`.
+  std::function<int(int s, int t, int part)> part_version = nullptr;
   TrainMistakes mistakes;
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "shardlab/layers/layer.hpp"
 
@@ -9,9 +10,11 @@
 
 namespace shardlab::grade {
 
-/// Dense layers of one width with tanh, in float64, [B, width] to [B, width]. Each counts what is done with it, and
-/// takes at least the given times.
-LayerSequence ProbeModel(int layers, int64_t width, double forward_s, double backward_s, uint64_t seed);
+/// Dense layers of one width with tanh, in float64, [B, width] to [B, width]. Each counts what is done with it.
+LayerSequence ProbeModel(int layers, int64_t width, uint64_t seed);
+
+/// Is told "forward" by each probe that runs forward, and "half backward" for each of its two gradients; null: nobody.
+void TellProbes(std::function<void(const char* what)> listener);
 
 /// What was done with the probes of this process since the last ResetProbes.
 struct ProbeCounts {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <sstream>
 
@@ -118,7 +119,74 @@ void ExpectFootprints(PlainCase& t, const std::vector<AskedSchedule>& asked, con
       t.ExpectCost(fmt::format("the most {}, in {}", what, Describe(asked[i])), most(got), most(expected), unit);
     };
     check(footprint.live, figures.live, "micro-batches alive on its ranks", "micro-batches");
+    check(footprint.live_until_input_gradient, figures.live_until_input,
+          "micro-batches on its ranks whose gradient of the input is not there yet", "micro-batches");
     check(footprint.versions, figures.versions, "weight versions of its chunks", "versions");
+  }
+}
+
+void ExpectVersions(PlainCase& t, const std::vector<AskedSchedule>& asked) {
+  const std::vector<std::string> texts = AskSchedules(t, asked);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const Schedule schedule = ExpectValid(t, asked[i], texts[i]);
+    const ScheduleTraits& traits = TraitsOf(asked[i].name);
+    const int m = asked[i].microbatches;
+    const auto fail = [&](int rank, int step, const std::string& why) {
+      const auto& list = schedule.ranks[static_cast<size_t>(rank)];
+      t.Fail(fmt::format("{}: rank {}, entry {}, {}: {}\n{}", Describe(asked[i]), rank, step,
+                         step < static_cast<int>(list.size()) ? ToString(list[static_cast<size_t>(step)]) : "the end",
+                         why, ErrorTable(schedule, {{rank, step, ""}})));
+    };
+    for (int rank = 0; rank < static_cast<int>(schedule.ranks.size()); ++rank) {
+      const auto& list = schedule.ranks[static_cast<size_t>(rank)];
+      std::map<int, int> updates;                 // of a chunk
+      std::map<int, std::vector<int>> gradients;  // of a chunk, since its last update: of which micro-batches
+      for (int step = 0; step < static_cast<int>(list.size()); ++step) {
+        const Action& action = list[static_cast<size_t>(step)];
+        std::vector<int>& sum = gradients[action.chunk];
+        if (IsCompute(action.kind)) {
+          Action right = action;
+          const int update = action.microbatch / m;
+          right.version = traits.version(asked[i].ranks, schedule.layout.chunk(action.chunk).stage, update);
+          if (action != right) {
+            fail(rank, step,
+                 fmt::format("must be {}: update {} uses version {} there", ToString(right), update, right.version));
+          }
+          if (GivesWeightGradient(action.kind)) sum.push_back(action.microbatch);
+        }
+        if (action.kind != ActionKind::kStep) continue;
+        const int update = updates[action.chunk]++;
+        std::vector<int> right;
+        for (int k = 0; k < m; ++k) right.push_back(update * m + k);
+        std::sort(sum.begin(), sum.end());
+        if (sum != right) {
+          fail(rank, step,
+               fmt::format(
+                   "it takes the gradients of the micro-batches {{{}}}, all since the STEP before; update {} has "
+                   "{{{}}}",
+                   fmt::join(sum, ", "), update, fmt::join(right, ", ")));
+        }
+        if (traits.updates == Updates::kEachMicroBatch &&
+            !GivesWeightGradient(list[static_cast<size_t>(step - 1)].kind)) {
+          fail(rank, step, "it must stand right behind the backward of its micro-batch");
+        }
+        sum.clear();
+      }
+      for (const int chunk : schedule.layout.ChunksOf(rank)) {
+        if (updates[chunk] == asked[i].updates) continue;
+        fail(rank, static_cast<int>(list.size()),
+             fmt::format("chunk {} was updated {} times in {} updates", chunk, updates[chunk], asked[i].updates));
+      }
+    }
+    t.Expect(true, "");
+  }
+}
+
+void ExpectPolicyRefuses(PlainCase& t, const std::string& policy, const std::vector<std::string>& whats) {
+  const std::vector<int64_t> refused = t.Ask("policy_refusals", {{"policy", policy}}).Integers("refused");
+  for (size_t i = 0; i < whats.size(); ++i) {
+    t.Expect(i < refused.size() && refused[i] == 1,
+             fmt::format("{} must be refused with ScheduleError: {}", policy, whats[i]));
   }
 }
 

@@ -29,6 +29,14 @@ void ExpectMakespans(PlainCase& t, const std::vector<AskedSchedule>& asked, cons
 /// All of `asked` keep as little as the formula says; the last one's figures are shown.
 void ExpectFootprints(PlainCase& t, const std::vector<AskedSchedule>& asked, const Formula& formula);
 
+/// Every entry of `asked` is on the weight version of its schedule's definition, and every STEP takes the gradients of
+/// its update's micro-batches and no other. The first wrong entry is named.
+void ExpectVersions(PlainCase& t, const std::vector<AskedSchedule>& asked);
+
+/// A policy refuses each of the lists that the body `policy_refusals` has for it.
+/// \param whats what is wrong with each.
+void ExpectPolicyRefuses(PlainCase& t, const std::string& policy, const std::vector<std::string>& whats);
+
 /// All of `asked` are refused with ScheduleError.
 void ExpectRefused(PlainCase& t, const std::vector<AskedSchedule>& asked);
 

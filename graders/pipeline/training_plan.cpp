@@ -3,11 +3,12 @@
 #include "probe.hpp"
 #include "shardlab/base/split.hpp"
 #include "shardlab/models/sequences.hpp"
+#include "shardlab/plan/passes.hpp"
 
 namespace shardlab::grade {
 
 LayerSequence TrainingPlan::MakeModel() const {
-  if (model == "probe") return ProbeModel(layers, width, forward_s, backward_s, model_seed);
+  if (model == "probe") return ProbeModel(layers, width, model_seed);
   ModelOptions options;
   options.dtype = at::kDouble;
   options.seed = model_seed;
@@ -16,6 +17,13 @@ LayerSequence TrainingPlan::MakeModel() const {
   options.conv_channels = {4, 8};
   options.dense = 16;
   return MakeSequence(model, options);
+}
+
+Schedule TrainingPlan::Complete(const Schedule& list, int an_update) const {
+  const shardlab::Recompute mode = recompute == "always"        ? shardlab::Recompute::kAlways
+                                   : recompute == "except_last" ? shardlab::Recompute::kExceptLast
+                                                                : shardlab::Recompute::kNever;
+  return AddCommunication(AddRecompute(list, mode, IsAsynchronous() ? an_update : 0));
 }
 
 Recipe TrainingPlan::MakeRecipe() const {

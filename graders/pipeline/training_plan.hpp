@@ -8,6 +8,7 @@
 
 #include "shardlab/layers/layer.hpp"
 #include "shardlab/layers/recipe.hpp"
+#include "shardlab/plan/schedule.hpp"
 #include "shardlab/plan/traits.hpp"
 
 /// \file
@@ -22,8 +23,6 @@ struct TrainingPlan {
   int64_t side = 32;             ///< of the images
   int layers = 4;                ///< of the probe
   int64_t width = 8;             ///< of the probe
-  double forward_s = 0;          ///< a layer of the probe takes at least so long
-  double backward_s = 0;         ///< the same of its backward
 
   std::string schedule = "gpipe";  ///< as `lab schedule` calls it
   int ranks = 1;                   ///< P
@@ -51,14 +50,17 @@ struct TrainingPlan {
   Layout MakeLayout() const { return TraitsOf(schedule).MakeLayout(ranks, chunks); }
   /// How an update is made.
   Recipe MakeRecipe() const;
+  /// What a list of the schedule, with its steps, lacks: recomputation and messages.
+  /// \param an_update micro-batches
+  Schedule Complete(const Schedule& list, int an_update) const;
   /// The layers.
   LayerSequence MakeModel() const;
   /// An even balance, for the layout.
   void BalanceEvenly();
 
-  NLOHMANN_DEFINE_TYPE_INTRUSIVE(TrainingPlan, model, model_seed, side, layers, width, forward_s, backward_s, schedule,
-                                 ranks, chunks, balance, microbatches, batches, recompute, halves, deferred, adam,
-                                 learning_rate, momentum, clip_norm, norm_count, decays, evaluate)
+  NLOHMANN_DEFINE_TYPE_INTRUSIVE(TrainingPlan, model, model_seed, side, layers, width, schedule, ranks, chunks, balance,
+                                 microbatches, batches, recompute, halves, deferred, adam, learning_rate, momentum,
+                                 clip_norm, norm_count, decays, evaluate)
 };
 
 }  // namespace shardlab::grade

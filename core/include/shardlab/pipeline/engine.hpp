@@ -34,7 +34,8 @@ struct MiniBatch {
   int64_t update_samples = 0;
 };
 
-/// Gives the mini-batch of an update of the run (0, 1, ...). Called once for each, on every rank.
+/// Gives the mini-batch of an update of the run (0, 1, ...). Called once for each, in order, on every rank. The engine
+/// lets go of the data behind the last micro-batch that uses them: a run of many updates keeps those under way.
 using MiniBatchSource = std::function<MiniBatch(int64_t update)>;
 
 /// What an engine is made of.

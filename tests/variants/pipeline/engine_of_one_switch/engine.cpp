@@ -85,15 +85,8 @@ class SwitchEngine final : public Engine {
     losses_.assign(static_cast<size_t>(updates), 0.0);
     batches_.clear();
     pieces_.clear();
-    for (int u = 0; u < updates; ++u) {
-      batches_.push_back(source(u));
-      for (MicroBatch at : MicroBatches(batches_.back().samples, per_update_, updates_done_ + u)) {
-        at.statistics = setup_.statistics.get();
-        at.first = batches_.back().first;
-        at.update_samples = batches_.back().update_samples;
-        pieces_.push_back(at);
-      }
-    }
+    uses_.clear();
+    source_ = source;
     clipped_ = 0;
     WorkOff(schedule, true);
     for (auto& [c, chunk] : chunks_) chunk.weights->Restart();
@@ -104,10 +97,12 @@ class SwitchEngine final : public Engine {
 
   Tensors Evaluate(const MiniBatch& batch, int microbatches) override {
     const torch::NoGradGuard no_grad;
-    pieces_ = MicroBatches(batch.samples, microbatches);
-    for (MicroBatch& at : pieces_) at.training = false;
-    per_update_ = static_cast<int>(pieces_.size());
-    batches_ = {batch};
+    auto pieces = MicroBatches(batch.samples, microbatches);
+    for (MicroBatch& at : pieces) at.training = false;
+    per_update_ = static_cast<int>(pieces.size());
+    batches_ = {{0, batch}};
+    pieces_ = {{0, std::move(pieces)}};
+    uses_.clear();
     outputs_.clear();
     for (const auto& [c, chunk] : chunks_) Module(c).eval();
     WorkOff(AddCommunication(ForwardOnly(setup_.layout, per_update_)), false);
@@ -228,8 +223,9 @@ class SwitchEngine final : public Engine {
 
   void Forward(const Action& action, ChunkState& chunk, bool training) {
     const int i = action.microbatch;
-    const MicroBatch& at = Piece(i);
-    const MiniBatch& batch = batches_[static_cast<size_t>(i / per_update_)];
+    const MicroBatch at = Piece(i);
+    const MiniBatch batch = batches_.at(i / per_update_);
+    if (++uses_[i / per_update_] == per_update_ * static_cast<int>(chunks_.size())) batches_.erase(i / per_update_);
     StageModule& module = training ? chunk.weights->At(action.version) : Module(action.chunk);
     Tensors x = chunk.in ? chunk.in->Take(i, at) : SamplesOf(batch.inputs, at);
     chunk.inputs = x.size();
@@ -279,7 +275,21 @@ class SwitchEngine final : public Engine {
   }
 
   StageModule& AnyModule(ChunkState& chunk) { return chunk.weights->At(chunk.weights->Newest()); }
-  const MicroBatch& Piece(int i) const { return pieces_[static_cast<size_t>(i)]; }
+  // Asks for the mini-batch when the first of its micro-batches comes.
+  const MicroBatch& Piece(int i) {
+    const int u = i / per_update_;
+    auto& pieces = pieces_[u];
+    if (pieces.empty()) {
+      const MiniBatch& batch = batches_[u] = source_(u);
+      pieces = MicroBatches(batch.samples, per_update_, updates_done_ + u);
+      for (MicroBatch& at : pieces) {
+        at.statistics = setup_.statistics.get();
+        at.first = batch.first;
+        at.update_samples = batch.update_samples;
+      }
+    }
+    return pieces.at(static_cast<size_t>(i % per_update_));
+  }
 
   const PipelineSetup setup_;
   const std::shared_ptr<Communicator> comm_;
@@ -289,8 +299,10 @@ class SwitchEngine final : public Engine {
 
   int per_update_ = 1;
   int clipped_ = 0;
-  std::vector<MiniBatch> batches_;
-  std::vector<MicroBatch> pieces_;
+  MiniBatchSource source_;
+  std::map<int, MiniBatch> batches_;  // by update, until the last forward of this rank
+  std::map<int, int> uses_;           // how many there were
+  std::map<int, std::vector<MicroBatch>> pieces_;
   std::vector<double> losses_;
   std::vector<Tensors> outputs_;  // of an evaluation: of each output its pieces
 };
