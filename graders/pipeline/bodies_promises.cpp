@@ -215,7 +215,7 @@ SHARDLAB_BODY(promises_of_versions) {
       },
       [&](const std::vector<at::Tensor>& parameters) {
         ++makes;
-        return MakeOptimizer(recipe, parameters);
+        return MakeOptimizer(recipe, parameters.empty() ? Tensors{at::zeros({1}).requires_grad_()} : parameters);
       });
   none->Update(1.0);
   ctx.Number("optimizers of no weights", makes);

@@ -124,6 +124,7 @@ SHARDLAB_BODY(memory) {
     engine->Run(list, [&](int64_t) { return batch(m); });
     ctx.Number(name + " peak", static_cast<double>(Probes().peak));
     ctx.Number(name + " bytes", static_cast<double>(memory.Bytes()));
+    ctx.Number(name + " total", static_cast<double>(PeakBytes()));
     return memory.Bytes();
   };
   engine->Run(ScheduleOf(plan, 2, 1),
