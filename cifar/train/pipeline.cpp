@@ -38,7 +38,8 @@ class PipelineRunner final : public Runner {
         cut_(cut),
         tiles_(tiles),
         pipe_(mesh.Along("pipe")),
-        one_each_(tiles.Stages().positions.ranks.empty() ? pipe_ : pipe_->Split(tiles.tile(), pipe_->rank(), "one tile")),
+        one_each_(tiles.Stages().positions.ranks.empty() ? pipe_
+                                                         : pipe_->Split(tiles.tile(), pipe_->rank(), "one tile")),
         data_(mesh.Along("data")),
         speaks_(mesh.world().rank() == 0),
         shows_(mesh.Coordinate("data") == 0 && mesh.Coordinate("tensor") == 0 && tiles.tile() == 0),
@@ -175,8 +176,8 @@ class PipelineRunner final : public Runner {
 
 }  // namespace
 
-std::unique_ptr<Runner> MakePipelineRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes,
-                                           DeviceMesh& mesh, const Tiles& tiles) {
+std::unique_ptr<Runner> MakePipelineRunner(const Task& task, const Cut& cut, const ShardBoxes& boxes, DeviceMesh& mesh,
+                                           const Tiles& tiles) {
   return std::make_unique<PipelineRunner>(task, cut, boxes, mesh, tiles);
 }
 

@@ -46,17 +46,19 @@ void ReadTiles(TrainRequest* request, const CLI::Option* spatial_stages) {
     if (axis.name == "spatial") request->grid = axis.rows > 0 ? Grid{axis.rows, axis.columns} : Grid{1, axis.size};
   }
   if (tiles > 1 && request->Along("tensor") > 1) {
-    throw UsageError(fmt::format("--mesh {}: images are cut or layers are: spatial or tensor must be 1", request->mesh));
+    throw UsageError(
+        fmt::format("--mesh {}: images are cut or layers are: spatial or tensor must be 1", request->mesh));
   }
   if (spatial_stages->count() > 0 && (tiles == 1 || !request->pipeline)) {
-    throw UsageError("--spatial-stages: how many stages have tiles is asked of a mesh with the axes spatial and pipe, as in "
-                     "--mesh spatial=2x2,pipe=2");
+    throw UsageError(
+        "--spatial-stages: how many stages have tiles is asked of a mesh with the axes spatial and pipe, as in "
+        "--mesh spatial=2x2,pipe=2");
   }
   if (tiles == 1) return;
   if (spatial_stages->count() == 0) request->spatial_stages = 1;
   if (request->spatial_stages < 1 || request->spatial_stages > stages) {
-    throw UsageError(fmt::format("--spatial-stages {}: of {} stage{} 1 to {} can have tiles", request->spatial_stages, stages,
-                                 stages == 1 ? "" : "s", stages));
+    throw UsageError(fmt::format("--spatial-stages {}: of {} stage{} 1 to {} can have tiles", request->spatial_stages,
+                                 stages, stages == 1 ? "" : "s", stages));
   }
   try {
     EvenTiling(request->grid, request->image, request->image);
@@ -81,8 +83,9 @@ void CheckModel(const TrainRequest& request) {
   }
   const auto& split = ModelNames();
   if (request.Along("tensor") > 1 && std::find(split.begin(), split.end(), request.model) == split.end()) {
-    throw UsageError(fmt::format("--mesh: along tensor there are the models {}, and {} is trained along data, pipe and spatial",
-                                 fmt::join(split, ", "), request.model));
+    throw UsageError(
+        fmt::format("--mesh: along tensor there are the models {}, and {} is trained along data, pipe and spatial",
+                    fmt::join(split, ", "), request.model));
   }
 }
 
@@ -121,7 +124,8 @@ int TrainRequest::Along(const std::string& axis) const {
 bool ReadRequest(int argc, char** argv, TrainRequest* request) {
   CLI::App app("Trains a model on a mesh of ranks.", "lab train");
   app.set_config("--config", "", "options from a file (TOML)");
-  app.add_option("--mesh", request->mesh, "ranks along each axis: data=2,tensor=2, pipe=4, spatial=2x2 or data=2,pipe=2,tensor=2")
+  app.add_option("--mesh", request->mesh,
+                 "ranks along each axis: data=2,tensor=2, pipe=4, spatial=2x2 or data=2,pipe=2,tensor=2")
       ->capture_default_str();
   const auto* model =
       app.add_option("--model", request->model,
@@ -172,6 +176,11 @@ bool ReadRequest(int argc, char** argv, TrainRequest* request) {
   app.add_option("--device", device, "cpu")->check(CLI::IsMember({"cpu"}));
   PipelineOptions pipeline;
   pipeline.AddTo(app, request);
+  const auto* fused_halo =
+      app.add_option("--fused-halo", request->fused_halo,
+                     "how many layers on tiles share one exchange of a wider halo (0: each exchanges its own)")
+          ->check(ZeroOrMore())
+          ->capture_default_str();
   const auto* spatial_stages = app.add_option("--spatial-stages", request->spatial_stages,
                                               "how many stages, from the first, have their images cut into tiles (1)");
 
@@ -212,6 +221,9 @@ bool ReadRequest(int argc, char** argv, TrainRequest* request) {
   ReadMesh(request);
   CheckModel(*request);
   ReadTiles(request, spatial_stages);
+  if (fused_halo->count() > 0 && request->grid.size() == 1) {
+    throw UsageError("--fused-halo: layers share a halo on tiles only, as in --mesh spatial=2x2");
+  }
   pipeline.Check(request);
   if (saved) RequireFits(request->resume, *saved, *request);
   // The last check, since it makes the folder.

@@ -8,6 +8,7 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/launch/run_ranks.hpp"
 #include "shardlab/models/sequences.hpp"
+#include "shardlab/spatial/fused_halo.hpp"
 #include "shardlab/spatial/join.hpp"
 #include "shardlab/spatial/tile_ops.hpp"
 
@@ -33,8 +34,9 @@ void Tiles::Cut(LayerSequence* model, int layers) {
   if (request_.grid.size() == 1) return;
   const LayerSequence front(model->begin(), model->begin() + layers);
   const std::shared_ptr<TileOps> ops = MakeTileOps(group_);
+  if (request_.fused_halo > 0) ops->outputs_within = OutputsWithin;
   try {
-    plan_ = PlanTiles(front, kChannels, request_.image, request_.image, request_.grid, *ops);
+    plan_ = PlanTiles(front, kChannels, request_.image, request_.image, request_.grid, *ops, request_.fused_halo);
   } catch (const ContractError& error) {
     throw UsageError(fmt::format("--mesh {}: {}", request_.mesh, error.what()));
   }

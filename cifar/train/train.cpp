@@ -72,7 +72,8 @@ class Trainer {
       if (chunk++ % mesh_.Size("data") != mesh_.Coordinate("data")) continue;
       const int64_t end = std::min(begin + kEvaluated, n);
       const Tensors logits = runner_.Evaluate(task_.Enlarged(task_.test.images.slice(0, begin, end)));
-      if (!logits.empty() && tiles_.tile() == 0) right.add_(logits[0].argmax(1).eq(task_.test.labels.slice(0, begin, end)).sum());
+      if (!logits.empty() && tiles_.tile() == 0)
+        right.add_(logits[0].argmax(1).eq(task_.test.labels.slice(0, begin, end)).sum());
     }
     return static_cast<double>(Sum(right).item().toLong()) / static_cast<double>(n);
   }

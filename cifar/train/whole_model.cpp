@@ -77,8 +77,8 @@ class WholeModelRunner final : public Runner {
       loss = mean_loss.item().toDouble();
     } else {
       // Every image is on each of its tiles' ranks, so there it counts one part of as many.
-      loss = DataParallelStep(*together_, trainable, mine.images, mine.labels, whole * tiles_.count(), /*micro_batches=*/1,
-                              kBucketBytes);
+      loss = DataParallelStep(*together_, trainable, mine.images, mine.labels, whole * tiles_.count(),
+                              /*micro_batches=*/1, kBucketBytes);
     }
     if (task_.request.clip > 0) Clip();
     optimizer_->step();

@@ -10,9 +10,11 @@
 #include "shardlab/pipeline/generators.hpp"
 #include "shardlab/pipeline/policies.hpp"
 #include "shardlab/plan/passes.hpp"
+#include "shardlab/spatial/fused_halo.hpp"
 #include "shardlab/spatial/join.hpp"
 #include "shardlab/spatial/tile_ops.hpp"
 #include "tiled_training.hpp"
+#include "tiling_json.hpp"
 
 // Whole models on tiles: all layers of them, or the first stage of a pipeline.
 
@@ -33,6 +35,39 @@ void OutputModel(RankContext& ctx, const StageModule& module) {
 }
 
 }  // namespace
+
+// Convolutions one after the other, in groups that share a halo: values, gradients, and marks around the forward.
+SHARDLAB_BODY(chain) {
+  const auto windows = ctx.params().at("windows").get<std::vector<ImageWindow>>();
+  const int64_t side = ctx.Param<int64_t>("side");
+  LayerSequence model;
+  std::vector<at::Tensor> weights;
+  for (size_t i = 0; i < windows.size(); ++i) {
+    weights.push_back(ctx.Input("weight" + std::to_string(i)).requires_grad_(true));
+    const ImageWindow window = windows[i];
+    model.push_back(SimpleLayer(
+        "conv" + std::to_string(i), [] { return torch::nn::Identity(); },
+        [weight = weights.back(), window](auto&, const at::Tensor& x) {
+          return at::conv2d(x, weight, {}, {window.rows.stride, window.columns.stride},
+                            at::IntArrayRef{window.rows.padding, window.columns.padding},
+                            {window.rows.dilation, window.columns.dilation});
+        }));
+  }
+  const std::shared_ptr<TileOps> ops = MakeTileOps(ctx.shared_comm());
+  ops->outputs_within = OutputsWithin;
+  const TilePlan plan =
+      PlanTiles(model, 1, side, side, ParseGrid(ctx.Param<std::string>("grid")), *ops, ctx.Param<int>("group"));
+  StageModule module(SpatialSequence(model, plan, ops), 0, static_cast<int>(model.size()));
+  at::Tensor x = PixelsOf(ctx.Input("x"), plan.front().in.front().TileOf(ctx.rank())).requires_grad_(true);
+  ctx.Mark("forward");
+  const at::Tensor y = module.Forward({x}, MicroBatch{}).at(0);
+  ctx.Mark("backward");
+  y.backward(PixelsOf(ctx.Input("dy"), plan.back().out.front().TileOf(ctx.rank())));
+  ctx.Mark("end");
+  ctx.Output("y", y.detach());
+  ctx.Output("dx", x.grad());
+  for (size_t i = 0; i < weights.size(); ++i) ctx.Output("dweight" + std::to_string(i), weights[i].grad());
+}
 
 // All layers on tiles: every rank has the loss, and counts one part of it.
 SHARDLAB_BODY(train_on_tiles) {

@@ -3,6 +3,7 @@
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/plain_body.hpp"
+#include "shardlab/spatial/fused_halo.hpp"
 #include "shardlab/spatial/window.hpp"
 #include "tiling_json.hpp"
 
@@ -59,6 +60,12 @@ SHARDLAB_PLAIN_BODY(halo_of) {
   AnswerAll(ctx, [](const nlohmann::json& one) {
     const Halo halo = HaloOf(one.at("chain").get<std::vector<SlidingWindow>>());
     return std::vector<int64_t>{halo.before, halo.behind};
+  });
+}
+
+SHARDLAB_PLAIN_BODY(outputs_within) {
+  AnswerAll(ctx, [](const nlohmann::json& one) {
+    return Flat({OutputsWithin(one.at("window").get<SlidingWindow>(), one.at("held").get<Range>(), one.at("inputs"))});
   });
 }
 

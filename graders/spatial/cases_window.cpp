@@ -268,4 +268,59 @@ SHARDLAB_PLAIN_CASE(gradients, ceil_mode, kValue) {
   ExpectOutputsOf(t, asked);
 }
 
+SHARDLAB_PLAIN_CASE(fused_halo, outputs_that_pixels_are_enough_for, kValue) {
+  struct Asked {
+    SlidingWindow window;
+    Range held;
+    int64_t inputs;
+  };
+  std::vector<Asked> asked = {{{3, 1, 1}, {2, 8}, 8},   {{3, 1, 1}, {0, 5}, 8},   {{3, 1, 1}, {2, 6}, 8},
+                              {{3, 2, 1}, {3, 8}, 8},   {{7, 2, 3}, {0, 20}, 56}, {{1, 1, 0}, {3, 5}, 9},
+                              {{3, 1, 2, 2}, {0, 9}, 9}};
+  for (int k = 0; k < 60; ++k) {
+    Asked one{DrawWindow(t), {}, 0};
+    one.inputs = t.Integer((one.window.kernel - 1) * one.window.dilation + 1, 30);
+    one.held.begin = t.Integer(0, one.inputs - 1);
+    one.held.end = t.Integer(one.held.begin + 1, one.inputs);
+    asked.push_back(one);
+  }
+  nlohmann::json params;
+  for (const Asked& one : asked) {
+    params["asked"].push_back({{"window", one.window}, {"held", one.held}, {"inputs", one.inputs}});
+  }
+  const PlainRun run = t.Ask("outputs_within", params);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const auto& [window, held, inputs] = asked[i];
+    // Every output is tried, pixel by pixel.
+    Range expected{0, 0};
+    bool found = false;
+    for (int64_t o = 0; o < CountedOutputs(window, inputs); ++o) {
+      bool enough = true, reads_image = false;
+      for (int64_t pixel = FirstInput(window, o); pixel <= LastInput(window, o); ++pixel) {
+        if (pixel < 0 || pixel >= inputs) continue;
+        reads_image = true;
+        enough = enough && pixel >= held.begin && pixel < held.end;
+      }
+      if (!reads_image) enough = found ? expected.end == o : held.begin == 0;
+      if (!enough) continue;
+      if (!found) expected = {o, o};
+      found = true;
+      expected.end = o + 1;
+    }
+    const Numbers got = run.Integers(std::to_string(i));
+    const bool right = found ? got == Numbers{expected.begin, expected.end} : got.size() == 2 && got[0] == got[1];
+    if (right) continue;
+    std::string why;
+    if (found && got.size() == 2 && held.begin == 0 && got[0] > expected.begin) {
+      why = ": at the image's begin a window reads padding, which needs no pixel";
+    } else if (found && got.size() == 2 && held.end == inputs && got[1] < expected.end) {
+      why = ": at the image's end a window reads padding, which needs no pixel";
+    }
+    t.Fail(fmt::format("OutputsWithin ({}; {}:{} held of {} pixels): {}, and must be {}{}", Describe(window),
+                       held.begin, held.end, inputs, Pairs(got),
+                       found ? Pairs({expected.begin, expected.end}) : "empty", why));
+  }
+  t.Expect(true, "");
+}
+
 }  // namespace shardlab::grade

@@ -23,6 +23,7 @@
 #include "shardlab/comm/mailbox.hpp"
 #include "shardlab/layers/tiled_image.hpp"
 #include "shardlab/models/sequences.hpp"
+#include "shardlab/spatial/fused_halo.hpp"
 #include "shardlab/spatial/tile_ops.hpp"
 
 namespace shardlab {
@@ -32,6 +33,7 @@ struct Trial {
   std::string model;
   int64_t side;
   std::string grid;
+  int group = 0;  // layers that share an exchange
 };
 
 std::shared_ptr<Communicator> Borrow(Communicator& comm) {
@@ -84,7 +86,9 @@ void ExpectOneProcess(const Trial& trial) {
 
   RunOnMailbox(grid.size(), [&](Communicator& world) {
     const auto ops = MakeTileOps(Borrow(world));
-    const TilePlan plan = PlanTiles(MakeSequence(trial.model, options), 3, trial.side, trial.side, grid, *ops);
+    ops->outputs_within = OutputsWithin;
+    const TilePlan plan =
+        PlanTiles(MakeSequence(trial.model, options), 3, trial.side, trial.side, grid, *ops, trial.group);
     const Box mine = plan.front().in.front().TileOf(world.rank());
     at::Tensor x = images.slice(2, mine.ranges[0].begin, mine.ranges[0].end)
                        .slice(3, mine.ranges[1].begin, mine.ranges[1].end)
@@ -115,6 +119,10 @@ TEST(SpatialSequence, AmoebaNetOnQuarters) { ExpectOneProcess({"amoebanet-3-16",
 TEST(SpatialSequence, AmoebaNetOnThirds) { ExpectOneProcess({"amoebanet-3-16", 20, "1x3"}); }
 TEST(SpatialSequence, UNetOnQuarters) { ExpectOneProcess({"unet-1-8", 32, "2x2"}); }
 TEST(SpatialSequence, UNetOfAnOddImage) { ExpectOneProcess({"unet-1-8", 27, "2x2"}); }
+TEST(SpatialSequence, ResNetWithFusedHalos) { ExpectOneProcess({"resnet18", 32, "2x2", 3}); }
+TEST(SpatialSequence, ResNetOfAnOddImageWithFusedHalos) { ExpectOneProcess({"resnet18", 27, "1x2", 2}); }
+TEST(SpatialSequence, AmoebaNetWithFusedHalos) { ExpectOneProcess({"amoebanet-3-16", 32, "2x2", 2}); }
+TEST(SpatialSequence, UNetWithFusedHalos) { ExpectOneProcess({"unet-2-8", 32, "2x2", 2}); }
 TEST(SpatialSequence, OneTile) { ExpectOneProcess({"amoebanet-3-16", 16, "1x1"}); }
 
 }  // namespace

@@ -11,6 +11,8 @@ small='--data synthetic --steps 2 --batch 6 --compare'
 says 0 "$exact" $small --mesh spatial=1x2 --model unet-1-4
 says 0 "$exact" $small --mesh data=2,spatial=2x1 --model unet-1-4 --optimizer adam
 
+says 0 "$exact" $small --mesh spatial=2x2 --model amoebanet-3-8 --fused-halo 2
+
 title 'tiles joined to stages have the curve of one process'
 says 0 "$exact" $small --mesh spatial=2x2,pipe=2 --model amoebanet-3-8 --micro-batches 2 --spatial-stages 1
 says 0 "$exact" $small --mesh data=2,spatial=1x2,pipe=2 --model unet-1-4 --micro-batches 2 --clip 0.05
@@ -33,6 +35,7 @@ refuses 'at most 32x32 tiles would do' --mesh spatial=40x1 --model resnet18
 refuses 'none of them: use fewer tiles' --mesh spatial=8x1 --model resnet18
 refuses 'of 2 stages 1 to 2 can have tiles' --mesh spatial=1x2,pipe=2 --spatial-stages 0 --model resnet18
 refuses 'of 2 stages 1 to 2 can have tiles' --mesh spatial=1x2,pipe=2 --spatial-stages 3 --model resnet18
+refuses '--mesh spatial=2x2' --mesh pipe=2 --fused-halo 2 --model resnet18
 refuses '--mesh spatial=2x2,pipe=2' --mesh pipe=2 --spatial-stages 1 --model resnet18
 refuses 'spatial or tensor must be 1' --mesh spatial=1x2,tensor=2 --model cnn
 RANK=0 WORLD_SIZE=4 says 2 'needs 5 ranks, there are 4' --mesh spatial=2x2,pipe=2 --model resnet18

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -7,6 +8,7 @@
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/layers/tiled_image.hpp"
+#include "tile_tensor.hpp"
 
 namespace shardlab {
 
@@ -27,12 +29,18 @@ class SpatialLayer final : public Layer {
   Tensors Forward(const Tensors& x, const MicroBatch& at) override {
     Tensors tiles;
     for (size_t i = 0; i < x.size(); ++i) {
-      const Tiling& tiling = boundary_.in.at(i);
-      tiles.push_back(tiling.rows.empty() ? x[i] : MakeTileTensor({x[i], tiling, tiling}, ops_));
+      tiles.push_back(x[i]);
+      if (boundary_.in.at(i).rows.empty()) continue;
+      TiledImage image{x[i], boundary_.in[i], boundary_.in_held[i]};
+      if (!boundary_.fetched[i].rows.empty()) {
+        image.values = ops_->Retile(image, boundary_.fetched[i]);
+        image.held = boundary_.fetched[i];
+      }
+      tiles.back() = MakeTileTensor(std::move(image), ops_);
     }
     Tensors outputs = layer_->Forward(tiles, at);
-    for (at::Tensor& output : outputs) {
-      if (IsTileTensor(output)) output = TilesOf(output).values;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (IsTileTensor(outputs[i])) outputs[i] = Cropped(TilesOf(outputs[i]), boundary_.out_held.at(i), ops_->rank());
     }
     return outputs;
   }
@@ -51,17 +59,21 @@ class SpatialLayer final : public Layer {
 // Knows how the tiles lie, and computes nothing.
 class OpsOnNothing final : public TileOps {
  public:
-  explicit OpsOnNothing(TileOps& ops) : ops_(ops) {}
+  explicit OpsOnNothing(TileOps& ops) : ops_(ops) { outputs_within = ops.outputs_within; }
 
   Tiling Outputs(const ImageWindow& window, const Tiling& tiling) override { return ops_.Outputs(window, tiling); }
-  at::Tensor Conv2d(const TiledImage& x, const at::Tensor& weight, const at::Tensor&, const ImageWindow&, int64_t,
-                    const Tiling& outputs) override {
+  at::Tensor Conv2d(const TiledImage& x, const at::Tensor& weight, const at::Tensor&, const ImageWindow& window,
+                    int64_t, const Tiling& outputs) override {
+    Look(x, window, outputs);
     return Empty(x, weight.size(0), outputs);
   }
-  at::Tensor MaxPool2d(const TiledImage& x, const ImageWindow&, const Tiling& outputs) override {
+  at::Tensor MaxPool2d(const TiledImage& x, const ImageWindow& window, const Tiling& outputs) override {
+    Look(x, window, outputs);
     return Empty(x, x.values.size(1), outputs);
   }
-  at::Tensor AveragePool2d(const TiledImage& x, const ImageWindow&, bool, int64_t, const Tiling& outputs) override {
+  at::Tensor AveragePool2d(const TiledImage& x, const ImageWindow& window, bool, int64_t,
+                           const Tiling& outputs) override {
+    Look(x, window, outputs);
     return Empty(x, x.values.size(1), outputs);
   }
   at::Tensor Moments(const TiledImage& x, bool over_images) override {
@@ -74,7 +86,13 @@ class OpsOnNothing final : public TileOps {
   at::Tensor Retile(const TiledImage& x, const Tiling& to) override { return Empty(x, x.values.size(1), to); }
   int rank() const override { return ops_.rank(); }
 
+  bool exchanges = false;  // whether an operation has lacked pixels that would have to be exchanged
+
  private:
+  void Look(const TiledImage& x, const ImageWindow& window, const Tiling& outputs) {
+    exchanges |= outputs_within && !HoldsInputs(*this, x, window, outputs);
+  }
+
   at::Tensor Empty(const TiledImage& x, int64_t channels, const Tiling& outputs) const {
     const Box mine = outputs.TileOf(rank());
     return at::empty({x.values.size(0), channels, mine.ranges[0].size(), mine.ranges[1].size()}, x.values.options());
@@ -105,45 +123,154 @@ void RequirePixels(const Tiling& tiling, const std::string& layer) {
 
 Tiling TilingOf(const at::Tensor& tensor) { return IsTileTensor(tensor) ? TilesOf(tensor).tiling : Tiling{}; }
 
+// Takes a mini-batch of no image through the layers.
+class Planner {
+ public:
+  Planner(const LayerSequence& model, TileOps& ops) : model_(model), ops_(std::make_shared<OpsOnNothing>(ops)) {
+    for (const LayerSpec& spec : model) layers_.push_back(spec.make());
+    at_.samples = {0, 0};
+    at_.batch = 0;
+  }
+
+  TilePlan Plan(int64_t channels, const Tiling& tiling, int group) {
+    State state;
+    const Box mine = tiling.TileOf(ops_->rank());
+    const at::Tensor image =
+        at::empty({0, channels, mine.ranges[0].size(), mine.ranges[1].size()}, ParametersOf(model_));
+    state.x = {MakeTileTensor({image, tiling, tiling}, ops_)};
+    TilePlan plan;
+    while (plan.size() < model_.size()) {
+      const size_t begin = plan.size();
+      const size_t end = std::min(model_.size(), begin + static_cast<size_t>(std::max(group, 1)));
+      for (TiledBoundary& boundary : group > 0 ? FuseSome(begin, end, &state) : Run(begin, end, {}, &state)) {
+        plan.push_back(std::move(boundary));
+      }
+    }
+    return plan;
+  }
+
+ private:
+  // What lies in front of a layer.
+  struct State {
+    Tensors x;
+    std::map<std::string, at::Tensor> skips;
+  };
+  // How much more than its own pixels a rank gets of one tensor.
+  struct Growth {
+    int64_t above = 0, below = 0, left = 0, right = 0;
+  };
+
+  static std::vector<Range> Grown(std::vector<Range> ranges, int64_t before, int64_t behind) {
+    const int64_t size = ranges.back().end;
+    for (Range& range : ranges) {
+      range = {std::max<int64_t>(range.begin - before, 0), std::min(range.end + behind, size)};
+    }
+    return ranges;
+  }
+
+  // Runs layers [begin, end), in front of which a rank gets more of each tensor as `growth` says; none: nothing.
+  TilePlan Run(size_t begin, size_t end, const std::vector<Growth>& growth, State* state) {
+    const at::NoGradGuard no_grad;
+    ops_->exchanges = false;
+    TilePlan plan;
+    for (size_t layer = begin; layer < end; ++layer) {
+      const LayerSpec& spec = model_[layer];
+      Tensors& x = state->x;
+      for (const std::string& name : spec.pops) {
+        x.push_back(state->skips.at(name));
+        state->skips.erase(name);
+      }
+      TiledBoundary boundary;
+      for (size_t i = 0; i < x.size(); ++i) {
+        boundary.in.push_back(TilingOf(x[i]));
+        boundary.in_held.push_back(IsTileTensor(x[i]) ? TilesOf(x[i]).held : Tiling{});
+        boundary.fetched.emplace_back();
+        if (layer > begin || i >= growth.size() || !IsTileTensor(x[i])) continue;
+        const TiledImage& image = TilesOf(x[i]);
+        const Tiling wide{Grown(image.tiling.rows, growth[i].above, growth[i].below),
+                          Grown(image.tiling.columns, growth[i].left, growth[i].right)};
+        if (wide == image.tiling) continue;
+        boundary.fetched.back() = wide;
+        x[i] = MakeTileTensor({ops_->Retile(image, wide), image.tiling, wide}, ops_);
+      }
+      try {
+        x = layers_[layer]->Forward(x, at_);
+      } catch (const ContractError& error) {
+        throw ContractError(fmt::format("layer {}: {}", spec.name, error.what()));
+      }
+      const size_t first_stash = x.size() - spec.stashes.size();
+      for (size_t i = 0; i < x.size(); ++i) {
+        boundary.out.push_back(TilingOf(x[i]));
+        boundary.out_held.push_back(boundary.out.back());
+        if (!IsTileTensor(x[i])) continue;
+        RequirePixels(boundary.out.back(), spec.name);
+        // Behind the group, and in skips, a rank keeps its own pixels and no others.
+        if (layer + 1 < end && i < first_stash) {
+          boundary.out_held.back() = TilesOf(x[i]).held;
+        } else {
+          const Tiling& tiling = boundary.out.back();
+          x[i] = MakeTileTensor({Cropped(TilesOf(x[i]), tiling, ops_->rank()), tiling, tiling}, ops_);
+        }
+      }
+      for (size_t i = 0; i < spec.stashes.size(); ++i) state->skips[spec.stashes[i]] = x[first_stash + i];
+      x.resize(first_stash);
+      plan.push_back(std::move(boundary));
+    }
+    return plan;
+  }
+
+  // Whether layers [begin, end) need no exchange between them, with these halos in front.
+  bool IsEnough(size_t begin, size_t end, const std::vector<Growth>& growth, State state) {
+    try {
+      Run(begin, end, growth, &state);
+    } catch (const ContractError&) {
+      return false;
+    }
+    return !ops_->exchanges;
+  }
+
+  // The most of the layers [begin, end) for which one exchange is enough, with the narrowest halos; at least one layer.
+  TilePlan FuseSome(size_t begin, size_t end, State* state) {
+    for (; end > begin; --end) {
+      std::vector<Growth> growth(state->x.size() + model_[begin].pops.size());
+      int64_t widest = 0;
+      for (const at::Tensor& x : state->x) {
+        if (IsTileTensor(x)) widest = std::max({widest, x.size(2), x.size(3)});
+      }
+      for (Growth& one : growth) one = {widest, widest, widest, widest};
+      if (!IsEnough(begin, end, growth, *state)) continue;
+      for (Growth& one : growth) {
+        for (int64_t* side : {&one.above, &one.below, &one.left, &one.right}) {
+          int64_t too_few = -1;
+          while (*side - too_few > 1) {
+            const int64_t enough = *side;
+            *side = too_few + (enough - too_few) / 2;
+            if (IsEnough(begin, end, growth, *state)) continue;
+            too_few = *side;
+            *side = enough;
+          }
+        }
+      }
+      return Run(begin, end, growth, state);
+    }
+    return Run(begin, begin + 1, {}, state);
+  }
+
+  const LayerSequence& model_;
+  std::vector<std::shared_ptr<Layer>> layers_;
+  std::shared_ptr<OpsOnNothing> ops_;
+  MicroBatch at_;
+};
+
 }  // namespace
 
 TilePlan PlanTiles(const LayerSequence& model, int64_t channels, int64_t height, int64_t width, const Grid& grid,
-                   TileOps& ops) {
-  const at::NoGradGuard no_grad;
-  const auto nothing = std::make_shared<OpsOnNothing>(ops);
-  const Tiling tiling = EvenTiling(grid, height, width);
-  const Box mine = tiling.TileOf(ops.rank());
-  const at::TensorOptions like = ParametersOf(model);
-  const at::Tensor image = at::empty({0, channels, mine.ranges[0].size(), mine.ranges[1].size()}, like);
-  Tensors x = {MakeTileTensor({image, tiling, tiling}, nothing)};
-  MicroBatch at;
-  at.samples = {0, 0};
-  at.batch = 0;
-  std::map<std::string, at::Tensor> skips;
-  TilePlan plan;
-  for (const LayerSpec& spec : model) {
-    for (const std::string& name : spec.pops) {
-      x.push_back(skips.at(name));
-      skips.erase(name);
-    }
-    TiledBoundary boundary;
-    for (const at::Tensor& tensor : x) boundary.in.push_back(TilingOf(tensor));
-    try {
-      x = spec.make()->Forward(x, at);
-    } catch (const ContractError& error) {
-      throw ContractError(fmt::format("layer {}: {}", spec.name, error.what()));
-    }
-    for (const at::Tensor& tensor : x) {
-      boundary.out.push_back(TilingOf(tensor));
-      if (IsTileTensor(tensor)) RequirePixels(boundary.out.back(), spec.name);
-    }
-    for (size_t i = 0; i < spec.stashes.size(); ++i) {
-      skips[spec.stashes[i]] = x[x.size() - spec.stashes.size() + i];
-    }
-    x.resize(x.size() - spec.stashes.size());
-    plan.push_back(std::move(boundary));
+                   TileOps& ops, int group) {
+  if (group < 0 || (group > 0 && !ops.outputs_within)) {
+    throw ContractError(fmt::format("a group of {} layers cannot share a halo{}", group,
+                                    group < 0 ? "" : ": nobody says what outputs some pixels are enough for"));
   }
-  return plan;
+  return Planner(model, ops).Plan(channels, EvenTiling(grid, height, width), group);
 }
 
 LayerSequence SpatialSequence(const LayerSequence& model, TilePlan plan, std::shared_ptr<TileOps> ops) {

@@ -41,6 +41,21 @@ ImageWindow WindowOf(const std::vector<int64_t>& kernel, const std::vector<int64
   return {along(0), along(1)};
 }
 
+bool Contains(const Range& outer, const Range& inner) {
+  return inner.size() <= 0 || (outer.begin <= inner.begin && inner.end <= outer.end);
+}
+
+// All outputs that the held pixels are enough for; nothing where some rank lacks pixels for its own.
+std::vector<Range> EnoughFor(const TileOps& ops, const SlidingWindow& window, const std::vector<Range>& held,
+                             int64_t inputs, const std::vector<Range>& outputs) {
+  std::vector<Range> possible;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    possible.push_back(outputs[i].size() > 0 ? ops.outputs_within(window, held[i], inputs) : outputs[i]);
+    if (!Contains(possible.back(), outputs[i])) return {};
+  }
+  return possible;
+}
+
 // conv2d(input, weight, bias, stride, padding, dilation, groups)
 void Conv2d(TileCall& call) {
   const TiledImage& x = ImageOf(call);
@@ -48,7 +63,9 @@ void Conv2d(TileCall& call) {
   const at::Tensor weight = call.TensorAt(1);
   const ImageWindow window = WindowOf({weight.size(2), weight.size(3)}, call.PairAt(3), call.PairAt(4), call.PairAt(5));
   const Tiling outputs = Ops(call).Outputs(window, x.tiling);
-  call.Return(call.Tiles(Ops(call).Conv2d(x, weight, call.TensorAt(2), window, call.IntAt(6, 1), outputs), outputs));
+  const Tiling computed = ComputedOutputs(Ops(call), x, window, outputs);
+  call.Return(
+      call.Tiles(Ops(call).Conv2d(x, weight, call.TensorAt(2), window, call.IntAt(6, 1), computed), outputs, computed));
 }
 
 // A pooling's arguments 1 to 3: kernel, stride (none: the kernel), padding.
@@ -62,7 +79,8 @@ void MaxPool2d(TileCall& call) {
   const TiledImage& x = ImageOf(call);
   const ImageWindow window = PoolingOf(call, call.PairAt(4), call.arg(5).toBool());
   const Tiling outputs = Ops(call).Outputs(window, x.tiling);
-  call.Return(call.Tiles(Ops(call).MaxPool2d(x, window, outputs), outputs));
+  const Tiling computed = ComputedOutputs(Ops(call), x, window, outputs);
+  call.Return(call.Tiles(Ops(call).MaxPool2d(x, window, computed), outputs, computed));
 }
 
 // avg_pool2d(self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
@@ -70,7 +88,9 @@ void AveragePool2d(TileCall& call) {
   const TiledImage& x = ImageOf(call);
   const ImageWindow window = PoolingOf(call, {1, 1}, call.arg(4).toBool());
   const Tiling outputs = Ops(call).Outputs(window, x.tiling);
-  call.Return(call.Tiles(Ops(call).AveragePool2d(x, window, call.arg(5).toBool(), call.IntAt(6, 0), outputs), outputs));
+  const Tiling computed = ComputedOutputs(Ops(call), x, window, outputs);
+  call.Return(call.Tiles(Ops(call).AveragePool2d(x, window, call.arg(5).toBool(), call.IntAt(6, 0), computed), outputs,
+                         computed));
 }
 
 // [B, C]: the mean over the pixels.
@@ -254,6 +274,18 @@ void Flatten(TileCall& call) {
 }
 
 }  // namespace
+
+bool HoldsInputs(const TileOps& ops, const TiledImage& x, const ImageWindow& window, const Tiling& outputs) {
+  return !EnoughFor(ops, window.rows, x.held.rows, x.tiling.height(), outputs.rows).empty() &&
+         !EnoughFor(ops, window.columns, x.held.columns, x.tiling.width(), outputs.columns).empty();
+}
+
+Tiling ComputedOutputs(const TileOps& ops, const TiledImage& x, const ImageWindow& window, const Tiling& outputs) {
+  if (!ops.outputs_within || x.held == x.tiling) return outputs;
+  const Tiling possible{EnoughFor(ops, window.rows, x.held.rows, x.tiling.height(), outputs.rows),
+                        EnoughFor(ops, window.columns, x.held.columns, x.tiling.width(), outputs.columns)};
+  return possible.rows.empty() || possible.columns.empty() ? outputs : possible;
+}
 
 TileRule FindTileRule(const std::string& name) {
   static const std::unordered_map<std::string, TileRule> rules = [] {

@@ -1,5 +1,6 @@
 #include "tile_tensor.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -48,6 +49,14 @@ TileTensorImpl::TileTensorImpl(TiledImage its_image, std::shared_ptr<TileOps> it
   const std::vector<int64_t> sizes{image.values.size(0), channels, height, width};
   const std::vector<int64_t> strides{channels * height * width, height * width, width, 1};
   set_sizes_and_strides(at::IntArrayRef(sizes), at::IntArrayRef(strides));
+}
+
+at::Tensor Cropped(const TiledImage& image, const Tiling& to, int rank) {
+  const Box box = to.TileOf(rank);
+  if (box.empty()) return image.values.slice(2, 0, box.ranges[0].size()).slice(3, 0, box.ranges[1].size());
+  const Box here = Relative(box, image.held.TileOf(rank));
+  return image.values.slice(2, here.ranges[0].begin, here.ranges[0].end)
+      .slice(3, here.ranges[1].begin, here.ranges[1].end);
 }
 
 const TileTensorImpl& TileOf(const at::Tensor& tensor) {
@@ -127,23 +136,48 @@ void TileCall::Refuse(const std::string& why) const {
   throw ContractError(fmt::format("{} has no form on tiles{}{}", full_name(), why.empty() ? "" : ": ", why));
 }
 
+// Within a group of fused halos two branches can have halos of different widths: what both have is enough.
+void TileCall::FindCommonPixels() {
+  common_ = first_->image.held;
+  const auto look_at = [this](const at::Tensor& tensor) {
+    const TileTensorImpl* tiles = ImplOf(tensor);
+    if (tiles == nullptr || tiles->image.tiling != first_->image.tiling) return;
+    const auto meet = [](std::vector<Range>& mine, const std::vector<Range>& theirs) {
+      for (size_t i = 0; i < mine.size(); ++i) {
+        mine[i].begin = std::max(mine[i].begin, theirs[i].begin);
+        mine[i].end = std::max(mine[i].begin, std::min(mine[i].end, theirs[i].end));
+      }
+    };
+    meet(common_.rows, tiles->image.held.rows);
+    meet(common_.columns, tiles->image.held.columns);
+  };
+  for (size_t i = base_; i < stack_->size(); ++i) {
+    const c10::IValue& value = (*stack_)[i];
+    if (value.isTensor()) look_at(value.toTensor());
+    if (!value.isTensorList()) continue;
+    for (const at::Tensor& tensor : value.toTensorVector()) look_at(tensor);
+  }
+}
+
 at::Tensor TileCall::PixelsOf(const at::Tensor& argument) const {
-  const TiledImage& image = first_->image;
   const TileTensorImpl* tiles = ImplOf(argument);
+  const Box mine = common_.TileOf(first_->ops->rank());
   if (tiles == nullptr) {
-    return argument.defined() ? PartOfWhole(argument, image.held.TileOf(first_->ops->rank()), image.tiling.height(),
-                                            image.tiling.width())
+    return argument.defined() ? PartOfWhole(argument, mine, first_->image.tiling.height(), first_->image.tiling.width())
                               : argument;
   }
-  if (tiles->image.held == image.held) return tiles->image.values;
+  if (tiles->image.held == common_) return tiles->image.values;
+  if (tiles->image.tiling == first_->image.tiling) return Cropped(tiles->image, common_, first_->ops->rank());
   // Two images of one size can be cut differently, where odd sides were halved in two ways.
-  return first_->ops->Retile(tiles->image, image.held);
+  return first_->ops->Retile(tiles->image, common_);
 }
 
 void TileCall::RunOnPixels() {
   const at::Tensor self = TensorAt(0);
+  FindCommonPixels();
   const bool in_place = op_.schema().is_mutable();
   if (in_place && !IsTileTensor(self)) Refuse("it would change a tensor that is whole by an image that is not");
+  if (in_place && common_ != first_->image.held) Refuse("in place, by an image with a narrower halo");
   for (size_t i = base_; i < stack_->size(); ++i) {
     c10::IValue& value = (*stack_)[i];
     if (value.isTensor()) {
@@ -155,10 +189,9 @@ void TileCall::RunOnPixels() {
     }
   }
   op_.callBoxed(stack_);
-  const TiledImage& image = first_->image;
   for (size_t i = stack_->size() - op_.schema().returns().size(); i < stack_->size(); ++i) {
     c10::IValue& value = (*stack_)[i];
-    if (value.isTensor()) value = in_place ? self : Tiles(value.toTensor(), image.tiling, image.held);
+    if (value.isTensor()) value = in_place ? self : Tiles(value.toTensor(), first_->image.tiling, common_);
   }
 }
 

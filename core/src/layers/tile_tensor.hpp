@@ -67,13 +67,25 @@ class TileCall {
   void RunOnPixels();
 
  private:
+  void FindCommonPixels();
   at::Tensor PixelsOf(const at::Tensor& argument) const;
 
   const c10::OperatorHandle& op_;
   torch::jit::Stack* stack_;
   size_t base_;  // where the arguments begin on the stack
   const TileTensorImpl* first_ = nullptr;
+  Tiling common_;  // what of the image all arguments have
 };
+
+/// Which outputs of a window each rank computes: its own, `outputs`, and where halos are fused all that the pixels which it
+/// holds are enough for.
+Tiling ComputedOutputs(const TileOps& ops, const TiledImage& x, const ImageWindow& window, const Tiling& outputs);
+
+/// Whether every rank has all that its outputs read. `ops.outputs_within` is there.
+bool HoldsInputs(const TileOps& ops, const TiledImage& x, const ImageWindow& window, const Tiling& outputs);
+
+/// What a rank has of an image, but for the pixels that it has not in `to`.
+at::Tensor Cropped(const TiledImage& image, const Tiling& to, int rank);
 
 /// What an operation does on tiles.
 using TileRule = void (*)(TileCall&);

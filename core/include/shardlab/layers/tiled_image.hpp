@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -64,12 +65,19 @@ class TileOps {
 
   /// This rank.
   virtual int rank() const = 0;
+
+  /// Where halos are fused: the outputs that some inputs of an image of `inputs` pixels are enough for (OutputsWithin). Null:
+  /// a rank computes its own outputs and no others.
+  std::function<Range(const SlidingWindow& window, Range held, int64_t inputs)> outputs_within = nullptr;
 };
 
-/// Which tensors go into a layer and come out of it.
+/// Which tensors go into a layer and come out of it; for each how it is cut. No rows: it is whole on every rank.
 struct TiledBoundary {
-  /// For each tensor how it is cut; no rows: it is whole on every rank.
-  std::vector<Tiling> in, out;
+  std::vector<Tiling> in;        ///< whose pixels are whose
+  std::vector<Tiling> out;       ///< the same behind the layer
+  std::vector<Tiling> in_held;   ///< which pixels a rank has: its own; within a group of layers, a halo besides
+  std::vector<Tiling> out_held;  ///< the same behind the layer
+  std::vector<Tiling> fetched;   ///< which pixels an exchange in front of the layer brings; no rows: there is none
 };
 
 /// How the images lie in front of, behind and between the layers of a sequence.
@@ -79,10 +87,14 @@ using TilePlan = std::vector<TiledBoundary>;
 /// Nothing is computed and no message is sent.
 /// \param model layers [0, n) of a model; each is made once, on the CPU.
 /// \param channels of the images that go in; \param height,width their sizes.
+/// \param group how many layers share one exchange (a *fused halo*): in front of them each rank gets all that they read, and
+///              computes some outputs that are its neighbours' as well. Needs `ops.outputs_within`. 0: each operation
+///              exchanges what it reads. A group ends early where it cannot be helped: in front of a layer that pops a skip
+///              or pads the image, and where it would need pixels of a whole other side.
 /// \throws ContractError that names the layer and the operation that has no form on tiles, and what would do; or the
-/// layer behind which a rank has no pixel.
+/// layer behind which a rank has no pixel; or a group below 0, or without `outputs_within`.
 TilePlan PlanTiles(const LayerSequence& model, int64_t channels, int64_t height, int64_t width, const Grid& grid,
-                   TileOps& ops);
+                   TileOps& ops, int group = 0);
 
 /// The sequence whose layers run on tiles: a layer gets this rank's pixels of each image and returns those of its
 /// results, as `plan` says. Names, weights, stashes and pops are those of `model`.
