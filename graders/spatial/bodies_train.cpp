@@ -1,8 +1,11 @@
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <torch/torch.h>
 
+#include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
 #include "shardlab/layers/tiled_image.hpp"
 #include "shardlab/pipeline/deferred_statistics.hpp"
@@ -99,6 +102,58 @@ SHARDLAB_BODY(train_on_tiles) {
   }
   ctx.Output("losses", at::tensor(losses, at::kDouble));
   OutputModel(ctx, module);
+}
+
+// Tiles' ranks and the one behind them, with nothing but links: a tensor that is cut, and one that is whole.
+SHARDLAB_BODY(join) {
+  const Tiling tiling = ctx.params().at("tiling").get<Tiling>();
+  const int tiles = tiling.size();
+  const MicroBatch at;
+  if (ctx.rank() < tiles) {
+    const auto link = MakeLink(ctx.shared_comm(), tiles, 0);
+    link->Send(0, at, {ctx.Input("tile").requires_grad_(true), ctx.Input("whole").requires_grad_(true)});
+    const Tensors gradients = link->TakeGradients(0);
+    for (size_t i = 0; i < gradients.size(); ++i) ctx.Output("gradient" + std::to_string(i), gradients[i]);
+    link->Finish();
+    return;
+  }
+  std::vector<std::unique_ptr<Link>> links;
+  for (int tile = 0; tile < tiles; ++tile) links.push_back(MakeLink(ctx.shared_comm(), tile, 0));
+  const auto link = MakeJoin(std::move(links), {tiling, Tiling{}});
+  link->Post(0, at);
+  const Tensors taken = link->Take(0, at);
+  ctx.Number("tensors", static_cast<double>(taken.size()));
+  for (size_t i = 0; i < taken.size(); ++i) {
+    ctx.Output("taken" + std::to_string(i), taken[i].detach());
+    ctx.Number("needs" + std::to_string(i), taken[i].requires_grad() ? 1 : 0);
+  }
+  link->SendGradients(0, {ctx.Input("dtile"), ctx.Input("dwhole")});
+  link->Finish();
+}
+
+// What a join refuses: no link, tilings for another number of tiles, and what only the earlier end of a link has.
+SHARDLAB_BODY(join_refusals) {
+  const Tiling tiling = ctx.params().at("tiling").get<Tiling>();
+  const auto links = [] {
+    std::vector<std::unique_ptr<Link>> some;
+    some.push_back(MakeLocalLink());
+    return some;
+  };
+  const auto refused = [&](const std::string& name, const std::function<void()>& call) {
+    bool thrown = false;
+    try {
+      call();
+    } catch (const ContractError&) {
+      thrown = true;
+    }
+    ctx.Number(name, thrown ? 1 : 0);
+  };
+  refused("no link", [&] { MakeJoin({}, {tiling}); });
+  refused("a tiling of 2 tiles for 1 link", [&] { MakeJoin(links(), {tiling}); });
+  const auto join = MakeJoin(links(), {Tiling{}});
+  refused("Send", [&] { join->Send(0, {}, {at::zeros({1})}); });
+  refused("PostGradients", [&] { join->PostGradients(0); });
+  refused("TakeGradients", [&] { join->TakeGradients(0); });
 }
 
 // The first stage on tiles, and stages of one rank each behind it.

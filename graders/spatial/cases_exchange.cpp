@@ -104,6 +104,9 @@ SHARDLAB_CASE(slices, exchange_with_several_owners, kRobustness, {3, 4}) {
   for (size_t rank = 1; rank < one.size(); ++rank) one[rank] = Box{{{0, 0}, {0, 0}}};
   calls.Add(ExchangeCall(t, "the whole image on rank 0, and nothing on the others", tiling.Boxes(), one, {1, 2, 2, 6}));
   calls.Add(ExchangeCall(t, "from rank 0 alone", one, tiling.Boxes(), {1, 2, 2, 6}));
+  Distribution middle = whole;  // rank 0 lacks what lies on both sides of its own pixels
+  middle[0] = Box{{{0, 2}, {2, 4}}};
+  calls.Add(ExchangeCall(t, "two boxes for one rank", middle, whole, {1, 2, 2, 6}));
   calls.ExpectResults(t, calls.Launch(t));
 }
 

@@ -201,7 +201,7 @@ SHARDLAB_CASE(gradients, max_pooling, kValue, {2, 4}) {
 
 SHARDLAB_CASE(gradients, average_pooling, kValue, {2, 4}) {
   TileCalls calls(t.ranks());
-  const Tiling tiling = TilesFor(t.ranks(), 9, 11);
+  const Tiling tiling = TilesFor(t.ranks(), 10, 11);
   for (const bool include : {false, true}) {
     for (const Pooling& p : {Pooling{3, 1, 1, 1, false}, {2, 2, 0, 1, false}, {3, 2, 1, 1, true}, {2, 2, 1, 1, true}}) {
       calls.Add(AveragePool(t, p, include, 0, tiling));

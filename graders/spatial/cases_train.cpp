@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <fmt/format.h>
@@ -10,6 +12,7 @@
 #include "kit/words.hpp"
 #include "shardlab/pipeline/balance.hpp"
 #include "shardlab/plan/box.hpp"
+#include "tile_calls.hpp"
 #include "tiled_training.hpp"
 
 // Part train: whole models on tiles, held against the same model in one process.
@@ -78,6 +81,57 @@ void ExpectSameTraining(CaseContext& t, TiledTraining training, const FaultSpec&
 }
 
 }  // namespace
+
+SHARDLAB_CASE(train, join_of_tiles, kValue, {3, 5}) {
+  const Tiling tiling =
+      t.ranks() == 3 ? Tiling{{{0, 3}}, {{0, 2}, {2, 3}}} : Tiling{{{0, 1}, {1, 3}}, {{0, 2}, {2, 3}}};
+  const int tiles = tiling.size();
+  const at::Tensor image = t.Integers({1, 2, 3, 3}, at::kDouble), whole = t.Integers({1, 4}, at::kDouble);
+  const at::Tensor d_image = t.Integers({1, 2, 3, 3}, at::kDouble), d_whole = t.Integers({1, 4}, at::kDouble);
+  const auto part = [&](const at::Tensor& of, int tile) {
+    return PixelsOf(of, tiling.TileOf(std::min(tile, tiles - 1)));
+  };
+  RunSpec spec;
+  spec.body = "join";
+  spec.params["tiling"] = tiling;
+  spec.inputs["tile"] = t.PerRank([&](int rank) { return part(image, rank); });
+  spec.inputs["whole"] =
+      t.PerRank([&](int rank) { return rank == 0 ? whole : whole + 100; });  // the first one's is taken
+  spec.inputs["dtile"] = t.PerRank([&](int) { return d_image; });
+  spec.inputs["dwhole"] = t.PerRank([&](int) { return d_whole; });
+  const Run run = t.Launch(spec);
+  t.Expect(run.Number(tiles, "tensors") == 2, "Take returns as many tensors as travel: 2");
+  const at::Tensor got = run.Output(tiles, "taken0");
+  const bool permuted = got.defined() && got.sizes() == image.sizes() && !at::equal(got, image) &&
+                        at::equal(std::get<0>(got.flatten().sort()), std::get<0>(image.flatten().sort()));
+  t.Expect(
+      !permuted,
+      fmt::format("what Take returns has all pixels of the image, and the tiles lie in another order: tile r * columns "
+                  "+ c belongs in row r and column c of the {}x{} grid",
+                  tiling.rows.size(), tiling.columns.size()));
+  t.ExpectEqual(run, tiles, "taken0", image, {"the image that Take puts together"});
+  t.ExpectEqual(run, tiles, "taken1", whole, {"the tensor that is whole on all tiles: the first tile's"});
+  for (const char* needs : {"needs0", "needs1"}) {
+    t.Expect(run.Number(tiles, needs) == 1,
+             "what Take returns does not need a gradient, though the tiles' tensors need one: the stage behind would "
+             "send none back");
+  }
+  for (int tile = 0; tile < tiles; ++tile) {
+    t.ExpectEqual(run, tile, "gradient0", part(d_image, tile), {fmt::format("the gradient that tile {} gets", tile)});
+    t.ExpectEqual(run, tile, "gradient1", tile == 0 ? d_whole : at::zeros_like(d_whole),
+                  {fmt::format("the gradient of the whole tensor that tile {} gets", tile)});
+  }
+}
+
+SHARDLAB_CASE(train, join_refuses_what_does_not_fit, kRobustness, {1}) {
+  RunSpec spec;
+  spec.body = "join_refusals";
+  spec.params["tiling"] = Tiling{{{0, 3}}, {{0, 2}, {2, 3}}};
+  const Run run = t.Launch(spec);
+  for (const char* what : {"no link", "a tiling of 2 tiles for 1 link", "Send", "PostGradients", "TakeGradients"}) {
+    t.Expect(run.Number(0, what) == 1, fmt::format("MakeJoin, {}: not refused, and must throw ContractError", what));
+  }
+}
 
 SHARDLAB_CASE(train, curve_of_a_resnet, kValue, {2, 4}) {
   ExpectSameTraining(t, {"resnet", t.ranks() == 2 ? "1x2" : "2x2", 32});

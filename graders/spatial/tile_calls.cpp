@@ -90,6 +90,12 @@ void TileCalls::ExpectResults(CaseContext& t, const Run& run) const {
       if (!call.outputs.empty()) {
         const Box& box = call.outputs[static_cast<size_t>(rank)];
         expected = PixelsOf(whole, box);
+        for (Hypothesis& mistake : label.hypotheses) {  // some are of the whole image
+          mistake.value = [=, of_whole = mistake.value] {
+            const at::Tensor value = of_whole();
+            return value.sizes() == whole.sizes() && whole.sizes() != expected.sizes() ? PixelsOf(value, box) : value;
+          };
+        }
         label.offset = OffsetOf(box);
         label.of_ranks = t.PerRank([&](int r) { return PixelsOf(whole, call.outputs[static_cast<size_t>(r)]); });
         label.hypotheses.push_back({"each tile is an image of its own, with padding at the tile's borders",
