@@ -89,9 +89,10 @@ void RunFailingCalls(RankContext& ctx,
 }
 
 std::shared_ptr<Communicator> Lent(std::shared_ptr<Communicator> inner) {
-  auto lent = std::make_shared<LentCommunicator>(std::move(inner));
-  LentCommunicator* const object = lent.get();
-  return {object, [kept = std::move(lent)](Communicator*) { kept->given_back = true; }};
+  // They stay to the end of the process: whoever still points to one must find it.
+  static std::vector<std::unique_ptr<LentCommunicator>> all;
+  all.push_back(std::make_unique<LentCommunicator>(std::move(inner)));
+  return {all.back().get(), [lent = all.back().get()](Communicator*) { lent->given_back = true; }};
 }
 
 std::shared_ptr<Communicator> Groups::Of(const nlohmann::json& call) {

@@ -1,14 +1,18 @@
 // A host of the tests: right and wrong ways to double a tensor, and messages between marks.
 
+#include <memory>
+#include <stdexcept>
 #include <string>
 
 #include <ATen/ATen.h>
 
 #include "kit/run_calls.hpp"
+#include "kit/stand_ins.hpp"
 
 using shardlab::Communicator;
 using shardlab::grade::ForEachCall;
 using shardlab::grade::RunCalls;
+using shardlab::grade::RunFailingCalls;
 
 SHARDLAB_BODY(twice) {
   RunCalls(ctx, [&](Communicator& comm, at::Tensor x, const nlohmann::json& call) {
@@ -31,6 +35,14 @@ SHARDLAB_BODY(twice) {
     // Only what lies apart has no flat view.
     if (how == "strided" && (x.is_contiguous() || x.stride(0) == x.size(1) * x.stride(1))) return at::Tensor();
     return (x * 2).contiguous();
+  });
+}
+
+SHARDLAB_BODY(fails) {
+  RunFailingCalls(ctx, [](const std::string& name, const std::shared_ptr<Communicator>& comm) {
+    if (name == "hidden" && comm->rank() == 2) return;
+    if (name == "other") throw std::out_of_range("index 7");
+    comm->Barrier();
   });
 }
 

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "kit/calls.hpp"
+#include "kit/costs.hpp"
 #include "kit/images.hpp"
 #include "kit/traffic.hpp"
 
@@ -38,6 +39,42 @@ SHARDLAB_CASE(calls, alias, kValue, {1}) {
 }
 SHARDLAB_CASE(calls, transposed, kValue, {1}) { ExpectTwice(t, "transposed"); }
 SHARDLAB_CASE(calls, throws, kValue, {1}) { ExpectTwice(t, "throws"); }
+
+SHARDLAB_CASE(calls, one_for_all_calls, kValue, {1}) {
+  Calls calls("twice");
+  for (int i = 0; i < 2; ++i) {
+    const at::Tensor x = t.Integers({5}, at::kDouble) + 10 * i;
+    calls.Add({"numbers", {x}, {x * 2}, {{"how", "one for all calls"}}});
+  }
+  calls.LaunchAndExpect(t);
+}
+SHARDLAB_CASE(calls, turns_the_input, kValue, {1}) { ExpectTwice(t, "turns the input"); }
+SHARDLAB_CASE(calls, in_groups, kValue, {3}) {
+  Calls calls("twice");
+  const auto number = [](int rank) { return at::full({2}, rank, at::kDouble); };
+  for (const std::vector<int>& members : GroupsInTurn()) {
+    std::vector<at::Tensor> inputs, expected;
+    for (size_t i = 0; i < members.size(); ++i) {
+      inputs.push_back(t.Integers({3}, at::kDouble));
+      expected.push_back(number(static_cast<int>(i)));
+    }
+    calls.Add(InGroup({"the rank", inputs, expected, {{"how", "rank"}}}, members, t.ranks()));
+  }
+  calls.LaunchAndExpect(t);
+}
+SHARDLAB_CASE(calls, that_fail, kValue, {1}) { ExpectCommErrors(t, "fails", {"open"}); }
+SHARDLAB_CASE(calls, that_hide_it, kValue, {1}) { ExpectCommErrors(t, "fails", {"hidden"}); }
+SHARDLAB_CASE(calls, that_say_another, kValue, {1}) { ExpectCommErrors(t, "fails", {"other"}); }
+
+// 2 rounds with 2 messages on 2 ranks are no ring, which has 4: both figures are looked at.
+SHARDLAB_CASE(costs, are_told_apart, kCost, {1}) {
+  Costs costs;
+  costs.Add("rounds: log2 T", 2, 1, "rounds");
+  costs.Add("messages", 2, 2, "messages");
+  costs.AddToTell(7);
+  costs.Expect(t,
+               {{"it is a ring", {2, 4, 7}}, {"another one is longest", {2, 2, 6}}, {"they take turns", {2, kAny, 7}}});
+}
 
 SHARDLAB_CASE(traffic, between_marks, kCost, {2}) {
   const Run run = t.Launch({.body = "talk"});

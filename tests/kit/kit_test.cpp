@@ -7,11 +7,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "kit/costs.hpp"
 #include "kit/equal_training.hpp"
 #include "kit/image_training.hpp"
 #include "kit/parts.hpp"
+#include "kit/stand_ins.hpp"
 #include "kit/strides.hpp"
 #include "kit/words.hpp"
+#include "shardlab/base/errors.hpp"
 #include "shardlab/grade/session.hpp"
 
 namespace shardlab::grade {
@@ -102,7 +105,45 @@ TEST_F(KitSession, CallsThatAreRightPass) {
   ExpectPassed("strided/ranks=2");
 }
 
+TEST_F(KitSession, CallsAreMadeInGroups) { ExpectPassed("in_groups/ranks=3"); }
+
+TEST_F(KitSession, CallsThatMustFail) {
+  ExpectPassed("that_fail/ranks=1");
+  EXPECT_THAT(Said("that_hide_it/ranks=1"),
+              HasSubstr("hidden returned on rank 2 of 3 although what it waited for failed"));
+  EXPECT_THAT(Said("that_say_another/ranks=1"), HasSubstr("other threw something else than CommError on rank 0 of 3"));
+}
+
+TEST_F(KitSession, CostsAreRecognisedByAllOfThem) {
+  EXPECT_THAT(Said("are_told_apart/ranks=1"), AllOf(HasSubstr("rounds: log2 T: 2 rounds; expected exactly 1"),
+                                                    HasSubstr("this is what you get when they take turns")));
+}
+
+TEST(Costs, OfProgramsThatAreThoughtOf) {
+  // 0 -> 1 and 0 -> 2 in one round: two steps, as 0 sends one at a time. Then 1 -> 3.
+  const std::vector<PlannedMessage> program = {{0, 1, 8}, {0, 2, 8}, {1, 3, 16, 2}};
+  EXPECT_EQ(RoundsOf(program), 2);
+  EXPECT_EQ(MessagesOf(program), 3);
+  EXPECT_EQ(BytesOf(program), 32);
+  EXPECT_EQ(StepsOf(program), 2);
+  EXPECT_EQ(StepsOf({{0, 1, 8}, {1, 2, 8}, {2, 3, 8}}), 3);
+  EXPECT_EQ(StepsOf({}), 0);
+}
+
+TEST(StandIns, WhatIsLentIsOfUseWhileItIsHeld) {
+  auto lent = Lent(MakeFailing(0, 1));
+  Communicator* const kept = lent.get();
+  EXPECT_THROW(kept->Barrier(), CommError);
+  auto share = lent;
+  lent.reset();
+  EXPECT_THROW(kept->Barrier(), CommError);
+  share.reset();
+  EXPECT_THROW(kept->Barrier(), ContractError);
+}
+
 TEST_F(KitSession, CallsSayWhatIsWrongBesidesTheValues) {
+  EXPECT_THAT(Said("one_for_all_calls/ranks=1"), HasSubstr("changed when the function was called again"));
+  EXPECT_THAT(Said("turns_the_input/ranks=1"), HasSubstr("the caller's input has another shape, other strides"));
   EXPECT_THAT(Said("on_another/ranks=2"), AllOf(HasSubstr("with the numbers: rank 1 returns what the root should"),
                                                 HasSubstr("when the root is ignored")));
   EXPECT_THAT(Said("in_place/ranks=1"), HasSubstr("the input after the call (it must be left as it is)"));

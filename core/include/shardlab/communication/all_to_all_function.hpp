@@ -22,7 +22,7 @@ namespace shardlab {
 ///
 /// Cost: forward and backward one AllToAll of the communicator each.
 ///
-/// \param comm         any communicator; it lives as long as the graph.
+/// \param comm         any communicator; the graph keeps it.
 /// \param input        sum(send_rows) rows (one index of the first dimension each), any floating dtype and strides. The
 ///                     dtype and the dimensions behind the first are the same on every rank. It is left as it is.
 /// \param send_rows    how many rows go to each rank, T numbers, 0 allowed.

@@ -25,8 +25,8 @@ struct Trainable {
 ///
 /// Every rank has its own samples of a batch of `batch` samples, and the same parameters. It computes its samples'
 /// share of the gradient, and the shares are added up with AverageGradients. To save memory a rank runs its n samples
-/// as min(micro_batches, n) micro-batches (SplitSizes), whose gradients accumulate; only when the last one is done do
-/// the buckets travel.
+/// as min(micro_batches, n) micro-batches (SplitSizes), whose gradients accumulate: what one needs for its backward is
+/// freed before the next one begins. Only when the last one is done do the buckets travel.
 ///
 /// The loss of the batch is the mean over all its samples. A mean of n_i samples therefore counts n_i / batch: ranks,
 /// and micro-batches, need not have the same number of samples, and a rank may have none.

@@ -14,7 +14,7 @@ namespace shardlab {
 /// the result is written by one thread, so that the result has the same bits however many there are.
 ///
 /// \param tensors at least one, all of one dtype on the CPU; any shapes (also without elements) and strides. They are
-///                left as they are, and need no gradient while they are read.
+///                left as they are. They may require a gradient; the result requires none.
 /// \returns a new contiguous tensor of one dimension: the elements of tensors[0] in row-major order, then those of
 ///          tensors[1], ...
 SHARDLAB_CONTRACT at::Tensor Flatten(const std::vector<at::Tensor>& tensors);

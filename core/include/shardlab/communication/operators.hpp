@@ -27,7 +27,8 @@
 /// For all of them: forward leaves its input as it is and returns a new tensor, any number of ranks, any shape and
 /// strides, any floating dtype. They use the communicator's own collectives. An operator whose backward communicates
 /// does so on every rank, also on one whose input needs no gradient, because the others wait for its part: it sets
-/// ConjugateOp::always.
+/// ConjugateOp::always. An operator keeps its communicator, and so do the nodes made of it. It may be applied several
+/// times, to tensors of different shapes, before the first backward.
 ///
 /// Source: Shoeybi et al., "Megatron-LM", arXiv 1909.08053, section 3 (f and g are Copy and Reduce).
 
