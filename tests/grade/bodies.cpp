@@ -87,6 +87,21 @@ SHARDLAB_BODY(nothing) {}
 
 SHARDLAB_BODY(never_writes) { ctx.Output("value", at::empty({2, 3}, at::kDouble)); }
 
+// Rank 1 adds what it has not waited for; rank 0 sends it only then.
+SHARDLAB_BODY(reads_too_early) {
+  const at::Tensor incoming = Zeros(3);
+  if (ctx.rank() == 0) {
+    ctx.comm().Barrier();
+    ctx.comm().Send(incoming + 1, 1);
+  } else {
+    const auto work = ctx.comm().IRecv(incoming, 0);
+    const at::Tensor sum = incoming + 1;
+    ctx.comm().Barrier();
+    work->Wait();
+    ctx.Output("sum", sum);
+  }
+}
+
 SHARDLAB_BODY(throws) {
   if (ctx.rank() == 1) throw std::runtime_error("the chunk sizes do not add up");
   ctx.comm().AllReduce(Zeros(4));

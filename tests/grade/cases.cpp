@@ -93,6 +93,11 @@ SHARDLAB_CASE(bad, never_written, kValue, {1}) {
   t.ExpectEqual(run, 0, "value", at::ones({2, 3}, at::kDouble));
 }
 
+SHARDLAB_CASE(bad, reads_too_early, kValue, {2}) {
+  const Run run = t.Launch({.body = "reads_too_early"});
+  t.ExpectEqual(run, 1, "sum", at::full({3}, 2, at::kDouble));
+}
+
 SHARDLAB_CASE(bad, prints_and_is_wrong, kValue, {1}) {
   t.Launch({.body = "prints"});
   t.Expect(false, "the sum of the parts must be the whole");

@@ -58,7 +58,7 @@ TEST(Diagnosis, SaysNothingOfATensorThatIsWrongAtRandom) {
 
 TEST(Diagnosis, SaysNothingOfWhatIsOnlyNearlySo) {
   const at::Tensor expected = Numbers({5, 3}, 1);
-  EXPECT_THAT(Said(expected * 4, expected), HasSubstr("4 times as large, the number of ranks"));
+  EXPECT_THAT(Said(expected * 4, expected), HasSubstr("it is added up over the 4 ranks"));
   EXPECT_THAT(Said(expected * (4 + 1e-7), expected), IsEmpty());
   at::Tensor one_off = expected * 4;
   one_off[2][1] += 1e-6;
@@ -69,7 +69,7 @@ TEST(Diagnosis, SaysNothingOfFewSmallIntegersThatAgreeByAccident) {
   const at::Tensor expected = at::tensor({3.0, 2.0});
   EXPECT_THAT(Said(at::tensor({12.0, 8.0}), expected), IsEmpty());
   const at::Tensor more = at::tensor({3.0, 2.0, -5.0});
-  EXPECT_THAT(Said(more * 4, more), HasSubstr("4 times as large"));
+  EXPECT_THAT(Said(more * 4, more), HasSubstr("it is added up over the 4 ranks"));
 }
 
 TEST(Diagnosis, AHypothesisThatIsTheRightValueExplainsNothing) {
@@ -104,8 +104,12 @@ TEST(Diagnosis, FactorsAreNamed) {
   const at::Tensor expected = Numbers({4}, 1);
   Label label;
   label.factors = {{"micro-batches", 3}, {"tiles", 4}};
-  EXPECT_THAT(Said(expected / 3, expected, label), HasSubstr("divided by 3, the number of micro-batches"));
-  EXPECT_THAT(Said(expected * 4, expected, label), HasSubstr("4 times as large, the number of ranks or of tiles"));
+  EXPECT_THAT(
+      Said(expected / 3, expected, label),
+      HasSubstr("it is averaged over the 3 micro-batches where the sum belongs, or divided by 3 once too often"));
+  EXPECT_THAT(
+      Said(expected * 4, expected, label),
+      HasSubstr("it is added up over the 4 ranks or tiles: each of them has it whole, or a division by 4 is missing"));
   EXPECT_THAT(Said(expected * 5, expected, label), IsEmpty());
 }
 
@@ -126,7 +130,7 @@ TEST(Diagnosis, SumsOverTheRanks) {
   EXPECT_THAT(Said(sum + x[2] - x[0], sum, label),
               HasSubstr("rank 0's summand is missing from the sum and rank 2's summand is counted twice"));
   EXPECT_THAT(Said(sum / 4, sum, label), HasSubstr("the ranks' summands are averaged: it is their sum divided by 4"));
-  EXPECT_THAT(Said(sum * 4, sum, label), HasSubstr("4 times as large, the number of ranks"));
+  EXPECT_THAT(Said(sum * 4, sum, label), HasSubstr("it is added up over the 4 ranks"));
 }
 
 TEST(Diagnosis, SumsInEveryDtype) {
@@ -301,8 +305,8 @@ TEST(Compare, LeadsWithTheFactThenTheDiagnosisThenThePlace) {
       difference.message,
       HasSubstr("the gradient of the weight on rank 1 is wrong in 6 of 6 elements: at [0, 0] of the shard, [4, 0] "
                 "of the full tensor expected 1, got 2, 2 times as much, as is every wrong element\n"
-                "  this is what you get when it is 2 times as large, the number of ranks"));
-  EXPECT_THAT(difference.diagnosis, HasSubstr("2 times as large"));
+                "  this is what you get when it is added up over the 2 ranks: "));
+  EXPECT_THAT(difference.diagnosis, HasSubstr("added up over the 2 ranks"));
   const nlohmann::json& tensor = difference.tensor;
   EXPECT_EQ(tensor["full_index"], (std::vector<int64_t>{4, 0}));
   EXPECT_EQ(tensor["wrong"], 6);
@@ -332,6 +336,16 @@ TEST(Compare, NamesWhatWasNeverWritten) {
     const std::vector<bool> written = NeverWritten(at::ones({9}, dtype));
     EXPECT_EQ(std::count(written.begin(), written.end(), true), 0) << dtype;
   }
+}
+
+TEST(Compare, LeavesOutRatiosThatSayNothing) {
+  const auto said = [](double got, double expected) {
+    const at::Tensor tensor = at::tensor({got, expected}, at::kDouble), right = at::full({2}, expected, at::kDouble);
+    return EqualDifference(tensor, right, {{"the sum", {}}, 0, 1}).message;
+  };
+  EXPECT_THAT(said(1.00001, 1), AllOf(HasSubstr("got 1.00001"), Not(HasSubstr("times as much"))));
+  EXPECT_THAT(said(0, 3), Not(HasSubstr("times as much")));
+  EXPECT_THAT(said(6, 3), HasSubstr(", 2 times as much"));
 }
 
 TEST(Compare, ACurveIsDiagnosedAsAWhole) {

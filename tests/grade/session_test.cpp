@@ -89,15 +89,16 @@ TEST_F(SessionTest, ShowsWhatIsWrong) {
       results["doubled/ranks=2"].message,
       "gradient of layer1.weight on rank 1 is wrong in 6 of 6 elements: at [0, 0] of the shard, [4, 0] of the full "
       "tensor expected 1, got 2, 2 times as much, as is every wrong element\n"
-      "  this is what you get when it is 2 times as large, the number of ranks: something that every one has whole is "
-      "summed, or a division is missing\n"
+      "  this is what you get when it is added up over the 2 ranks: each of them has it whole, or a division by 2 is "
+      "missing\n"
       "  got (wrong ones between asterisks):\n"
       "      *2*  *4*  *6*\n"
       "      *8* *10* *12*\n"
       "  expected:\n"
       "      1   2   3 \n"
       "      4   5   6 ");
-  EXPECT_THAT(results["doubled/ranks=2"].evidence.at("diagnosis").get<std::string>(), HasSubstr("2 times as large"));
+  EXPECT_THAT(results["doubled/ranks=2"].evidence.at("diagnosis").get<std::string>(),
+              HasSubstr("added up over the 2 ranks"));
   EXPECT_EQ(results["doubled/ranks=2"].evidence.at("tensor").at("full_index"), (std::vector<int64_t>{4, 0}));
   EXPECT_THAT(results["not_close/ranks=1"].message,
               AllOf(HasSubstr("value on rank 0 is wrong in 1 of 100 elements: at [7]"),
@@ -117,6 +118,9 @@ TEST_F(SessionTest, ShowsWhatIsWrong) {
               AllOf(HasSubstr("other on rank 0 is wrong"), HasSubstr("      messages: 2 messages, target 2")));
   EXPECT_THAT(results["never_written/ranks=1"].message,
               HasSubstr("the wrong ones: they were never written, or computed from what was not"));
+  EXPECT_THAT(
+      results["reads_too_early/ranks=2"].message,
+      HasSubstr("the wrong ones: they were read from a receive buffer before its Wait: until then it holds nothing"));
   EXPECT_EQ(results["costs_too_much/ranks=2"].measured, 2);
   EXPECT_THAT(results["prints_and_is_wrong/ranks=1"].message,
               AllOf(HasSubstr("the sum of the parts must be the whole"), EndsWith("hello from rank 0\n    and again")));

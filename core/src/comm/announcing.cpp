@@ -63,6 +63,16 @@ uint64_t Checksum(const at::Tensor& tensor) {
   return hash | 1;
 }
 
+// Until Wait a receive buffer holds nothing: whoever reads it before gets these bytes, and not what it held by chance.
+void FillWithNothing(const at::Tensor& buffer) {
+  if (!buffer.device().is_cpu() || buffer.scalar_type() == at::kBool) return;
+  auto* data = static_cast<char*>(buffer.data_ptr());
+  const auto size = static_cast<size_t>(BytesOf(buffer));
+  for (size_t i = 0; i < size; i += sizeof kNotReceivedWord) {
+    std::memcpy(data + i, &kNotReceivedWord, std::min(sizeof kNotReceivedWord, size - i));
+  }
+}
+
 // The tensor whose bytes travel, of a message; undefined for a collective.
 at::Tensor Message(const Operation& operation) {
   if (operation.kind == OpKind::kSend) return operation.inputs[0];
@@ -115,6 +125,7 @@ class Announcing final : public Communicator {
     record.reduce = static_cast<uint8_t>(operation.reduce);
     if (IsCollective(operation.kind)) record.sequence = collectives_++;
     DescribeTensors(operation, &record);
+    if (operation.kind == OpKind::kRecv) FillWithNothing(operation.outputs[0]);
     if (operation.kind == OpKind::kSend) record.checksum = Checksum(operation.inputs[0]);
     const uint64_t id = announcer_->Post(record, Parts(operation));
     try {

@@ -76,9 +76,15 @@ std::string Place(int64_t flat, at::IntArrayRef shape, const Subject& subject) {
   return text;
 }
 
-/// "2 x" as much, of elements that ought to be `expected`; empty where there is no such number.
+/// How many times as much as `expected` came; NaN where that is no number.
 double Ratio(double got, double expected) {
   return expected != 0 && std::isfinite(got) ? got / expected : std::numeric_limits<double>::quiet_NaN();
+}
+
+/// The ratio as it is printed; empty where that says nothing: 0 is seen, and of 1 the difference is too small to be seen.
+std::string RatioText(double ratio) {
+  const std::string text = std::isnan(ratio) ? "" : fmt::format("{:.4g}", ratio);
+  return text == "1" || text == "0" || text == "-0" ? "" : text;
 }
 
 /// The tensor in rows, each wrong cell between asterisks.
@@ -107,27 +113,35 @@ std::string Grid(const std::vector<double>& values, const std::vector<bool>& wro
   return text;
 }
 
+/// "3 of them were", "they were", "it was".
+std::string OfThem(int64_t some, int64_t all) {
+  if (some < all) return fmt::format("{} of them {}", some, some == 1 ? "was" : "were");
+  return all == 1 ? "it was" : "they were";
+}
+
 /// What the wrong elements have in common, besides their place.
 std::string InCommon(const at::Tensor& got, const std::vector<double>& mine, const std::vector<double>& theirs,
                      const std::vector<bool>& wrong) {
-  const std::vector<bool> never = NeverWritten(got);
-  int64_t count = 0, never_written = 0, not_a_number = 0, zero = 0;
+  const std::vector<bool> never = NeverWritten(got), early = NotReceived(got);
+  int64_t count = 0, too_early = 0, never_written = 0, not_a_number = 0, zero = 0;
   double first = 0;
   bool one_distance = true;
   for (size_t i = 0; i < wrong.size(); ++i) {
     if (!wrong[i]) continue;
     const double off = mine[i] - theirs[i];
     if (count++ == 0) first = off;
+    too_early += early[i] ? 1 : 0;
     never_written += never[i] ? 1 : 0;
     not_a_number += std::isnan(mine[i]) ? 1 : 0;
     zero += mine[i] == 0 ? 1 : 0;
     one_distance = one_distance && std::abs(off - first) <= 1e-9 * std::abs(first);
   }
+  if (too_early > 0) {
+    return OfThem(too_early, count) + " read from a receive buffer before its Wait: until then it holds nothing";
+  }
   if (never_written > 0) {
-    const std::string which = never_written < count ? fmt::format("{} of them were", never_written)
-                              : count == 1          ? "it was"
-                                                    : "they were";
-    return which + " never written, or computed from what was not: at::empty leaves what the memory holds";
+    return OfThem(never_written, count) +
+           " never written, or computed from what was not: at::empty leaves what the memory holds";
   }
   if (not_a_number > 0 && count > 1) {
     return not_a_number == count ? "they are all NaN" : fmt::format("{} of them are NaN", not_a_number);
@@ -153,12 +167,12 @@ Difference Details(const at::Tensor& got, const at::Tensor& expected, const std:
   text += fmt::format("{}{}expected {}, got {}", place, place.empty() ? "" : " ", NumberText(theirs[worst]),
                       NumberText(mine[worst]));
   const double ratio = Ratio(mine[worst], theirs[worst]);
-  if (!std::isnan(ratio)) {
+  if (!RatioText(ratio).empty()) {
     bool everywhere = count > 1;
     for (size_t i = 0; i < wrong.size() && everywhere; ++i) {
       if (wrong[i]) everywhere = std::abs(Ratio(mine[i], theirs[i]) - ratio) <= 1e-6 * std::abs(ratio);
     }
-    text += fmt::format(", {:.4g} times as much{}", ratio, everywhere ? ", as is every wrong element" : "");
+    text += fmt::format(", {} times as much{}", RatioText(ratio), everywhere ? ", as is every wrong element" : "");
   }
 
   difference.diagnosis = Diagnose(got, expected, subject.label, subject.rank, subject.ranks);
@@ -187,7 +201,7 @@ Difference Details(const at::Tensor& got, const at::Tensor& expected, const std:
                        {"wrong", count},
                        {"of", wrong.size()},
                        {"where", where}};
-  if (!std::isnan(ratio)) difference.tensor["ratio"] = ratio;
+  if (!RatioText(ratio).empty()) difference.tensor["ratio"] = ratio;
   if (shown_whole) difference.tensor["cells"] = {{"got", mine}, {"expected", theirs}, {"wrong", wrong}};
   return difference;
 }

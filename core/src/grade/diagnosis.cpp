@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "shardlab/comm/announcing.hpp"
 #include "shardlab/measure/memory.hpp"
 
 namespace shardlab::grade {
@@ -95,12 +96,15 @@ std::string DiagnoseAmong(const at::Tensor& got, const at::Tensor& expected,
   return FirstThatFits(hypotheses, Wrong(got, expected), kOfOwn);
 }
 
-std::vector<bool> NeverWritten(const at::Tensor& got) {
+namespace {
+
+/// Which elements hold nothing but `filling`.
+std::vector<bool> Holds(const at::Tensor& got, uint16_t filling) {
   const at::Tensor flat = got.detach().to(at::kCPU).contiguous();
   const size_t size = flat.element_size();
   const auto* bytes = static_cast<const unsigned char*>(flat.data_ptr());
   unsigned char word[2];
-  std::memcpy(word, &kNewMemoryWord, sizeof word);
+  std::memcpy(word, &filling, sizeof word);
   std::vector<bool> never(static_cast<size_t>(flat.numel()), true);
   for (size_t i = 0; i < never.size() * size; ++i) {
     if (bytes[i] != word[i % 2]) never[i / size] = false;
@@ -109,5 +113,11 @@ std::vector<bool> NeverWritten(const at::Tensor& got) {
   if (size == 1 && std::count(never.begin(), never.end(), true) < 4) never.assign(never.size(), false);
   return never;
 }
+
+}  // namespace
+
+std::vector<bool> NeverWritten(const at::Tensor& got) { return Holds(got, kNewMemoryWord); }
+
+std::vector<bool> NotReceived(const at::Tensor& got) { return Holds(got, kNotReceivedWord); }
 
 }  // namespace shardlab::grade

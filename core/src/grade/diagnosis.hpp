@@ -36,6 +36,9 @@ std::vector<Hypothesis> GeneralHypotheses(const at::Tensor& got, const at::Tenso
 /// memory that was not. By element, in row-major order.
 std::vector<bool> NeverWritten(const at::Tensor& got);
 
+/// Which elements are what a receive buffer holds before its Wait (kNotReceivedWord), or were computed from it.
+std::vector<bool> NotReceived(const at::Tensor& got);
+
 /// Where the wrong elements cluster: "all in column 0", "the last of 3 chunks, elements 4 to 6"; empty when they are
 /// few, all, or anywhere.
 /// \param wrong row-major, one an element of `shape`.

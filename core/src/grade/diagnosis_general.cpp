@@ -38,19 +38,16 @@ void AddFactors(std::vector<Hypothesis>& all, const at::Tensor& expected, const 
   const at::Tensor wide = Exact(expected);
   for (const auto& [value, of] : names) {
     if (value < 2) continue;
-    const std::string of_these = fmt::format("{}", fmt::join(of, " or of "));
+    const std::string of_these = fmt::format("{}", fmt::join(of, " or "));
     const int64_t factor = value;
     all.push_back(
-        {fmt::format("it is {} times as large, the number of {}: something that every one has whole is summed, or "
-                     "a division is missing",
-                     value, of_these),
+        {fmt::format("it is added up over the {} {}: each of them has it whole, or a division by {} is missing", value,
+                     of_these, value),
          [wide, factor] { return wide * factor; }});
     if (!expected.is_floating_point()) continue;
-    all.push_back(
-        {fmt::format("it is divided by {}, the number of {}: a mean over the {} where the sum belongs, or a division "
-                     "too many",
-                     value, of_these, of[0]),
-         [wide, factor] { return wide / static_cast<double>(factor); }});
+    all.push_back({fmt::format("it is averaged over the {} {} where the sum belongs, or divided by {} once too often",
+                               value, of_these, value),
+                   [wide, factor] { return wide / static_cast<double>(factor); }});
   }
 }
 

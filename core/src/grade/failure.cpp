@@ -103,11 +103,6 @@ std::string LastLines(const std::string& text, int lines) {
   return text.substr(begin, end - begin);
 }
 
-std::string FirstLine(const std::string& text, size_t length) {
-  const std::string line = text.substr(0, text.find('\n'));
-  return line.size() <= length ? line : line.substr(0, length) + "...";
-}
-
 std::string SizeText(int64_t bytes) {
   static const char* const kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
   auto value = static_cast<double>(bytes);

@@ -42,8 +42,6 @@ std::string RanksText(const std::vector<int>& ranks, int all);
 
 /// The last `lines` lines of a text.
 std::string LastLines(const std::string& text, int lines);
-/// The first line, of at most `length` characters.
-std::string FirstLine(const std::string& text, size_t length);
 
 /// "64 MiB".
 std::string SizeText(int64_t bytes);

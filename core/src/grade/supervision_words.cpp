@@ -26,6 +26,13 @@ std::string EchoText(const std::string& said) {
   return why == std::string::npos ? text : text.substr(0, why) + " failed";
 }
 
+/// The first line, where it is short enough to be read beside the cause; empty: it is not, and half of it says nothing.
+std::string WholeLine(const std::string& text) {
+  constexpr size_t kReadable = 240;
+  const std::string line = text.substr(0, text.find('\n'));
+  return line.size() > kReadable ? "" : line;
+}
+
 }  // namespace
 
 StackArea Supervision::StackOf(int rank) const {
@@ -85,9 +92,11 @@ std::string Supervision::ConsequencesText(const std::vector<int>& causes) const 
     const RankEnd& ended = ended_[static_cast<size_t>(rank)];
     if (!ended.ended || ended.clean || std::count(causes.begin(), causes.end(), rank) > 0) continue;
     if (ended.stage() == RankStage::kThrewCommError) {
-      lines.push_back(fmt::format("\n  in consequence rank {}: {}", rank, FirstLine(EchoText(ended.said()), 160)));
+      const std::string echo = WholeLine(EchoText(ended.said()));
+      lines.push_back(fmt::format("\n  in consequence rank {}{}", rank, echo.empty() ? " failed too" : ": " + echo));
     } else {
-      lines.push_back(fmt::format("\n  then rank {} {}", rank, FirstLine(FailureText(rank), 160)));
+      const std::string failure = WholeLine(FailureText(rank));
+      lines.push_back(fmt::format("\n  then rank {} {}", rank, failure.empty() ? "failed too" : failure));
     }
   }
   constexpr size_t kMost = 3;

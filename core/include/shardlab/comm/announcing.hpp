@@ -7,6 +7,10 @@
 
 namespace shardlab {
 
+/// What a receive buffer holds between IRecv and Wait: NaN as float64, float32, float16 and bfloat16, and an odd large
+/// number as an integer. It is another one than kNewMemoryWord.
+constexpr uint16_t kNotReceivedWord = 0x7ffd;
+
 /// `inner`, with every operation announced before it reaches `inner`: the operation when it starts, and the thread's
 /// waiting for it. Sub-groups are announced through the same announcer.
 ///
@@ -14,6 +18,7 @@ namespace shardlab {
 /// of a longer one), so that a tensor which changed while it was under way is found.
 ///
 /// Cost: three writes to a pipe an operation (some 10 us a round trip of two messages); no message, no reply.
+/// A receive buffer is filled with kNotReceivedWord first, so that who reads it before Wait shows.
 std::shared_ptr<Communicator> MakeAnnouncing(std::shared_ptr<Communicator> inner, std::shared_ptr<Announcer> announcer);
 
 }  // namespace shardlab
