@@ -249,7 +249,8 @@ Run ExpectTraining(CaseContext& t, TrainingPlan plan, const PipelineData& data, 
                         plan.ranks == 1 ? "" : "s", data.source),
             losses, reference.losses, CurveTolerance(reference.losses));
   }
-  Label label{fmt::format("the curve (the losses of {} update{})", steps, steps == 1 ? "" : "s")};
+  const std::string mode = plan.recompute == "never" ? "" : ", recomputing " + plan.recompute;
+  Label label{fmt::format("the curve (the losses of {} update{}{})", steps, steps == 1 ? "" : "s", mode)};
   label.hypotheses = For("losses", mistakes);
   label.factors = {{"micro-batches", plan.microbatches}};
   t.ExpectClose(run, last, "losses", at::tensor(reference.losses, at::kDouble), label, 0, static_cast<double>(steps));
