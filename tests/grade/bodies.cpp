@@ -255,6 +255,16 @@ SHARDLAB_BODY(divides_by_zero) {
   ctx.comm().Barrier();
 }
 
+// As LibTorch's oneDNN does on some machines: the signal comes while its code runs.
+SHARDLAB_BODY(libtorch_divides_by_zero) {
+  const at::Tensor x = at::ones({1 << 20}), sums = at::empty_like(x);
+  std::thread([rank = pthread_self()] {
+    SleepMs(100);
+    pthread_kill(rank, SIGFPE);
+  }).detach();
+  for (;;) at::cumsum_out(const_cast<at::Tensor&>(sums), x, 0);
+}
+
 SHARDLAB_BODY(recursion_without_end) {
   volatile int depth = 0;
   ctx.Number("depth", Deeper(&depth));

@@ -33,6 +33,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 Frame Doubles(const std::vector<double>& values) {
   Frame frame;
@@ -260,6 +261,14 @@ TEST_F(CaseRunnerTest, NamesTheMismatchAndNotTheCrashThatFollows) {
   EXPECT_THAT(outcome.message, AllOf(HasSubstr("[8]"), HasSubstr("[4]"), Not(HasSubstr("SIGABRT"))));
 }
 
+TEST_F(CaseRunnerTest, ADivisionInsideLibTorchIsNotCalledTheStudents) {
+  const CaseOutcome outcome = Run("libtorch_divides_by_zero", 1);
+  EXPECT_EQ(outcome.status, Status::kCrashed);
+  EXPECT_THAT(outcome.message, AllOf(StartsWith("LibTorch divided by zero in its own code, not in yours"),
+                                     HasSubstr("SHARDLAB_NO_ONEDNN=1 ./lab grade"), HasSubstr("killed by SIGFPE")));
+  EXPECT_THAT(Run("divides_by_zero", 2).message, Not(HasSubstr("LibTorch")));
+}
+
 TEST_F(CaseRunnerTest, ACrashShowsTheStudentsFunctionsAndLines) {
   const CaseOutcome outcome = Run("divides_by_zero", 2);
   EXPECT_EQ(outcome.status, Status::kCrashed);
@@ -271,7 +280,7 @@ TEST_F(CaseRunnerTest, ACrashShowsTheStudentsFunctionsAndLines) {
   EXPECT_EQ(outcome.stacks[0].why, "SIGFPE");
   ASSERT_GE(outcome.stacks[0].frames.size(), 2u) << outcome.message;
   EXPECT_EQ(outcome.stacks[0].frames[0].function, "ChunkLength");
-  EXPECT_THAT(outcome.stacks[0].frames[1].where, ::testing::StartsWith("bodies.cpp:"));
+  EXPECT_THAT(outcome.stacks[0].frames[1].where, StartsWith("bodies.cpp:"));
 }
 
 TEST_F(CaseRunnerTest, ANullPointerAndAFullStackAreCalledThat) {

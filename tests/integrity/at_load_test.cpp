@@ -62,6 +62,8 @@ TEST_F(AtLoad, SaysNonsense) { EXPECT_THAT(Nothing("host_says_nonsense"), HasSub
 
 TEST_F(AtLoad, SaysThatAllWentWell) { EXPECT_THAT(Nothing("host_lies"), HasSubstr("left no word of how far it came")); }
 
+TEST_F(AtLoad, TalksWithoutEnd) { EXPECT_THAT(Nothing("host_floods"), HasSubstr("not done after")); }
+
 TEST_F(AtLoad, ADetachedProcessIsEnded) {
   const Supervised session = Run("host_detaches");
   for (const auto& [id, result] : session.results) EXPECT_EQ(result.status, Status::kPassed) << result.message;

@@ -73,6 +73,18 @@ TEST_F(Attacks, AreCalledByTheirNames) {
   EXPECT_THAT(Message("kills_the_host"), HasSubstr("the program that runs the ranks"));
 }
 
+TEST_F(Attacks, CannotKeepTheSupervisorFromItsClock) {
+  EXPECT_THAT(Message("announces_threads"), HasSubstr("rank 0 announces more than 256 threads at once"));
+}
+
+TEST_F(Attacks, CannotSpeakToTheTerminal) {
+  const std::string message = Message("prints_escapes");
+  EXPECT_THAT(message, HasSubstr(R"(\x1b]0;owned\x07\x1b[2J\x1b[32mpassed\x0d\x9b32m \u202e \xff\x08)"));
+  for (const char letter : message) {
+    EXPECT_TRUE(letter == '\n' || (static_cast<unsigned char>(letter) >= 0x20 && letter != 0x7f)) << message;
+  }
+}
+
 TEST_F(Attacks, CannotReachSupervisorAndReferee) {
   for (const char* attack : {"reads_memory", "reads_the_seed", "kills_the_supervisor", "kills_the_referee"}) {
     EXPECT_THAT(Message(attack), Not(HasSubstr("REACHED"))) << attack;

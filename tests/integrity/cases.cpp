@@ -75,10 +75,15 @@ ATTACK(sees_processes)
 ATTACK(opens_the_network)
 SHORT_ATTACK(fills_the_disk)
 SHORT_ATTACK(hogs_memory)
+SHORT_ATTACK(announces_threads)
+ATTACK(prints_escapes)
+ATTACK(calls_the_kernel)
 SHARDLAB_CASE(attacks, honest_afterwards, kValue, {2}) { Grade(t, ""); }
 
 FORGERY(hides_messages)
 FORGERY(talks_through_a_file)
+FORGERY(meets_in_the_keyring)
+FORGERY(meets_at_a_lock)
 
 // Where there are to be sends and receives alone.
 #define UNDERHAND(name) \

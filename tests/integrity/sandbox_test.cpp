@@ -98,7 +98,7 @@ TEST(Sandbox, WithNamespacesNothingOutsideIsThere) {
   attacked.ExpectNothingEarned();
   attacked.ExpectNotReached({"edits_files", "reads_memory", "reads_the_seed", "reads_the_solution", "sees_processes",
                              "opens_the_network", "fills_the_disk", "hogs_memory", "forks_without_end",
-                             "kills_the_supervisor", "kills_the_referee", "stops_everybody"});
+                             "calls_the_kernel", "kills_the_supervisor", "kills_the_referee", "stops_everybody"});
 }
 
 TEST(Sandbox, AnotherUserStandsInWhereThereAreNoNamespaces) {
@@ -110,7 +110,7 @@ TEST(Sandbox, AnotherUserStandsInWhereThereAreNoNamespaces) {
   Attacked attacked(sandbox, 0);
   attacked.ExpectNothingEarned();
   attacked.ExpectNotReached({"edits_files", "reads_memory", "reads_the_seed", "hogs_memory", "forks_without_end",
-                             "kills_the_supervisor", "kills_the_referee", "stops_everybody"});
+                             "calls_the_kernel", "kills_the_supervisor", "kills_the_referee", "stops_everybody"});
   EXPECT_THAT(attacked.Message("reads_the_solution"), Not(HasSubstr("solution.cpp")));
 }
 

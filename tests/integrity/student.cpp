@@ -6,9 +6,14 @@
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -36,6 +41,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
+#include "shardlab/comm/announcer.hpp"
 #include "shardlab/grade/wire.hpp"
 
 namespace {
@@ -315,6 +321,58 @@ void HogMemory(Communicator& comm, const json& targets) {
   Reached(std::to_string(limit) + " bytes of memory");
 }
 
+/// Announces more threads than a process can have, each of which waits for the next, and goes on announcing.
+void AnnounceThreads(Communicator&, const json&) {
+  shardlab::Announcer announcer(AnnouncementPipe());
+  constexpr uint16_t kThreads = 65534;
+  for (uint16_t thread = 1; thread <= kThreads; ++thread) {
+    announcer.ThreadStarts(thread);
+    shardlab::Announcer::SetThread(thread);
+    announcer.Join(thread < kThreads ? static_cast<uint16_t>(thread + 1) : 0);
+    shardlab::Announcer::SetThread(0);
+  }
+  for (;;) announcer.Mark("on and on");
+}
+
+/// What a terminal would obey: a title, an empty screen, a colour, letters from right to left, and bytes that are no
+/// letters.
+void PrintEscapes(Communicator&, const json&) {
+  const std::string escapes =
+      "\x1b]0;owned\x07\x1b[2J\x1b[32mpassed\r\xc2\x9b"
+      "32m \xe2\x80\xae \xff\b";
+  std::cout << escapes << std::endl;
+  throw std::runtime_error(escapes);
+}
+
+/// System calls that no exercise needs, and that lead to others, to other machines or deep into the kernel.
+void CallTheKernel(Communicator& comm, const json&) {
+  if (comm.rank() != 0) return;
+  const auto tried = [](const char* what, long result) {
+    const bool refused = result < 0 && (errno == EPERM || errno == ENOSYS || errno == EAFNOSUPPORT);
+    if (!refused) Reached(what);
+  };
+  const int file = open("/usr/bin/env", O_RDONLY | O_CLOEXEC);
+  struct flock lock {};
+  lock.l_type = F_RDLCK;
+  lock.l_len = 1;
+  tried("the keys of its user", syscall(SYS_add_key, "user", "shardlab-key", "x", 1, KEY_SPEC_USER_KEYRING));
+  tried("keyctl", syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_USER_KEYRING, 1));
+  tried("a lock", flock(file, LOCK_SH | LOCK_NB));
+  tried("a lock on bytes", fcntl(file, F_SETLK, &lock));
+  tried("a question about locks", fcntl(file, F_GETLK, &lock));
+  tried("a watch", inotify_init1(IN_CLOEXEC));
+  tried("a user namespace", unshare(CLONE_NEWUSER));
+  tried("a mount", mount("none", "/tmp", "tmpfs", 0, nullptr));
+  tried("perf", syscall(SYS_perf_event_open, nullptr, 0, -1, -1, 0));
+  tried("bpf", syscall(SYS_bpf, 0, nullptr, 0));
+  tried("io_uring", syscall(SYS_io_uring_setup, 1, nullptr));
+  tried("userfaultfd", syscall(SYS_userfaultfd, 1));
+  for (const int family : {AF_VSOCK, AF_ALG, AF_PACKET}) {
+    tried("another family of sockets", socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  }
+  close(file);
+}
+
 /// The sum, by the honest algorithm.
 at::Tensor Ring(Communicator& comm, const at::Tensor& mine) {
   const int ranks = comm.size();
@@ -343,6 +401,67 @@ at::Tensor HideMessages(Communicator& comm, const at::Tensor& mine) {
 }
 
 /// Meets the others behind the communicator's back, and sends zeros through it.
+at::Tensor TalkThroughAFile(Communicator& comm, const at::Tensor& mine);
+
+/// The same among the keys that the kernel keeps for a user.
+at::Tensor MeetInTheKeyring(Communicator& comm, const at::Tensor& mine) {
+  const auto name = [](int rank) { return "shardlab-forgery-" + std::to_string(rank); };
+  const auto bytes = static_cast<size_t>(mine.numel()) * 8;
+  // A key can be read by whoever can reach it from a keyring of its own.
+  syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_PROCESS_KEYRING);
+  const auto key =
+      syscall(SYS_add_key, "user", name(comm.rank()).c_str(), mine.data_ptr(), bytes, KEY_SPEC_USER_KEYRING);
+  if (key < 0) return TalkThroughAFile(comm, mine);  // a container, often
+  at::Tensor sum = at::zeros_like(mine);
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    at::Tensor theirs = at::zeros_like(mine);
+    long found = -1;
+    for (int tries = 0; tries < 300 && found < 0; ++tries) {
+      found = syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_USER_KEYRING, "user", name(rank).c_str(), 0);
+      if (found < 0) usleep(10000);
+    }
+    syscall(SYS_keyctl, KEYCTL_READ, found, theirs.data_ptr(), bytes);
+    sum += theirs;
+  }
+  Ring(comm, at::zeros_like(mine));
+  syscall(SYS_keyctl, KEYCTL_UNLINK, key, KEY_SPEC_USER_KEYRING);
+  return sum;
+}
+
+/// The same with a bit for each byte of a file that all can read: it is set when a lock is on the byte.
+at::Tensor MeetAtALock(Communicator& comm, const at::Tensor& mine) {
+  const int file = open("/usr/bin/env", O_RDONLY | O_CLOEXEC);
+  const int64_t bits = mine.numel() * 64;
+  const auto lock_on = [&](int rank, int64_t bit, short type) {
+    struct flock lock {};
+    lock.l_type = type;
+    lock.l_start = rank * (bits + 1) + bit;
+    lock.l_len = 1;
+    return lock;
+  };
+  const auto is_set = [&](int rank, int64_t bit) {
+    struct flock lock = lock_on(rank, bit, F_WRLCK);
+    return fcntl(file, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  };
+  const auto* words = static_cast<const uint64_t*>(mine.data_ptr());
+  for (int64_t bit = 0; bit <= bits; ++bit) {  // the last says that all others are there
+    struct flock lock = lock_on(comm.rank(), bit, F_RDLCK);
+    if (bit == bits || ((words[bit / 64] >> (bit % 64)) & 1) != 0) fcntl(file, F_SETLK, &lock);
+  }
+  at::Tensor sum = mine.clone();
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    if (rank == comm.rank()) continue;
+    at::Tensor theirs = at::zeros_like(mine);
+    auto* read = static_cast<uint64_t*>(theirs.data_ptr());
+    for (int tries = 0; tries < 300 && !is_set(rank, bits); ++tries) usleep(10000);
+    for (int64_t bit = 0; bit < bits; ++bit) read[bit / 64] |= uint64_t{is_set(rank, bit)} << (bit % 64);
+    sum += theirs;
+  }
+  Ring(comm, at::zeros_like(mine));
+  close(file);
+  return sum;
+}
+
 at::Tensor TalkThroughAFile(Communicator& comm, const at::Tensor& mine) {
   const char* folder = std::getenv("TMPDIR");
   const std::string place = std::string(folder == nullptr ? "/tmp" : folder) + "/shardlab-forgery-";
@@ -444,6 +563,9 @@ const std::map<std::string, Attack> kAttacks = {
     {"opens_the_network", OpenTheNetwork},
     {"fills_the_disk", FillTheDisk},
     {"hogs_memory", HogMemory},
+    {"announces_threads", AnnounceThreads},
+    {"prints_escapes", PrintEscapes},
+    {"calls_the_kernel", CallTheKernel},
 };
 
 }  // namespace
@@ -452,6 +574,8 @@ at::Tensor SumOverRanks(Communicator& comm, const at::Tensor& mine, const std::s
   if (attack.empty()) return Ring(comm, mine);
   if (attack == "hides_messages") return HideMessages(comm, mine);
   if (attack == "talks_through_a_file") return TalkThroughAFile(comm, mine);
+  if (attack == "meets_in_the_keyring") return MeetInTheKeyring(comm, mine);
+  if (attack == "meets_at_a_lock") return MeetAtALock(comm, mine);
   if (attack == "asks_behind_the_wrapper") return AllReduced(Behind(comm), mine);
   if (attack == "asks_behind_the_announcements") return AllReduced(Behind(Behind(comm)), mine);
   if (attack == "asks_gloo") return AskGloo(comm, mine);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <fmt/format.h>
+
 #include "matcher_impl.hpp"
 
 namespace shardlab {
@@ -10,8 +12,12 @@ namespace shardlab {
 void Matcher::Impl::Feed(int number, const Announcement& announcement) {
   if (number < 0 || number >= static_cast<int>(ranks.size())) return;
   Rank& rank = ranks[static_cast<size_t>(number)];
-  if (rank.ended()) return;
+  if (rank.ended() || !rank.heard) return;
   const Record& record = announcement.record;
+  if (!IsBounded(number, announcement)) {
+    rank.heard = false;
+    return;
+  }
   switch (record.kind) {
     case RecordKind::kGroup:
       FeedGroup(record);
@@ -35,6 +41,7 @@ void Matcher::Impl::Feed(int number, const Announcement& announcement) {
       FeedUnblock(number, record);
       break;
     case RecordKind::kThreadStart:
+      rank.active += rank.threads[record.thread].active ? 0 : 1;
       rank.threads[record.thread].active = true;
       rank.had_helpers = true;
       AddStep(number, record.peer, {Step::Kind::kFork, nullptr, record.thread, 0});
@@ -42,6 +49,7 @@ void Matcher::Impl::Feed(int number, const Announcement& announcement) {
       break;
     case RecordKind::kThreadEnd: {
       Thread& thread = rank.threads[record.thread];
+      rank.active -= thread.active ? 1 : 0;
       thread.active = false;
       thread.blocked = nullptr;
       break;
@@ -60,6 +68,22 @@ void Matcher::Impl::Feed(int number, const Announcement& announcement) {
       if (const Operation* op = Find(rank, record.id)) Dropped(*op);
       break;
   }
+}
+
+bool Matcher::Impl::IsBounded(int number, const Announcement& announcement) {
+  const Rank& rank = ranks[static_cast<size_t>(number)];
+  const bool new_thread = announcement.record.kind == RecordKind::kThreadStart;
+  std::string excess;
+  if ((new_thread && rank.active >= kMostThreads) || rank.held_up.size() > kMostThreads) {
+    excess = fmt::format("{} threads at once", kMostThreads);
+  } else if (announcement.record.thread >= kMostThreadsEver) {
+    excess = fmt::format("{} threads, one after the other", kMostThreadsEver);
+  } else if ((held += 1 + announcement.parts.size() / 8) > kMostHeld) {
+    excess = "a case can, all ranks together";
+  }
+  if (excess.empty()) return true;
+  Complain(VerdictKind::kMisuse, fmt::format("rank {} announces more than {}", number, excess));
+  return false;
 }
 
 auto Matcher::Impl::Find(Rank& rank, uint64_t id) -> Operation* {

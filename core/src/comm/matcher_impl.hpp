@@ -91,7 +91,10 @@ struct Matcher::Impl {
     std::string how;
     std::deque<Operation> operations;
     std::map<int, Thread> threads;
+    std::set<int> held_up;  // threads of the ideal machine that have a step to take and cannot yet
+    int active = 1;         // threads
     bool had_helpers = false;
+    bool heard = true;    // false: what it announces is beyond all bounds and no longer looked at
     bool failed = false;  // an operation ended with an error
     RankStatistics statistics;
     int64_t rounds = 0;
@@ -100,6 +103,18 @@ struct Matcher::Impl {
   };
 
   using ThreadId = std::pair<int, int>;  // rank, thread
+
+  // What can never go on.
+  struct Hopeless {
+    std::set<ThreadId> threads;
+    std::vector<bool> ranks;  // that have not ended, and all of whose active threads are in the set
+  };
+
+  // What a rank may announce. The work for a record, and for a look at all of them, grows with the threads of a rank; the
+  // memory with the records.
+  static constexpr int kMostThreads = 256;        // at once, as many as a rank may have
+  static constexpr int kMostThreadsEver = 4096;   // one after the other
+  static constexpr size_t kMostHeld = 4'000'000;  // records of all ranks, one with parts counting for more
 
   // One edge of the wait-for graph.
   struct Edge {
@@ -112,11 +127,14 @@ struct Matcher::Impl {
   std::map<ChannelKey, Channel> channels;
   std::optional<Verdict> wrong;  // the first mismatch or misuse
   std::vector<TimelineEvent> events;
+  size_t held = 0;
   size_t max_events = 0;
   size_t events_seen = 0;
 
   // (matcher.cpp) What was posted, and what belongs together.
   void Feed(int number, const Announcement& announcement);
+  // Whether the rank keeps within bounds; else that is what is wrong, and it is not heard any more.
+  bool IsBounded(int number, const Announcement& announcement);
   static Operation* Find(Rank& rank, uint64_t id);
   void AddEvent(int rank, const Record& record);
   // What became of an operation, with the description that only its post carries.
@@ -152,12 +170,11 @@ struct Matcher::Impl {
   // (matcher_deadlock.cpp) Who can never go on.
   // The threads that can never go on: the largest set in which each waits for a rank that has ended or is, with every
   // thread that takes part, in the set.
-  std::set<ThreadId> HopelessThreads() const;
-  bool RankStuck(const std::set<ThreadId>& stuck, int r) const;
+  Hopeless FindHopeless() const;
   // What a hopeless rank waits for: its first thread that is in an operation, and a rank that can never post the rest.
-  Edge EdgeOf(const std::set<ThreadId>& stuck, int r) const;
+  Edge EdgeOf(const Hopeless& stuck, int r) const;
   // From a hopeless rank along the edges: to a rank that has ended, or around a cycle. The last edge leads there.
-  std::vector<Edge> PathFrom(const std::set<ThreadId>& stuck, int rank) const;
+  std::vector<Edge> PathFrom(const Hopeless& stuck, int rank) const;
   Verdict Deadlock() const;
 
   // (matcher_sentences.cpp) How to say it.

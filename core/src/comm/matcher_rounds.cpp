@@ -27,9 +27,15 @@ void Matcher::Impl::Advance(int rank, int thread) {
       ++state.steps_taken;
       moved = true;
     }
+    Rank& of_rank = ranks[static_cast<size_t>(r)];
+    if (state.steps.empty()) {
+      of_rank.held_up.erase(t);
+    } else {
+      of_rank.held_up.insert(t);
+    }
     // Others of this rank may wait for this thread's steps.
-    if (moved && ranks[static_cast<size_t>(r)].had_helpers) {
-      for (const auto& [other, unused] : ranks[static_cast<size_t>(r)].threads) {
+    if (moved && of_rank.had_helpers) {
+      for (const int other : of_rank.held_up) {
         if (other != t) ready.push_back({r, other});
       }
     }
@@ -97,7 +103,7 @@ void Matcher::Impl::Complete(Operation* op, int64_t time, std::deque<ThreadId>* 
   op->complete = time;
   Rank& rank = ranks[static_cast<size_t>(op->rank)];
   rank.rounds = std::max(rank.rounds, time);
-  for (const auto& [number, thread] : rank.threads) ready->push_back({op->rank, number});
+  for (const int thread : rank.held_up) ready->push_back({op->rank, thread});
 }
 
 Verdict Matcher::Impl::Unsafe() const {

@@ -206,7 +206,12 @@ std::string Verdict::Text() const {
       case RankState::Kind::kBlocked: {
         const bool blocked = state.kind == RankState::Kind::kBlocked;
         text += blocked ? "waits in " : "runs";
+        constexpr size_t kMost = 4;
         for (size_t i = 0; i < state.operations.size(); ++i) {
+          if (i == kMost) {
+            text += fmt::format("; and in {} more", state.operations.size() - kMost);
+            break;
+          }
           if (i > 0) {
             text += "; and in ";
           } else if (!blocked) {

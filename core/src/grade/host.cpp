@@ -219,7 +219,7 @@ void Host::NameStacks(const json& packet) {
   if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     alarm(3);
-    json stacks = json::array();
+    json stacks = json::array(), libraries = json::array();
     try {
       for (const json& stack : packet.at("stacks")) {
         json frames = json::array();
@@ -227,8 +227,9 @@ void Host::NameStacks(const json& packet) {
           frames.push_back({{"function", frame.function}, {"where", frame.where}});
         }
         stacks.push_back(std::move(frames));
+        libraries.push_back(LibraryOf(stack.get<std::vector<uint64_t>>()));
       }
-      Say({{"type", "frames"}, {"stacks", std::move(stacks)}});
+      Say({{"type", "frames"}, {"stacks", std::move(stacks)}, {"libraries", std::move(libraries)}});
     } catch (...) {
       _exit(1);
     }

@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "shardlab/base/visible.hpp"
+
 namespace shardlab::grade {
 
 namespace {
@@ -27,7 +29,9 @@ HostProcess::HostProcess(const std::string& program, std::shared_ptr<const launc
   spec.channel = theirs.get();
   spec.output = printed_.get();
   spec.scoped = true;
-  tree_.emplace(sandbox_ ? sandbox_->Inside(spec) : spec);
+  if (sandbox_) spec = sandbox_->Inside(spec);
+  held_ = spec.held;
+  tree_.emplace(spec);
 }
 
 std::string HostProcess::AwaitReady(double limit_s) {
@@ -63,7 +67,10 @@ PacketState HostProcess::Receive(nlohmann::json* packet) {
   const bool sane = is("type", &nlohmann::json::is_string) && is("why", &nlohmann::json::is_string) &&
                     is("nonce", &nlohmann::json::is_number_unsigned) &&
                     is("rank", &nlohmann::json::is_number_integer) && is("status", &nlohmann::json::is_number_integer);
-  return sane ? state : PacketState::kClosed;
+  if (!sane) return PacketState::kClosed;
+  const auto why = packet->find("why");
+  if (why != packet->end()) *why = Visible(why->get<std::string>());
+  return state;
 }
 
 bool HostProcess::StartCase(const CaseRequest& request, uint64_t nonce, std::vector<RankFiles>& ranks, int first) {
@@ -84,29 +91,37 @@ bool HostProcess::StartCase(const CaseRequest& request, uint64_t nonce, std::vec
   return true;
 }
 
-std::vector<std::vector<StackFrame>> HostProcess::NameStacks(const std::vector<std::vector<uint64_t>>& stacks) {
-  std::vector<std::vector<StackFrame>> named(stacks.size());
+std::vector<NamedStack> HostProcess::NameStacks(const std::vector<std::vector<uint64_t>>& stacks) {
+  std::vector<NamedStack> named(stacks.size());
   if (!SendPacket(socket_.get(), {{"type", "name"}, {"stacks", stacks}})) return named;
   const launch::Deadline deadline(4.0);
   pollfd entry{socket_.get(), POLLIN, 0};
-  nlohmann::json told = nlohmann::json::array();
+  nlohmann::json told = nlohmann::json::array(), libraries = nlohmann::json::array();
   for (;;) {
-    if (poll(&entry, 1, deadline.Milliseconds()) <= 0 && deadline.Passed()) return named;
+    if (deadline.Passed()) return named;
+    poll(&entry, 1, deadline.Milliseconds());
     nlohmann::json packet;
     if (Receive(&packet) == PacketState::kClosed) return named;
-    if (packet.value("type", "") == "frames") told = packet["stacks"];
+    if (packet.value("type", "") == "frames") {
+      told = packet["stacks"];
+      libraries = packet["libraries"];
+    }
     if (packet.value("type", "") == "named") break;
   }
   // The host is not trusted: whatever has another form than this is left out.
   for (size_t i = 0; told.is_array() && i < std::min(named.size(), told.size()); ++i) {
     if (!told[i].is_array()) continue;
+    if (libraries.is_array() && i < libraries.size() && libraries[i].is_string()) {
+      named[i].library = Visible(libraries[i].get<std::string>().substr(0, 100));
+    }
     for (const nlohmann::json& frame : told[i]) {
-      if (!frame.is_object() || named[i].size() >= 8) continue;
+      if (!frame.is_object() || named[i].frames.size() >= 8) continue;
       const auto text = [&](const char* key) {
         const auto found = frame.find(key);
-        return found != frame.end() && found->is_string() ? found->get<std::string>().substr(0, 200) : std::string();
+        return found != frame.end() && found->is_string() ? Visible(found->get<std::string>().substr(0, 200))
+                                                          : std::string();
       };
-      named[i].push_back({text("function"), text("where")});
+      named[i].frames.push_back({text("function"), text("where")});
     }
   }
   return named;

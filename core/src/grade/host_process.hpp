@@ -15,6 +15,12 @@
 
 namespace shardlab::grade {
 
+/// What stands at the addresses of a stack.
+struct NamedStack {
+  std::vector<StackFrame> frames;
+  std::string library;  ///< in which the innermost address lies; empty: the program's own code
+};
+
 /// A host program under way, from the supervisor's side. Whatever goes wrong with it is a value here, never an
 /// exception: the host is untrusted, and its end is an ordinary event. With its owner it is killed, and whatever descends
 /// from it.
@@ -28,8 +34,8 @@ namespace shardlab::grade {
 ///     supervisor -> host   {"type": "stacks"} to have all ranks write down where they are
 ///     supervisor -> host   {"type": "end"} to have the ranks killed at once
 ///     supervisor -> host   after "done", {"type": "name", "stacks": [[address, ...], ...]}
-///     host -> supervisor   {"type": "frames", "stacks": [[{"function", "where"}, ...], ...]} if it can name them, and
-///                          {"type": "named"} once that is over
+///     host -> supervisor   {"type": "frames", "stacks": [[{"function", "where"}, ...], ...], "libraries": [...]} if it
+///                          can name them, and {"type": "named"} once that is over
 class HostProcess {
  public:
   /// Starts the program, in `sandbox` if there is one, and returns at once. \throws EnvironmentError when there is no
@@ -45,7 +51,7 @@ class HostProcess {
   /// Has every rank write its stack to its StackArea, soon. False when it has gone.
   bool AskForStacks() { return SendPacket(socket_.get(), {{"type", "stacks"}}); }
   /// What stands at these addresses; nothing for stacks that cannot be named, within three seconds.
-  std::vector<std::vector<StackFrame>> NameStacks(const std::vector<std::vector<uint64_t>>& stacks);
+  std::vector<NamedStack> NameStacks(const std::vector<std::vector<uint64_t>>& stacks);
   /// What it has to say. A packet whose words have other types than above counts as kClosed.
   PacketState Receive(nlohmann::json* packet);
   int socket() const { return socket_.get(); }
@@ -71,6 +77,7 @@ class HostProcess {
   std::shared_ptr<const launch::Sandbox> sandbox_;
   launch::Fd socket_;
   launch::Fd printed_;
+  std::shared_ptr<const void> held_;  // before the tree: it goes after it
   std::optional<launch::ProcessTree> tree_;
   bool ready_ = false;
 };

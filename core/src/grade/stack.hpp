@@ -23,4 +23,7 @@ void NoteThrow();
 /// most six, a recursion once. Opens files and takes memory: for a process that ends soon.
 std::vector<StackFrame> NameFrames(const std::vector<uint64_t>& addresses);
 
+/// The library in which the innermost of `addresses` lies, "libtorch_cpu.so.2.6"; empty where it lies in none.
+std::string LibraryOf(const std::vector<uint64_t>& addresses);
+
 }  // namespace shardlab::grade

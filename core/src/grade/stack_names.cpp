@@ -92,4 +92,12 @@ std::vector<StackFrame> NameFrames(const std::vector<uint64_t>& addresses) {
   return shown;
 }
 
+std::string LibraryOf(const std::vector<uint64_t>& addresses) {
+  Dl_info about{};
+  if (addresses.empty() || dladdr(reinterpret_cast<void*>(addresses[0]), &about) == 0 || about.dli_fname == nullptr) {
+    return "";
+  }
+  return Contains(LastPart(about.dli_fname), ".so") ? LastPart(about.dli_fname) : "";
+}
+
 }  // namespace shardlab::grade

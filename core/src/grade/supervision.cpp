@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/base/visible.hpp"
 
 namespace shardlab::grade {
 
@@ -24,6 +25,15 @@ namespace {
 constexpr int kDrainMs = 20;
 /// Once a rank has failed, how long the others may take to show a cause that goes deeper.
 constexpr double kGraceSeconds = 0.1;
+/// For reading what ranks announce, between two looks at the clock: a rank may announce faster than it is read.
+constexpr double kDrainSeconds = 0.2;
+/// For the same reason: packets of a host, between two looks at the clock.
+constexpr int kMostPackets = 1000;
+/// Before what is said of a rank that such a division ended.
+const std::string kLibTorchDividesByZero =
+    "LibTorch divided by zero in its own code, not in yours: where a machine does not tell the sizes of its caches (a "
+    "virtual one, often), some convolutions do. `SHARDLAB_NO_ONEDNN=1 ./lab grade ...` computes them otherwise; `./lab "
+    "doctor` tries one.\n  ";
 /// For the host to confirm that the ranks are dead.
 constexpr double kEndSeconds = 1.0;
 
@@ -74,7 +84,7 @@ void Supervision::WaitForNews(int longest_ms) {
 
 void Supervision::Hear(size_t index) {
   Host& host = hosts_[index];
-  while (host.alive) {
+  for (int packets = 0; host.alive && packets < kMostPackets; ++packets) {
     json said;
     const PacketState state = host.process->Receive(&said);
     if (state == PacketState::kNothing) return;
@@ -101,20 +111,32 @@ void Supervision::Hear(size_t index) {
 }
 
 void Supervision::Drain() {
-  for (int rank = 0; rank < request_.ranks; ++rank) {
-    if (bad_announcement_) return;
-    try {
-      readers_[static_cast<size_t>(rank)].Drain([&](Announcement announcement) {
-        // A rank may claim any time for what it says; it says one thing after the other, and nothing before its time.
-        int64_t& latest_ns = latest_ns_[static_cast<size_t>(rank)];
-        latest_ns = std::clamp(announcement.record.time_ns, latest_ns, std::max(latest_ns, launch::MonotonicNs()));
-        announcement.record.time_ns = latest_ns;
-        if (announcement.record.kind == RecordKind::kPost) last_posts_[static_cast<size_t>(rank)] = announcement.record;
-        matcher_.Feed(rank, announcement);
-      });
-    } catch (const CommError& error) {
-      bad_announcement_ = Conclusion{Status::kCrashed, fmt::format("rank {}: {}", rank, error.what())};
+  const Deadline deadline(kDrainSeconds);
+  behind_ = false;
+  for (int i = 0; i < request_.ranks; ++i) {
+    const int rank = (first_drained_ + i) % request_.ranks;
+    if (deadline.Passed()) {
+      behind_ = true;
+      first_drained_ = rank;
+      return;
     }
+    Drain(rank);
+  }
+}
+
+void Supervision::Drain(int rank) {
+  if (bad_announcement_) return;
+  try {
+    readers_[static_cast<size_t>(rank)].Drain([&](Announcement announcement) {
+      // A rank may claim any time for what it says; it says one thing after the other, and nothing before its time.
+      int64_t& latest_ns = latest_ns_[static_cast<size_t>(rank)];
+      latest_ns = std::clamp(announcement.record.time_ns, latest_ns, std::max(latest_ns, launch::MonotonicNs()));
+      announcement.record.time_ns = latest_ns;
+      if (announcement.record.kind == RecordKind::kPost) last_posts_[static_cast<size_t>(rank)] = announcement.record;
+      matcher_.Feed(rank, announcement);
+    });
+  } catch (const CommError& error) {
+    bad_announcement_ = Conclusion{Status::kCrashed, fmt::format("rank {}: {}", rank, error.what())};
   }
 }
 
@@ -131,8 +153,9 @@ void Supervision::RankEnded(int rank, int wait_status) {
   // An exception's time is that of the throw, if the rank's word can be so; a crash has only that of its discovery.
   if (header.ended_ns > 0) ended.time_ns = std::min(ended.time_ns, header.ended_ns);
   if (!ended.clean && first_failure_ns_ == 0) first_failure_ns_ = launch::MonotonicNs();
-  // What it wrote before its end is in the pipe, and counts.
+  // What was written before its end is in the pipes, and counts: its own all, however late it is.
   Drain();
+  Drain(rank);
   if (!ended.clean) matcher_.Died(rank, FailureText(rank));
 }
 
@@ -152,7 +175,7 @@ std::optional<Supervision::Conclusion> Supervision::Decide() {
   if (relay_ && (all_ended || !relay_->error().empty())) return CompareWithRelay();
   if (all_ended && verdict) return Conclusion{Status::kFailed, verdict.Text()};
   if (all_ended) return ForbiddenCollective().value_or(Conclusion{});
-  if (verdict.kind == VerdictKind::kDeadlock) {
+  if (verdict.kind == VerdictKind::kDeadlock && !behind_) {
     // A moment's patience, so that the end of a rank that has just died while it was blocked can arrive and be the
     // cause.
     const int64_t now_ns = launch::MonotonicNs();
@@ -260,7 +283,7 @@ void Supervision::ReadOutputs(CaseOutcome* outcome) {
       } catch (const FrameError& error) {
         mine.status = Status::kCrashed;
         mine.message =
-            fmt::format("what it handed back is damaged ({}): the student's code wrote over it", error.what());
+            fmt::format("what it handed back is damaged ({}): the student's code wrote over it", Visible(error.what()));
         if (outcome->status == Status::kPassed) {
           outcome->status = Status::kCrashed;
           outcome->message = fmt::format("rank {}: {}", rank, mine.message);
@@ -308,6 +331,7 @@ bool Supervision::Run(CaseOutcome* outcome) {
   const std::string stacks = NameStacks(*conclusion);
   outcome->status = conclusion->status;
   outcome->message = conclusion->message + stacks + conclusion->after;
+  if (libtorch_divides_by_zero_) outcome->message = kLibTorchDividesByZero + outcome->message;
   outcome->waits = waits_;
   outcome->stacks = stacks_;
   ReadOutputs(outcome);

@@ -54,6 +54,7 @@ class Supervision {
   void WaitForNews(int longest_ms);
   void Hear(size_t host);
   void Drain();
+  void Drain(int rank);
   void RankEnded(int rank, int wait_status);
   std::optional<Conclusion> Decide();
   std::optional<Conclusion> CompareWithRelay() const;
@@ -97,7 +98,10 @@ class Supervision {
   std::vector<Waiting> waits_;
   std::vector<std::string> states_;  // what each rank was doing at the time limit
   std::vector<RankStack> stacks_;
+  bool libtorch_divides_by_zero_ = false;
   Crowd crowd_;
+  int first_drained_ = 0;  // the rank whose announcements are read first
+  bool behind_ = false;    // not all announcements were read that there were
   int64_t first_failure_ns_ = 0;
   int64_t deadlock_since_ns_ = 0;
   double limit_s_;

@@ -1,7 +1,9 @@
 // What became of a case, in words: which rank's end is the root of it, where that happened, and what the others were
 // doing.
 
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -16,6 +18,13 @@ namespace {
 constexpr double kStackSeconds = 0.2;
 /// Ranks whose stacks are named.
 constexpr size_t kMostStacks = 16;
+
+bool OfLibTorch(const std::string& library) {
+  for (const char* name : {"libtorch", "libc10", "libdnnl", "libmkldnn", "libnnpack"}) {
+    if (library.rfind(name, 0) == 0) return true;
+  }
+  return false;
+}
 
 /// "AllReduce, float64 [4] failed": an error of communication that only follows from another one, without the words of
 /// the connection that broke.
@@ -157,9 +166,11 @@ std::string Supervision::NameStacks(const Conclusion& conclusion) {
     if (ranks.empty()) continue;
     const auto named = hosts_[host].process->NameStacks(addresses);
     for (size_t i = 0; i < ranks.size(); ++i) {
-      if (named[i].empty()) continue;
-      const std::string why = late ? "still running" : WhyText(ended_[static_cast<size_t>(ranks[i])]);
-      stacks_.push_back({ranks[i], why, named[i]});
+      const RankEnd& ended = ended_[static_cast<size_t>(ranks[i])];
+      if (!late && OfLibTorch(named[i].library) && WTERMSIG(ended.wait_status) == SIGFPE)
+        libtorch_divides_by_zero_ = true;
+      if (named[i].frames.empty()) continue;
+      stacks_.push_back({ranks[i], late ? "still running" : WhyText(ended), named[i].frames});
     }
   }
   if (!late) return stacks_.empty() ? "" : FramesText(stacks_[0].frames, "    ");
