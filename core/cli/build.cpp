@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <deque>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
@@ -15,6 +16,7 @@
 
 #include "build_time.hpp"
 #include "run_program.hpp"
+#include "shardlab/base/visible.hpp"
 #include "shardlab/launch/process.hpp"
 
 namespace shardlab::cli {
@@ -218,7 +220,8 @@ bool BuildQuietly(const SourceTree& tree, const std::vector<std::string>& target
   NinjaOutput output(tree, targets, hooks);
   RunOptions options;
   options.environment = kNinjaEnvironment;
-  options.on_line = [&](const std::string& line) { output.Line(line); };
+  if (hooks.confined) options.environment["SHARDLAB_CONFINE"] = std::filesystem::read_symlink("/proc/self/exe");
+  options.on_line = [&](const std::string& line) { output.Line(Visible(line)); };
   options.on_tick = [&] { output.Tick(); };
   options.cancel = hooks.cancel;
   options.held = lock.descriptor();

@@ -9,6 +9,7 @@
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/suggest.hpp"
+#include "shardlab/base/visible.hpp"
 #include "shardlab/report/files.hpp"
 
 namespace shardlab::cli {
@@ -139,7 +140,7 @@ std::vector<CompileFailure> ReadCompileFailures(const SourceTree& tree, const Ru
     std::error_code error;
     if (!fs::is_regular_file(path, error)) continue;
     std::vector<std::string> lines;
-    std::istringstream text(ReadFile(path));
+    std::istringstream text(Visible(ReadFile(path)));
     for (std::string line; std::getline(text, line);) lines.push_back(line);
     CompileFailure failure;
     failure.file = file;

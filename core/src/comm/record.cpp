@@ -10,8 +10,22 @@
 #include <fmt/ranges.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/base/visible.hpp"
 
 namespace shardlab {
+namespace {
+
+/// A rank may have written anything.
+void MakeNameVisible(Record* record) {
+  char* const name = record->name;
+  name[sizeof(record->name) - 1] = '\0';
+  const size_t length = std::strlen(name);
+  if (std::all_of(name, name + length, [](char letter) { return letter >= ' ' && letter < '\x7f'; })) return;
+  const std::string visible = Visible(std::string(name, length)).substr(0, sizeof(record->name) - 1);
+  std::memcpy(name, visible.c_str(), visible.size() + 1);
+}
+
+}  // namespace
 
 const char* Name(OpKind kind) {
   switch (kind) {
@@ -106,7 +120,7 @@ bool AnnouncementReader::Drain(const std::function<void(const Announcement&)>& h
         announcement.parts.resize(parts_bytes / sizeof(RecordPart));
         std::memcpy(announcement.parts.data(), unread_.data() + begin + sizeof(Record), parts_bytes);
       }
-      announcement.record.name[sizeof(announcement.record.name) - 1] = '\0';
+      MakeNameVisible(&announcement.record);
       begin += size;
       hand_on(announcement);
     }

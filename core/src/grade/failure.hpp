@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "shardlab/base/visible.hpp"
 #include "shardlab/comm/matcher.hpp"
 #include "shardlab/grade/case.hpp"
 #include "shardlab/grade/wire.hpp"
@@ -24,7 +25,7 @@ struct RankEnd {
   StackArea stack;      ///< where it was then
 
   RankStage stage() const { return static_cast<RankStage>(header.state); }
-  std::string said() const { return std::string(header.message, header.message_length); }
+  std::string said() const { return Visible(std::string(header.message, header.message_length)); }
 };
 
 /// "threw std::out_of_range: ...", "was killed by SIGSEGV (access through a null pointer)", "called exit(3) in the

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/base/visible.hpp"
 
 namespace shardlab::grade {
 
@@ -18,6 +19,13 @@ namespace {
 
 constexpr int64_t kRefereePrintedLimit = 256 << 10;
 constexpr double kSendLimit = 30;
+
+/// The referee shows what ranks handed back, text of plain bodies too.
+void MakeVisible(json* value) {
+  if (value->is_string()) *value = Visible(value->get<std::string>());
+  if (!value->is_structured()) return;
+  for (json& part : *value) MakeVisible(&part);
+}
 
 }  // namespace
 
@@ -109,6 +117,8 @@ void Grader::Finish(CaseResult result) {
   result.part = session_.listed[index].part;
   result.id = session_.listed[index].id;
   result.kind = session_.listed[index].kind;
+  result.message = Visible(result.message);
+  MakeVisible(&result.evidence);
   // A case may want a run to go wrong: then there is nothing to show.
   if (result.status != Status::kPassed) result.evidence.update(evidence_);
   session_.results[index] = result;

@@ -15,6 +15,7 @@
 #include "grader.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/base/suggest.hpp"
+#include "shardlab/launch/loopback.hpp"
 #include "shardlab/launch/process.hpp"
 #include "shardlab/launch/scope.hpp"
 
@@ -80,6 +81,11 @@ bool Session::ListCases() {
     }
     throw UsageError(fmt::format("no case of {} fits what was asked for; it has cases of {} on {} ranks",
                                  options_.module, fmt::join(parts, ", "), fmt::join(ranks, ", ")));
+  }
+  const auto has_company = [](const ListedCase& listed) { return listed.ranks > 1; };
+  if (!options_.sandbox && std::any_of(result_.listed.begin(), result_.listed.end(), has_company)) {
+    const std::string why = launch::WhyNoLoopback();
+    if (!why.empty()) throw EnvironmentError(why);
   }
   for (const ListedCase& listed : result_.listed) {
     CaseResult result;
