@@ -71,6 +71,13 @@ if(NOT SHARDLAB_BACKWARD_HEADER OR NOT SHARDLAB_LIBDW OR NOT SHARDLAB_LIBDW_HEAD
     "backward-cpp or libdw was not found: install them (Debian: apt-get install libbackward-cpp-dev libdw-dev).")
 endif()
 
+# Which system calls a sandboxed program may make.
+find_library(SHARDLAB_LIBSECCOMP seccomp)
+find_path(SHARDLAB_LIBSECCOMP_HEADER seccomp.h)
+if(NOT SHARDLAB_LIBSECCOMP OR NOT SHARDLAB_LIBSECCOMP_HEADER)
+  message(FATAL_ERROR "libseccomp was not found: install it (Debian: apt-get install libseccomp-dev).")
+endif()
+
 # A fast linker: an edited exercise links in 0.2 s instead of 1.25 s.
 find_program(SHARDLAB_LLD ld.lld)
 find_program(SHARDLAB_GOLD ld.gold)

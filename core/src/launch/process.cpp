@@ -27,6 +27,8 @@
 
 #include "program_start.hpp"
 #include "shardlab/base/errors.hpp"
+#include "shardlab/base/visible.hpp"
+#include "shardlab/launch/filter.hpp"
 #include "shardlab/launch/scope.hpp"
 
 extern char** environ;
@@ -144,10 +146,10 @@ std::string PrintedTo(const Fd& memory, int64_t limit) {
   // What nobody wrote to reads as zeros.
   const auto last = text.find_last_not_of('\0');
   text.resize(last == std::string::npos ? 0 : last + 1);
-  if (static_cast<int64_t>(text.size()) > limit) {
-    text.resize(static_cast<size_t>(limit));
-    text += fmt::format("\n... (only the first {} KiB are kept)\n", limit >> 10);
-  }
+  const bool more = static_cast<int64_t>(text.size()) > limit;
+  if (more) text.resize(static_cast<size_t>(limit));
+  text = Visible(text);
+  if (more) text += fmt::format("\n... (only the first {} KiB are kept)\n", limit >> 10);
   return text;
 }
 
@@ -243,6 +245,7 @@ void ProgramStart::Become(pid_t parent) const {
   const int failure = fcntl(failure_write_.get(), F_DUPFD_CLOEXEC, 10);
   const int channel = spec_.channel >= 0 ? fcntl(spec_.channel, F_DUPFD_CLOEXEC, 10) : -1;
   const int output = spec_.output >= 0 ? fcntl(spec_.output, F_DUPFD_CLOEXEC, 10) : -1;
+  const int filter = spec_.filter_channel >= 0 ? fcntl(spec_.filter_channel, F_DUPFD_CLOEXEC, 10) : -1;
   const int input = open("/dev/null", O_RDONLY);
   if (input > 0) dup2(input, 0);
   if (output >= 0) {
@@ -250,11 +253,13 @@ void ProgramStart::Become(pid_t parent) const {
     dup2(output, 2);
   }
   if (channel >= 0) dup2(channel, 3);
+  if (filter >= 0) dup2(filter, 4);
   if (!spec_.folder.empty() && chdir(spec_.folder.c_str()) != 0) _exit(127);
   if (spec_.scoped) EnterOwnScope();
   // Whatever else is open here is none of its business: a folder that a shell left open leads out of any sandbox.
-  close_range(channel >= 0 ? 4 : 3, ~0U, CLOSE_RANGE_CLOEXEC);
-  execve(spec_.program.c_str(), argv_.data(), envp_.data());
+  if (channel < 0) close_range(3, 3, CLOSE_RANGE_CLOEXEC);
+  close_range(filter >= 0 ? 5 : 4, ~0U, CLOSE_RANGE_CLOEXEC);
+  if (spec_.filter.empty() || EnterFilter(spec_.filter)) execve(spec_.program.c_str(), argv_.data(), envp_.data());
   const int why = errno;
   [[maybe_unused]] const ssize_t n = write(failure, &why, sizeof why);
   _exit(127);

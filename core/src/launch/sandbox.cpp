@@ -2,20 +2,26 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
+#include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <sstream>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
+#include "shardlab/launch/filter.hpp"
 
 namespace shardlab::launch {
 
@@ -75,8 +81,65 @@ Words FilesOf(const std::string& program) {
 }
 
 /// A user who owns nothing and whom nobody else is: of the range that systemd gives to services for as long as they
-/// run.
-uid_t SpareUser() { return 61184 + static_cast<uid_t>(getpid()) % 4000; }
+/// run. A name that only one socket of the machine can have keeps others of this program from being the same one.
+class SpareUser {
+ public:
+  SpareUser() {
+    static std::atomic<unsigned> taken{0};
+    const unsigned first = static_cast<unsigned>(getpid()) * 37 + taken++;
+    for (unsigned tries = 0; tries < kUsers; ++tries) {
+      id_ = kFirst + (first + tries) % kUsers;
+      name_.Reset(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      const std::string name = fmt::format("shardlab-user-{}", id_);
+      name.copy(address.sun_path + 1, sizeof address.sun_path - 1);  // in no folder
+      const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+      if (!name_ || bind(name_.get(), reinterpret_cast<sockaddr*>(&address), length) == 0) return;
+    }
+    throw EnvironmentError(fmt::format("all of {} users for sandboxes are in use", unsigned{kUsers}));
+  }
+
+  uid_t id() const { return id_; }
+
+ private:
+  static constexpr unsigned kFirst = 61184, kUsers = 4000;
+  uid_t id_ = 0;
+  Fd name_;
+};
+
+/// A spare user with a folder.
+class UserWithFolder {
+ public:
+  UserWithFolder() {
+    std::string pattern = (fs::temp_directory_path() / "shardlab-sandbox-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr || chown(pattern.c_str(), id(), id()) != 0) {
+      throw EnvironmentError(
+          fmt::format("cannot make a folder for the sandbox in {}", fs::temp_directory_path().string()));
+    }
+    folder_ = pattern;
+  }
+  ~UserWithFolder() {
+    std::error_code error;
+    fs::remove_all(folder_, error);
+    // Where everybody may write, nothing stays either.
+    for (const char* open : {"/tmp", "/var/tmp", "/dev/shm"}) {
+      for (const auto& entry : fs::directory_iterator(open, error)) {
+        struct stat about {};
+        if (lstat(entry.path().c_str(), &about) == 0 && about.st_uid == id()) fs::remove_all(entry.path(), error);
+      }
+    }
+  }
+  UserWithFolder(const UserWithFolder&) = delete;
+  UserWithFolder& operator=(const UserWithFolder&) = delete;
+
+  uid_t id() const { return user_.id(); }
+  const std::string& folder() const { return folder_; }
+
+ private:
+  SpareUser user_;
+  std::string folder_;
+};
 
 /// \throws EnvironmentError when an ordinary user can not read `path`. `folders`: nor get there.
 void RequireReadable(const std::string& path, bool folders) {
@@ -92,9 +155,9 @@ void RequireReadable(const std::string& path, bool folders) {
   }
 }
 
-/// As root: becomes the spare user, for good. The end of the parent is asked for again: a change of user forgets it.
-Words BecomeUser() {
-  const std::string user = std::to_string(SpareUser());
+/// As root: becomes that user, for good. The end of the parent is asked for again: a change of user forgets it.
+Words BecomeUser(uid_t id) {
+  const std::string user = std::to_string(id);
   return {"/usr/bin/setpriv", "--reuid=" + user,     "--regid=" + user,     "--clear-groups",
           "--inh-caps=-all",  "--bounding-set=-all", "--pdeathsig=SIGKILL", "--no-new-privs"};
 }
@@ -119,7 +182,9 @@ ProgramSpec Becoming(const ProgramSpec& program, const Words& command) {
   for (const auto& [name, value] : std::map<std::string, std::string>{{"PATH", "/usr/bin:/bin"}, {"LANG", "C.UTF-8"}}) {
     spec.environment.emplace(name, value);
   }
-  if (const char* libraries = std::getenv("LD_LIBRARY_PATH")) spec.environment.emplace("LD_LIBRARY_PATH", libraries);
+  for (const char* name : {"LD_LIBRARY_PATH", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "SHARDLAB_NO_ONEDNN"}) {
+    if (const char* value = std::getenv(name)) spec.environment.emplace(name, value);
+  }
   return spec;
 }
 
@@ -178,11 +243,21 @@ class Namespaces final : public Sandbox {
       Append(command, {"--ro-bind-try", file, file});
     }
     for (const std::string& file : files) Append(command, {"--ro-bind", file, file});
-    Append(command, {"--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--"});
-    if (IsRoot()) Append(command, BecomeUser());
+    // The devices are the machine's: what is written to one is gone, but the time at which a file was touched stays.
+    for (const char* device : {"null", "zero", "full", "random", "urandom", "tty"}) {
+      Append(command, {"--remount-ro", fmt::format("/dev/{}", device)});
+    }
+    Append(command, {"--remount-ro", "/dev", "--remount-ro", "/", "--seccomp", "4", "--chdir", "/tmp", "--"});
+    auto held = std::make_shared<std::pair<std::optional<SpareUser>, Fd>>();
+    if (IsRoot()) Append(command, BecomeUser(held->first.emplace().id()));
     Append(command, WithLimits(limits_));
     ProgramSpec spec = Becoming(program, command);
     spec.environment["TMPDIR"] = spec.environment["HOME"] = "/tmp";
+    // A file of its own: whoever reads it moves on in it.
+    held->second = MakeSealedMemory("shardlab-filter", filter_);
+    lseek(held->second.get(), 0, SEEK_SET);
+    spec.filter_channel = held->second.get();
+    spec.held = held;
     return spec;
   }
 
@@ -202,47 +277,32 @@ class Namespaces final : public Sandbox {
 
   std::string bwrap_;
   SandboxLimits limits_;
+  std::string filter_ = SystemCallFilter();
 };
 
 class SpareUserOnly final : public Sandbox {
  public:
-  SpareUserOnly(const SandboxLimits& limits, std::string why) : limits_(limits), why_(std::move(why)) {
-    std::string pattern = (fs::temp_directory_path() / "shardlab-sandbox-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr || chown(pattern.c_str(), SpareUser(), SpareUser()) != 0) {
-      throw EnvironmentError(
-          fmt::format("cannot make a folder for the sandbox in {}", fs::temp_directory_path().string()));
-    }
-    folder_ = pattern;
-  }
-  ~SpareUserOnly() override {
-    std::error_code error;
-    fs::remove_all(folder_, error);
-    // Where everybody may write, nothing stays either.
-    for (const char* open : {"/tmp", "/var/tmp", "/dev/shm"}) {
-      for (const auto& entry : fs::directory_iterator(open, error)) {
-        struct stat about {};
-        if (lstat(entry.path().c_str(), &about) == 0 && about.st_uid == SpareUser())
-          fs::remove_all(entry.path(), error);
-      }
-    }
-  }
+  SpareUserOnly(const SandboxLimits& limits, std::string why) : limits_(limits), why_(std::move(why)) {}
 
   ProgramSpec Inside(const ProgramSpec& program) const override {
     for (const std::string& file : FilesOf(program.program)) RequireReadable(file, /*folders=*/true);
-    Words command = BecomeUser();
+    const auto user = std::make_shared<UserWithFolder>();
+    Words command = BecomeUser(user->id());
     Append(command, WithLimits(limits_));
     ProgramSpec spec = Becoming(program, command);
-    spec.folder = folder_;
-    spec.environment["TMPDIR"] = spec.environment["HOME"] = folder_;
+    spec.folder = user->folder();
+    spec.environment["TMPDIR"] = spec.environment["HOME"] = user->folder();
+    spec.filter = filter_;
+    spec.held = user;
     return spec;
   }
 
   std::string shortcomings() const override {
     return fmt::format(
-        "this machine allows no namespaces ({}): the exercises run as user {} with limits, but the network, the disk "
-        "as a "
-        "whole, and what every user may read are open to them",
-        why_, SpareUser());
+        "this machine allows no namespaces ({}): the exercises run as a user of their own with limits, but the "
+        "network, "
+        "the disk as a whole, and what every user may read are open to them",
+        why_);
   }
 
   // They become the supervisor's children, as without a sandbox.
@@ -252,7 +312,7 @@ class SpareUserOnly final : public Sandbox {
  private:
   SandboxLimits limits_;
   std::string why_;
-  std::string folder_;
+  std::string filter_ = SystemCallFilter();
 };
 
 /// Whether a program can be run with it; empty, or why not.

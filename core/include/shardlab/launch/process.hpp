@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -69,8 +70,9 @@ std::pair<Fd, Fd> MakePipe(bool non_blocking_read = false, int capacity = 0);
 /// Two connected Unix sockets of `type` (SOCK_STREAM, SOCK_SEQPACKET), closed on exec. \throws EnvironmentError
 std::pair<Fd, Fd> MakeSockets(int type);
 
-/// Up to `limit` bytes that were written to shared memory from its start; a note is added if there was more. For that
-/// the memory is a page larger than the limit: of a page that goes beyond its end nothing is written.
+/// Up to `limit` bytes that were written to shared memory from its start, made visible (see Visible); a note is added if
+/// there was more. For that the memory is a page larger than the limit: of a page that goes beyond its end nothing is
+/// written.
 std::string PrintedTo(const Fd& memory, int64_t limit);
 
 /// "SIGSEGV (invalid memory access)".
@@ -97,6 +99,9 @@ struct ProgramSpec {
   bool inherit_environment = true;                 ///< false: it gets `environment` and nothing else
   bool scoped = false;                             ///< its rights end at its own processes: see EnterOwnScope
   int end_signal = 9;                              ///< what it gets when the calling thread ends: SIGKILL
+  std::shared_ptr<const void> held;  ///< what has to last as long as the program: for whoever starts it to keep
+  std::string filter;  ///< of system calls, from now on and for all that it starts: see SystemCallFilter; empty: none
+  int filter_channel = -1;  ///< becomes its descriptor 4: a file with a filter, for bwrap to set up
 };
 
 /// Starts a program in a process group of its own, with an empty standard input, without core dumps. \throws EnvironmentError that says why it cannot be started

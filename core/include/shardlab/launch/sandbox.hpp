@@ -17,6 +17,9 @@
 ///                     : /tmp, /dev/shm: its own, of limited size     :   and the descriptors that it was given
 ///                     :..............................................:
 ///
+/// The program may make those system calls that SystemCallFilter leaves. Two sandboxes, also of one Sandbox, have nothing
+/// in common that either could write to: as root each program is a user of its own; otherwise each has a user namespace.
+///
 /// Where the machine allows no namespaces (a container, often), and the caller is root, a user stands in who owns
 /// nothing and is nobody else: less is held back then, and `shortcomings` says what.
 
@@ -46,7 +49,8 @@ class Sandbox {
   static std::string WhyNoNamespaces();
 
   /// What to start in place of `program`, to have it run inside. Its environment is `program.environment` and a few
-  /// words more, whatever the caller's.
+  /// words more, whatever the caller's. Keep its `held` until all that ran inside has ended: then its user is given to
+  /// others, and what that one has left in temporary folders is removed.
   /// \throws EnvironmentError when the sandbox cannot read the program or a library that it needs
   virtual ProgramSpec Inside(const ProgramSpec& program) const = 0;
   /// What is not held back, as a sentence; empty when all is.
