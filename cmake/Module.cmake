@@ -96,19 +96,23 @@ function(shardlab_flavours name module size)
   foreach(file ${ARGN})
     file(CONFIGURE OUTPUT ${units_folder}/${file} CONTENT "#include \"${students}/${file}\"\n" @ONLY)
     set_source_files_properties(${units_folder}/${file} PROPERTIES OBJECT_DEPENDS
-      "${contract};${shardlab_cmake_dir}/compile_or_stub")
+      "${contract};${shardlab_cmake_dir}/compile_or_stub;${shardlab_cmake_dir}/limited")
     list(APPEND units ${units_folder}/${file})
   endforeach()
   shardlab_flavour(${name}_exercises ${size} ALONE ${units})
   # Behind the student's objects: what both define inline is the student's.
   target_link_libraries(${name}_exercises PRIVATE ${weak_stubs})
+  # A section of an object (.deplibs) would choose what is linked with it.
+  if(SHARDLAB_LLD)
+    target_link_options(${name}_exercises PRIVATE -Wl,--no-dependent-libraries)
+  endif()
   set(given ${students} ${units_folder} ${contract} --)
   set(compiler ${shardlab_cmake_dir}/compile_or_stub ${given} ${CMAKE_CXX_COMPILER_LAUNCHER})
   set(linker ${shardlab_cmake_dir}/link_or_stub ${given} ${CMAKE_CXX_LINKER_LAUNCHER})
   set_target_properties(${name}_exercises PROPERTIES
     CXX_COMPILER_LAUNCHER "${compiler}"
     CXX_LINKER_LAUNCHER "${linker}"
-    LINK_DEPENDS ${shardlab_cmake_dir}/link_or_stub)
+    LINK_DEPENDS "${shardlab_cmake_dir}/link_or_stub;${shardlab_cmake_dir}/limited")
 endfunction()
 
 function(shardlab_module module)

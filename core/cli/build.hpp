@@ -32,6 +32,7 @@ struct BuildHooks {
   /// A step is done, or some time has passed.
   std::function<void(const BuildStep&)> on_step;
   const std::atomic<bool>* cancel = nullptr;
+  bool confined = false;  ///< exercises are compiled and linked by programs that open no other files: see cmake/limited
 };
 
 /// A target cannot be built.

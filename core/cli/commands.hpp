@@ -65,6 +65,9 @@ int TestMutants(const Context& context, const std::vector<std::string>& argument
 int TestFuzz(const Context& context, const std::vector<std::string>& arguments);
 /// `lab docs`: the Doxygen site.
 int Docs(const Context& context);
+/// `lab confine --reads=A:B --writes=C -- COMMAND...`: becomes a compiler or linker that can open no other files; for
+/// cmake/limited, in a sandboxed run. Where the kernel cannot do it, all files that the caller can open stay open.
+int ConfineProgram(const std::vector<std::string>& arguments);
 /// `lab doctor`: what this machine has and lacks.
 int Doctor(const Context& context);
 

@@ -11,8 +11,11 @@
 
 #include <fmt/format.h>
 
+#include "build.hpp"
 #include "commands.hpp"
 #include "run_program.hpp"
+#include "shardlab/launch/confine.hpp"
+#include "shardlab/launch/loopback.hpp"
 #include "shardlab/launch/sandbox.hpp"
 
 namespace shardlab::cli {
@@ -188,6 +191,10 @@ Finding Disk(const Context& context) {
 
 Finding Sandbox() {
   const std::string why = launch::Sandbox::WhyNoNamespaces();
+  if (why.empty() && !launch::CanConfine()) {
+    return {"sandbox", Health::kNote, "bubblewrap, with namespaces; no Landlock",
+            "only for grading strangers' code: the compiler reads what you may read on kernels before Linux 5.13"};
+  }
   if (why.empty()) return {"sandbox", Health::kGood, "bubblewrap, with namespaces", ""};
   if (launch::FindProgram("bwrap").empty()) {
     return {"sandbox", Health::kNote, why, "only for grading strangers' code: apt-get install bubblewrap"};
@@ -197,6 +204,37 @@ Finding Sandbox() {
                           "would also close the network"
                         : "only for grading strangers' code: as root, sysctl kernel.unprivileged_userns_clone=1 and "
                           "kernel.apparmor_restrict_unprivileged_userns=0; or run lab grade --sandbox as root"};
+}
+
+/// oneDNN, with which LibTorch computes convolutions, divides by zero on some machines.
+Finding Convolutions(const Context& context) {
+  const std::string what = "convolutions", name = "try_convolution";
+  const Finding not_yet{what, Health::kNote, "not tried yet", "./lab doctor tries some after the first ./lab grade"};
+  // Building it from nothing would take minutes.
+  if (!Exists(context.InBuild("lib/libshardlab_core.so"))) return not_yet;
+  try {
+    if (!BuildQuietly(context, {name}, {})) return not_yet;
+  } catch (const EnvironmentError&) {
+    return not_yet;
+  }
+  RunOptions options;
+  options.on_line = [](const std::string&) {};
+  options.environment = launch::OneThreadEnvironment();
+  const int status = RunProgram({context.InBuild("bin/" + name)}, options);
+  if (status == 0) return {what, Health::kGood, "LibTorch computes them", ""};
+  options.environment["SHARDLAB_NO_ONEDNN"] = "1";
+  const bool helps = RunProgram({context.InBuild("bin/" + name)}, options) == 0;
+  const std::string found = status > 128 ? "LibTorch is killed by " + launch::SignalName(status - 128)
+                                         : fmt::format("LibTorch fails with exit status {}", status);
+  return {what, helps ? Health::kNote : Health::kBad, found,
+          helps ? "tried: export SHARDLAB_NO_ONEDNN=1 helps; everything then computes them without oneDNN"
+                : "also without oneDNN: another LibTorch, or another machine, is needed"};
+}
+
+Finding Loopback() {
+  const std::string why = launch::WhyNoLoopback();
+  if (why.empty()) return {"loopback", Health::kGood, "works", ""};
+  return {"loopback", Health::kBad, "does not work", why};
 }
 
 Finding Cuda() {
@@ -237,6 +275,8 @@ int Doctor(const Context& context) {
                                          Memory(),
                                          Cores(),
                                          Disk(context),
+                                         Convolutions(context),
+                                         Loopback(),
                                          Sandbox(),
                                          Cuda(),
                                          Gnuplot(),

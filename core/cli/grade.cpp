@@ -14,6 +14,7 @@
 #include "progress_file.hpp"
 #include "reports.hpp"
 #include "shardlab/base/errors.hpp"
+#include "shardlab/launch/confine.hpp"
 #include "shardlab/report/chart.hpp"
 #include "shardlab/report/files.hpp"
 #include "shardlab/report/progress.hpp"
@@ -98,6 +99,11 @@ GradeOnceOptions OnceOptions(const GradeOptions& options, const SessionRunner& r
     once.replay = grade::Replay::kSample;
     const std::string open = once.sandbox->shortcomings();
     if (!open.empty()) fmt::print(stderr, "lab: --sandbox: {}\n", open);
+    if (!launch::CanConfine()) {
+      fmt::print(stderr,
+                 "lab: --sandbox: this kernel has no Landlock (Linux 5.13): the compiler of the exercises has limits, "
+                 "but opens whatever you may read\n");
+    }
   }
   if (options.replay) once.replay = grade::Replay::kAll;
   once.run_session = run_session;

@@ -100,6 +100,7 @@ class Grading {
     hooks.on_note = [&](const std::string& sentence) { observer_.Notes(sentence); };
     hooks.on_step = [&](const BuildStep& step) { observer_.Built(step); };
     hooks.cancel = options_.cancel;
+    hooks.confined = options_.sandbox != nullptr;
     result_.cancelled = !BuildQuietly(tree_, targets, hooks);
   }
 

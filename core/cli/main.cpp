@@ -115,6 +115,7 @@ int Run(int count, char** arguments) {
   docs_app->allow_extras();
   CLI::App* help_app = app.add_subcommand("help", "this text");
   help_app->allow_extras();
+  CLI::App* confine_app = passing("confine", "for the build")->group("");
   CLI::App* doctor_app = app.add_subcommand("doctor", "what this machine has and lacks");
   doctor_app->allow_extras();
 
@@ -143,6 +144,7 @@ int Run(int count, char** arguments) {
     fmt::print("{}", help);
     return kAllPassed;
   }
+  if (*confine_app) return ConfineProgram(confine_app->remaining());
   const Context context = MakeContext();
   if (*grade_app) return Grade(context, grade);
   if (*hint_app) return Hint(context, part, restart);

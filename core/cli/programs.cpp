@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <sstream>
 
 #include <fmt/format.h>
 
@@ -11,6 +12,8 @@
 #include "modules.hpp"
 #include "run_program.hpp"
 #include "shardlab/base/errors.hpp"
+#include "shardlab/launch/confine.hpp"
+#include "shardlab/launch/process.hpp"
 
 namespace shardlab::cli {
 
@@ -109,6 +112,28 @@ int Docs(const Context& context) {
   }
   fmt::print("{}\n", index);
   return kAllPassed;
+}
+
+int ConfineProgram(const std::vector<std::string>& arguments) {
+  launch::Confinement confinement;
+  std::vector<std::string> command;
+  for (size_t i = 0; i < arguments.size() && command.empty(); ++i) {
+    const std::string& argument = arguments[i];
+    const auto is = [&](const std::string& option) { return argument.compare(0, option.size(), option) == 0; };
+    auto* const folders = is("--reads=") ? &confinement.reads : is("--writes=") ? &confinement.writes : nullptr;
+    if (folders != nullptr) {
+      std::istringstream paths(argument.substr(argument.find('=') + 1));
+      for (std::string path; std::getline(paths, path, ':');) folders->push_back(path);
+    } else {
+      command.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i) + (argument == "--" ? 1 : 0), arguments.end());
+    }
+  }
+  if (command.empty()) throw UsageError("confine: give --reads=FOLDERS --writes=FOLDERS -- COMMAND");
+  const std::string program = launch::FindProgram(command[0]);
+  const std::vector<std::string> named = launch::FilesNamedIn(command);
+  confinement.reads.insert(confinement.reads.end(), named.begin(), named.end());
+  launch::Confine(confinement);
+  BecomeProgram(program.empty() ? command[0] : program, {command.begin() + 1, command.end()});
 }
 
 }  // namespace shardlab::cli

@@ -1,14 +1,19 @@
 #!/bin/sh
-# What happens to a student's file that cannot be built, on the sample module: module_test.sh SOURCE_FOLDER
+# What happens to a student's file that cannot be built, on the sample module: module_test.sh SOURCE_FOLDER [LAB]
+# LAB is the program lab, which confines the compiler in a sandboxed run.
 set -u
 root=$1
+lab=${2:-}
 . "$root/tests/tooling/check.sh"
 
 cp -R "$root/tests/tooling/sample" "$work/the sample" || exit 1
 cd "$work/the sample" || exit 1
 mine=exercises/toy error=build/exercises/toy
 
-cmake -S . -B build -G Ninja -DSHARDLAB_CMAKE="$root/cmake" -DSHARDLAB_CORE_INCLUDE="$root/core/include" \
+fast=''
+! command -v ld.lld > /dev/null || fast='-DCMAKE_SHARED_LINKER_FLAGS=-fuse-ld=lld -DSHARDLAB_LLD=ld.lld'
+# shellcheck disable=SC2086 # two words
+cmake -S . -B build -G Ninja $fast -DSHARDLAB_CMAKE="$root/cmake" -DSHARDLAB_CORE_INCLUDE="$root/core/include" \
   -DCMAKE_CXX_COMPILER_LAUNCHER="${CMAKE_CXX_COMPILER_LAUNCHER:-}" > configured 2>&1 || { cat configured; exit 1; }
 
 build() { cmake --build build -j 2 > built 2>&1; }
@@ -159,6 +164,90 @@ rm $mine/endless.hpp
 cp solutions/toy/left.cpp $mine
 expect build
 expect_not test -e $error/left.cpp.error.txt
+
+cp solutions/toy/*.cpp $mine
+title 'what the compiler says may be the student'"'"'s words'
+for words in 'No space left on device' 'invalid-pch' 'Read-only file system' 'Input/output error'; do
+  echo "#error $words" >> $mine/left.cpp
+  expect build
+  expect_line 1 'exercises/toy/left.cpp does not compile: its stub takes its place.' $error/left.cpp.error.txt
+  expect_out 'left -1 right 0 neighbours -1 2' host
+  cp solutions/toy/left.cpp $mine
+done
+
+title 'a disk that is full is nobody'"'"'s mistake, and is noticed'
+full=$(dirname "$(find build -path '*toy_exercises.dir*' -name left.cpp.o)")
+if unshare -m true 2> /dev/null; then
+  echo '// saved' >> $mine/left.cpp
+  expect_not unshare -m sh -c "mount -t tmpfs -o size=4k none '$full' && cmake --build build -j 1 > built 2>&1"
+  expect grep -q 'No space left on device' built
+  expect build
+  expect_out 'left 3 right 0 neighbours 0 2' host
+fi
+
+title 'a compiler that cannot be started is nobody'"'"'s mistake'
+expect_not env PATH=/nowhere "$root/cmake/compile_or_stub" "$PWD/$mine" "$PWD/$error" /dev/null -- /nowhere/g++ \
+  -o left.o -c "$PWD/$error/left.cpp" > built 2>&1
+
+title 'a compiler that talks without end is cut short'
+seq 20000 | sed 's/.*/#error & says this/' >> $mine/left.cpp
+expect build
+expect_line 1 'exercises/toy/left.cpp does not compile: its stub takes its place.' $error/left.cpp.error.txt
+expect grep -q 'only the first 64 KiB are kept' $error/left.cpp.error.txt
+expect test "$(wc -c < $error/left.cpp.error.txt)" -lt 70000
+expect test "$(wc -c < built)" -lt 70000
+
+title 'nor does it take all memory, all of the disk, or all of the time'
+cp solutions/toy/left.cpp $mine
+echo 'template <int n> struct Bomb { Bomb<2 * n> a; Bomb<2 * n + 1> b; }; Bomb<1> bomb;' >> $mine/left.cpp
+SHARDLAB_COMPILE_KIB=100000 SHARDLAB_COMPILE_SECONDS=60 build
+expect test -e $error/left.cpp.error.txt
+cp solutions/toy/left.cpp $mine
+echo 'asm(".incbin \"/dev/zero\"");' >> $mine/left.cpp
+SHARDLAB_COMPILE_KIB=200000 SHARDLAB_COMPILE_SECONDS=60 build
+expect test -e $error/left.cpp.error.txt
+cp solutions/toy/left.cpp $mine
+echo 'constexpr int Endless() { int n = 0; for (;;) ++n; return n; } static_assert(Endless());' >> $mine/left.cpp
+SHARDLAB_COMPILE_SECONDS=60 build
+expect test -e $error/left.cpp.error.txt
+expect_out 'left -1 right 0 neighbours -1 2' host
+cp solutions/toy/left.cpp $mine
+expect build
+
+title 'an object does not choose what it is linked with'
+echo 'asm(".section \".deplibs\",\"MS\",@llvm_dependent_libraries,1\\n.asciz \"z\"\\n.text");' > deplibs.cpp
+if [ -n "$fast" ] && sed 's/@llvm_dependent_libraries/%0x6fff4c04/' deplibs.cpp >> $mine/left.cpp; then
+  expect build
+  expect_not sh -c 'readelf -d build/lib/libtoy_exercises.so | grep -q "NEEDED.*libz"'
+  cp solutions/toy/left.cpp $mine
+  expect build
+fi
+
+confined() { SHARDLAB_CONFINE=$lab build; }
+if [ -n "$lab" ] && "$lab" confine --reads= --writes= -- /usr/bin/true && ! "$lab" confine --reads= --writes= -- /bin/cat "$work/the sample/CMakeLists.txt" > /dev/null 2>&1; then
+  title 'in a sandboxed run a compiler opens no files that it has no business with'
+  echo 'the secret' > "$work/secret"
+  echo '// saved' >> $mine/left.cpp
+  expect confined
+  expect_not test -e $error/left.cpp.error.txt
+  expect_out 'left 3 right 0 neighbours 0 2' host
+  for way in "#include \"$work/secret\"" "asm(\".incbin \\\"$work/secret\\\"\");" '#include "/dev/zero"' \
+    '#include "../../solutions/toy/left.cpp"' '#include "/etc/passwd"'; do
+    cp solutions/toy/left.cpp $mine
+    printf '%s\n' "$way" >> $mine/left.cpp
+    expect confined
+    expect test -e $error/left.cpp.error.txt
+    expect_not grep -q -e 'the secret' -e 'root:' $error/left.cpp.error.txt
+    expect_out 'left -1 right 0 neighbours -1 2' host
+  done
+  cp solutions/toy/left.cpp $mine
+  echo 'int Helper2(int x);' > $mine/helpers.hpp
+  sed -i '1i #include "helpers.hpp"' $mine/left.cpp
+  expect confined
+  expect_out 'left 3 right 0 neighbours 0 2' host
+  cp solutions/toy/left.cpp $mine
+  expect build
+fi
 
 title 'without solutions, as a student has it'
 rm -rf solutions

@@ -28,6 +28,7 @@
 #include "shardlab/comm/failure_news.hpp"
 #include "shardlab/comm/gloo.hpp"
 #include "shardlab/comm/memory_store.hpp"
+#include "shardlab/launch/loopback.hpp"
 #include "shardlab/launch/process.hpp"
 
 // A rank's life, seen from the parent:
@@ -196,6 +197,7 @@ std::vector<RankFailure> RunRanks(int ranks, const std::function<void(const std:
                     "with OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1",
                     threads));
   }
+  if (const std::string why = ranks > 1 ? launch::WhyNoLoopback() : ""; !why.empty()) throw EnvironmentError(why);
   const StoreMemory store;
   Gate gate;
   std::fflush(nullptr);  // else every child prints what is buffered here
