@@ -1,5 +1,6 @@
 // The same attacks inside a sandbox, of both kinds: nothing that a submission reaches for outside is there.
 
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -132,6 +133,41 @@ TEST(Sandbox, WhereNeitherIsPossibleItSaysSo) {
   }
   int status = -1;
   waitpid(pid, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(Sandbox, EachProgramIsAUserOfItsOwn) {
+  if (getuid() != 0) GTEST_SKIP() << "another user gives each a user namespace";
+  ProgramSpec program;
+  program.program = "/usr/bin/id";
+  const auto sandbox = Sandbox::Find();
+  const auto user_of = [](const ProgramSpec& inside) {
+    for (const std::string& word : inside.arguments) {
+      if (word.rfind("--reuid=", 0) == 0) return word;
+    }
+    return std::string("nobody");
+  };
+  const ProgramSpec one = sandbox->Inside(program), other = sandbox->Inside(program);
+  const ProgramSpec of_another = Sandbox::Find()->Inside(program);
+  EXPECT_NE(user_of(one), user_of(other));
+  EXPECT_NE(user_of(one), user_of(of_another));
+  EXPECT_NE(user_of(other), user_of(of_another));
+}
+
+TEST(Session, WithoutALoopbackInterfaceSaysSo) {
+  Playground playground;
+  const auto options = playground.Options({"honest"});
+  const pid_t pid = fork();
+  if (pid == 0) {
+    if (unshare(getuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET) != 0) _exit(77);
+    _exit(RunSupervised(options, 60).error.find("the loopback interface, and it does not work here") !=
+                  std::string::npos
+              ? 0
+              : 1);
+  }
+  int status = -1;
+  waitpid(pid, &status, 0);
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no network namespaces here";
   EXPECT_EQ(status, 0);
 }
 
