@@ -360,6 +360,7 @@ void CallTheKernel(Communicator& comm, const json&) {
   tried("a lock", flock(file, LOCK_SH | LOCK_NB));
   tried("a lock on bytes", fcntl(file, F_SETLK, &lock));
   tried("a question about locks", fcntl(file, F_GETLK, &lock));
+  tried("the time of a device", utimensat(AT_FDCWD, "/dev/null", nullptr, 0));
   tried("a watch", inotify_init1(IN_CLOEXEC));
   tried("a user namespace", unshare(CLONE_NEWUSER));
   tried("a mount", mount("none", "/tmp", "tmpfs", 0, nullptr));
