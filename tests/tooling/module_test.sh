@@ -224,7 +224,8 @@ if [ -n "$fast" ] && sed 's/@llvm_dependent_libraries/%0x6fff4c04/' deplibs.cpp 
 fi
 
 confined() { SHARDLAB_CONFINE=$lab build; }
-if [ -n "$lab" ] && "$lab" confine --reads= --writes= -- /usr/bin/true && ! "$lab" confine --reads= --writes= -- /bin/cat "$work/the sample/CMakeLists.txt" > /dev/null 2>&1; then
+# Where the kernel can do it: a file that no command line names stays closed.
+if [ -n "$lab" ] && ! "$lab" confine --reads= --writes= -- /bin/sh -c ': < CMakeLists.txt' 2> /dev/null; then
   title 'in a sandboxed run a compiler opens no files that it has no business with'
   echo 'the secret' > "$work/secret"
   echo '// saved' >> $mine/left.cpp
