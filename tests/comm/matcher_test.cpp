@@ -30,6 +30,32 @@ at::Tensor X(int64_t n = 4) { return at::ones({n}); }
 
 Verdict VerdictOf(int ranks, const std::function<void(Communicator&)>& body) { return ForkRanks(ranks, body).verdict; }
 
+// A record can be forged: whatever it says, counting it is defined.
+TEST(Statistics, SumsThatAreTooLargeStayAtTheLargest) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  Matcher matcher(2);
+  for (const int rank : {0, 1}) {
+    Announcement group;
+    group.record.kind = RecordKind::kGroup;
+    group.record.group = 1;
+    group.record.members[0] = 0b11;
+    matcher.Feed(rank, group);
+    for (uint64_t id = 1; id <= 2; ++id) {
+      Announcement announcement;
+      announcement.record.kind = RecordKind::kPost;
+      announcement.record.id = id;
+      announcement.record.op = OpKind::kSend;
+      announcement.record.group = 1;
+      announcement.record.peer = 1 - rank;
+      announcement.record.bytes_sent = kMost;
+      matcher.Feed(rank, announcement);
+    }
+  }
+  EXPECT_EQ(matcher.Statistics(0).messages_sent, 2);
+  EXPECT_EQ(matcher.Statistics(0).bytes_sent, kMost);
+  EXPECT_EQ(matcher.Total().bytes_sent, kMost);
+}
+
 TEST(Deadlock, TwoSendsThatWaitForEachOther) {
   const Verdict verdict = VerdictOf(2, [](Communicator& comm) {
     comm.Send(X(), 1 - comm.rank(), 5);

@@ -2,12 +2,22 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include <fmt/format.h>
 
 #include "matcher_impl.hpp"
 
 namespace shardlab {
+
+namespace {
+
+// What ranks announce can be any number: a sum that is too large for its type stays at the largest.
+void AddCount(int64_t& sum, int64_t count) {
+  if (__builtin_add_overflow(sum, count, &sum)) sum = std::numeric_limits<int64_t>::max();
+}
+
+}  // namespace
 
 void Matcher::Impl::Feed(int number, const Announcement& announcement) {
   if (number < 0 || number >= static_cast<int>(ranks.size())) return;
@@ -167,13 +177,13 @@ void Matcher::Impl::Count(Rank& rank, const Operation& op) {
   ++statistics.operations[static_cast<size_t>(op.post.op)];
   if (op.post.op == OpKind::kSend) {
     ++statistics.messages_sent;
-    statistics.bytes_sent += op.post.bytes_sent;
+    AddCount(statistics.bytes_sent, op.post.bytes_sent);
   } else if (op.post.op == OpKind::kRecv) {
     ++statistics.messages_received;
-    statistics.bytes_received += op.post.bytes_received;
+    AddCount(statistics.bytes_received, op.post.bytes_received);
   } else if (op.post.op != OpKind::kFormGroup) {
     ++statistics.collectives;
-    statistics.collective_bytes += op.post.bytes_sent;
+    AddCount(statistics.collective_bytes, op.post.bytes_sent);
   }
 }
 
@@ -294,11 +304,11 @@ RankStatistics Matcher::Total() const {
     const RankStatistics one = Statistics(static_cast<int>(r));
     total.messages_sent += one.messages_sent;
     total.messages_received += one.messages_received;
-    total.bytes_sent += one.bytes_sent;
-    total.bytes_received += one.bytes_received;
+    AddCount(total.bytes_sent, one.bytes_sent);
+    AddCount(total.bytes_received, one.bytes_received);
     for (size_t kind = 0; kind < one.operations.size(); ++kind) total.operations[kind] += one.operations[kind];
     total.collectives += one.collectives;
-    total.collective_bytes += one.collective_bytes;
+    AddCount(total.collective_bytes, one.collective_bytes);
     total.rounds = std::max(total.rounds, one.rounds);
   }
   return total;
