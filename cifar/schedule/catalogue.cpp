@@ -1,13 +1,17 @@
 #include "catalogue.hpp"
 
 #include <cstdint>
+#include <filesystem>
 #include <limits>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/pipeline/computation.hpp"
+#include "shardlab/plan/text.hpp"
+#include "shardlab/report/files.hpp"
 
 namespace shardlab {
 
@@ -48,6 +52,33 @@ Schedule MakeSchedule(const ScheduleRequest& request) {
   }
   Schedule schedule = ComputationOf(traits, request.stages, request.chunks.value_or(2), microbatches, updates);
   return traits.IsAsynchronous() ? schedule : Flush(std::move(schedule));
+}
+
+Schedule ReadScheduleFile(const std::string& path, const std::string& option, std::string* skipped) {
+  // A device gives as much as is read of it, and a file of gigabytes is no schedule.
+  constexpr std::uintmax_t kMostBytes = std::uintmax_t{256} << 20;
+  std::error_code error;  // what cannot be asked cannot be read either, and is told there
+  if (std::filesystem::is_character_file(path, error)) {
+    throw UsageError(fmt::format("{} {}: this is a device: name a file", option, path));
+  }
+  if (std::filesystem::is_regular_file(path, error) && std::filesystem::file_size(path, error) > kMostBytes) {
+    throw UsageError(fmt::format("{} {}: a file of more than {} MiB is no schedule", option, path, kMostBytes >> 20));
+  }
+  const std::string text = [&] {
+    try {
+      return ReadFile(path);
+    } catch (const EnvironmentError& problem) {
+      throw UsageError(fmt::format("{}: {}", option, problem.what()));
+    }
+  }();
+  const std::string file = path.substr(path.find_last_of('/') + 1);
+  try {
+    return ReadSchedule(text, file, skipped);
+  } catch (const ScheduleError& problem) {
+    const std::string why = problem.what();
+    if (why.rfind(file + ": ", 0) == 0) throw UsageError(why);
+    throw UsageError(fmt::format("{}: {}", path, why));
+  }
 }
 
 }  // namespace shardlab

@@ -6,7 +6,7 @@
 #include "shardlab/plan/schedule.hpp"
 
 /// \file
-/// Schedules by name, as `lab schedule` and `lab train` know them. Linked with a flavour: the generators and policies
+/// Schedules by name and from files, as `lab schedule` and `lab train` know them. Linked with a flavour: the generators and policies
 /// are contracts.
 
 namespace shardlab {
@@ -28,5 +28,11 @@ struct ScheduleRequest {
 /// \throws UsageError for an unknown name (and names the nearest), or for chunks or updates where there are none;
 /// ScheduleError for sizes that the schedule cannot have; NotImplemented from a stub.
 Schedule MakeSchedule(const ScheduleRequest& request);
+
+/// Reads a schedule from a file, in either form (text.hpp). It need not be valid.
+/// \param option for messages: which option named the file
+/// \param skipped as in ReadSchedule
+/// \throws UsageError, in one line, for what is no file or no schedule.
+Schedule ReadScheduleFile(const std::string& path, const std::string& option, std::string* skipped = nullptr);
 
 }  // namespace shardlab

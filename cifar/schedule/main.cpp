@@ -2,11 +2,9 @@
 // with the solutions' generators and once with the student's; `lab schedule --mine` starts the latter.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -22,6 +20,7 @@
 #include "shardlab/base/split.hpp"
 #include "shardlab/base/suggest.hpp"
 #include "shardlab/plan/draw.hpp"
+#include "shardlab/plan/figures.hpp"
 #include "shardlab/plan/passes.hpp"
 #include "shardlab/plan/simulate.hpp"
 #include "shardlab/plan/text.hpp"
@@ -42,13 +41,22 @@ struct Arguments {
   std::optional<int> stages, microbatches, chunks, updates, layers;
   std::vector<double> forward{1}, backward{2}, weight, message{0};
   std::vector<int64_t> bytes{0};
+  double pair = 1;
   std::string recompute = "never";
   std::string svg, trace, csv, text;
   bool communication = false;
 };
 
-// The schedule that was asked for, with steps and recomputation but without messages.
-Schedule Generate(const Arguments& arguments) {
+constexpr size_t kMostLookedAt = 200'000;  // actions
+
+size_t ActionsOf(const Schedule& schedule) {
+  return std::accumulate(schedule.ranks.begin(), schedule.ranks.end(), size_t{0},
+                         [](size_t sum, const auto& list) { return sum + list.size(); });
+}
+
+// The schedule that was asked for, with steps and recomputation but without messages. `other` becomes what is different
+// from the schedule of this name, of a valid one: a student's generator can make any.
+Schedule Generate(const Arguments& arguments, std::string& other) {
   if (arguments.name.empty()) {
     throw UsageError(fmt::format("name a schedule ({}) or a file to --check", fmt::join(ScheduleNames(), ", ")));
   }
@@ -65,6 +73,11 @@ Schedule Generate(const Arguments& arguments) {
   // Before the schedule, so that a student who has written no generator yet is told as well.
   const Schedule schedule = MakeSchedule(request);
   if (arguments.layers) RequireLayers(schedule.layout, *arguments.layers);
+  try {
+    if (ActionsOf(schedule) <= kMostLookedAt) other = DifferenceFromItsName(TraitsOf(request.name), schedule);
+  } catch (const ScheduleError&) {
+    // Not valid, which is shown in a moment.
+  }
 
   const bool runs_on = schedule.microbatches % request.microbatches == 0;
   const int mini_batch = runs_on ? request.microbatches : schedule.microbatches;
@@ -76,19 +89,7 @@ Schedule Generate(const Arguments& arguments) {
   throw UsageError(UnknownName("mode of recomputation", arguments.recompute, {"always", "except_last", "never"}));
 }
 
-// A device gives as much as is read of it, and a file of gigabytes is no schedule.
-void RequireReadable(const std::string& path) {
-  constexpr std::uintmax_t kMostBytes = std::uintmax_t{256} << 20;
-  std::error_code error;  // what cannot be asked cannot be read either, and is told there
-  if (std::filesystem::is_character_file(path, error)) {
-    throw UsageError(fmt::format("--check {}: this is a device: name a file", path));
-  }
-  if (std::filesystem::is_regular_file(path, error) && std::filesystem::file_size(path, error) > kMostBytes) {
-    throw UsageError(fmt::format("--check {}: a file of more than {} MiB is no schedule", path, kMostBytes >> 20));
-  }
-}
-
-Schedule Read(const Arguments& arguments) {
+Schedule Read(const Arguments& arguments, std::string& skipped) {
   if (!arguments.name.empty()) {
     throw UsageError(
         fmt::format("--check takes a file, and '{}' names a schedule besides: give one of the two", arguments.name));
@@ -98,23 +99,14 @@ Schedule Read(const Arguments& arguments) {
     throw UsageError(
         "--check takes stages, micro-batches, chunks, updates and recomputation from the file: leave them out");
   }
-  const std::string text = [&] {
-    RequireReadable(arguments.check);
-    try {
-      return ReadFile(arguments.check);
-    } catch (const EnvironmentError& error) {
-      throw UsageError(fmt::format("--check: {}", error.what()));
-    }
-  }();
-  const std::string file = arguments.check.substr(arguments.check.find_last_of('/') + 1);
-  try {
-    Schedule schedule = ReadSchedule(text, file);
-    if (arguments.layers) RequireLayers(schedule.layout, *arguments.layers);
-    return schedule;
-  } catch (const ScheduleError& error) {
-    const std::string why = error.what();
-    if (why.rfind(file + ": ", 0) == 0) throw UsageError(why);
-    throw UsageError(fmt::format("{}: {}", arguments.check, why));
+  Schedule schedule = ReadScheduleFile(arguments.check, "--check", &skipped);
+  if (arguments.layers) RequireLayers(schedule.layout, *arguments.layers);
+  return schedule;
+}
+
+void RequireTime(double time, const char* option) {
+  if (!(time >= 0) || time > CostModel::kMost) {
+    throw UsageError(fmt::format("{} {}: a time is 0 or more, and at most {:g}", option, time, CostModel::kMost));
   }
 }
 
@@ -135,8 +127,7 @@ CostModel Costs(const Arguments& arguments, const Layout& layout) {
   }
   const auto times = [&](const std::vector<double>& given, const char* option) {
     for (const double time : given) {
-      if (!(time >= 0) || !std::isfinite(time))
-        throw UsageError(fmt::format("{} {}: a time is 0 or more", option, time));
+      RequireTime(time, option);
     }
     std::vector<double> all = given;
     if (given.size() == 1) {
@@ -174,11 +165,18 @@ CostModel Costs(const Arguments& arguments, const Layout& layout) {
   boundaries(arguments.message.size(), "--message");
   boundaries(arguments.bytes.size(), "--bytes");
   for (const double time : arguments.message) {
-    if (!(time >= 0) || !std::isfinite(time)) throw UsageError(fmt::format("--message {}: a time is 0 or more", time));
+    RequireTime(time, "--message");
   }
   for (const int64_t bytes : arguments.bytes) {
-    if (bytes < 0) throw UsageError(fmt::format("--bytes {}: a tensor has 0 bytes or more", bytes));
+    if (bytes < 0 || static_cast<double>(bytes) > CostModel::kMost) {
+      throw UsageError(
+          fmt::format("--bytes {}: a tensor has 0 bytes or more, and at most {:g}", bytes, CostModel::kMost));
+    }
   }
+  if (!(arguments.pair > 0 && arguments.pair <= 1)) {
+    throw UsageError(fmt::format("--pair {}: the share is above 0 and at most 1", arguments.pair));
+  }
+  costs.pair = arguments.pair;
   costs.message = arguments.message;
   costs.boundary_bytes = arguments.bytes;
   if (costs.message.size() > 1) costs.message.push_back(0);  // nothing lies behind the last stage
@@ -248,6 +246,17 @@ std::string PaintMarks(const std::string& table, const Terminal& terminal) {
   return painted;
 }
 
+// A picture of millions of actions takes gigabytes, and no program shows it.
+void RequireDrawable(const Arguments& arguments, const Schedule& schedule) {
+  const size_t actions = ActionsOf(schedule);
+  for (const auto& [path, option] : {std::pair{arguments.svg, "--svg"}, std::pair{arguments.trace, "--trace"}}) {
+    if (path.empty() || actions <= kMostLookedAt) continue;
+    throw UsageError(fmt::format(
+        "{}: {} actions are too many to look at: draw at most {}, with fewer ranks or micro-batches", option,
+        PrettyNumber(static_cast<double>(actions)), PrettyNumber(static_cast<double>(kMostLookedAt))));
+  }
+}
+
 int Show(const Arguments& arguments) {
   std::map<std::string, std::string> written_by;
   for (const auto& [path, option] : {std::pair{arguments.svg, "--svg"}, std::pair{arguments.trace, "--trace"},
@@ -260,7 +269,9 @@ int Show(const Arguments& arguments) {
       throw UsageError(fmt::format("{} would overwrite the file that is checked, {}: name another", option, path));
     }
   }
-  const Schedule bare = arguments.check.empty() ? Generate(arguments) : Read(arguments);
+  std::string other, skipped;
+  const Schedule bare = arguments.check.empty() ? Generate(arguments, other) : Read(arguments, skipped);
+  RequireDrawable(arguments, bare);
   const CostModel costs = Costs(arguments, bare.layout);
   const Terminal terminal = Terminal::Of(1);
   Simulation run;
@@ -281,6 +292,12 @@ int Show(const Arguments& arguments) {
   fmt::print("{}: {}\n\n", Paint(schedule.name, Tone::kStrong, terminal), DescribeSize(schedule));
   fmt::print("{}\n", DrawText(schedule, run, {terminal.columns, terminal.colour, terminal.unicode}));
   PrintFigures(schedule, run, terminal);
+  if (!other.empty()) {
+    fmt::print("\n{}\n", Paint(fmt::format("valid, but not the contract's order: {}", other), Tone::kBad, terminal));
+  }
+  if (!skipped.empty()) {
+    fmt::print("\nskipped {}: they gather and free sharded weights, and shardlab's are whole\n", skipped);
+  }
 
   if (!arguments.svg.empty()) WriteFileSafely(arguments.svg, DrawSvg(schedule, run));
   if (!arguments.trace.empty()) WriteFileSafely(arguments.trace, ToChromeTrace(schedule, run));
@@ -301,12 +318,12 @@ int Run(int argc, char** argv) {
   app.set_help_flag("--help", "This text");
   app.add_option("NAME", arguments.name, fmt::format("{}", fmt::join(ScheduleNames(), ", ")));
   app.add_option("--check", arguments.check,
-                 "Check a schedule from a file instead: the own text form, or PyTorch's CSV")
+                 "Check a schedule from a file instead: shardlab's text form, or PyTorch's CSV")
       ->type_name("FILE");
   app.add_option("--stages", arguments.stages, "Ranks of the pipeline")->type_name("P");
   app.add_option("--micro-batches", arguments.microbatches, "Micro-batches an update (pipedream: of the run)")
       ->type_name("M");
-  app.add_option("--chunks", arguments.chunks, "Chunks a rank, for interleaved (2)")->type_name("V");
+  app.add_option("--chunks", arguments.chunks, "Chunks a rank, for interleaved and its kind (2)")->type_name("V");
   app.add_option("--updates", arguments.updates, "Updates without a flush, for 2bw and wpipe (3)")->type_name("N");
   app.add_option("--recompute", arguments.recompute, "always, except_last or never")
       ->capture_default_str()
@@ -326,10 +343,11 @@ int Run(int argc, char** argv) {
       ->delimiter(',')
       ->type_name("T");
   app.add_option("--bytes", arguments.bytes, "Bytes of a boundary tensor, or a list")->delimiter(',')->type_name("N");
+  app.add_option("--pair", arguments.pair, "What a pair takes, as a share of its parts' times (1)")->type_name("SHARE");
   app.add_option("--svg", arguments.svg, "Draw it as SVG")->type_name("FILE");
   app.add_option("--trace", arguments.trace, "Write it for Perfetto or chrome://tracing")->type_name("FILE");
   app.add_option("--csv", arguments.csv, "Write it as the CSV of PyTorch's pipelining")->type_name("FILE");
-  app.add_option("--text", arguments.text, "Write it in the own text form, which --check reads")->type_name("FILE");
+  app.add_option("--text", arguments.text, "Write it in shardlab's text form, which --check reads")->type_name("FILE");
   app.add_flag("--communication", arguments.communication, "Write sends and receives too");
   try {
     app.parse(argc, argv);

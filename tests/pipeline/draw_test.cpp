@@ -14,6 +14,7 @@
 #include "shardlab/pipeline/generators.hpp"
 #include "shardlab/pipeline/policies.hpp"
 #include "shardlab/plan/draw.hpp"
+#include "shardlab/plan/more_generators.hpp"
 #include "shardlab/plan/passes.hpp"
 
 namespace shardlab {
@@ -44,6 +45,19 @@ TEST(Draw, TextTellsTheChunksOfARankApart) {
             "rank 1   ...F0 F1 f0 b0--- f1 b1--- B0--- B1--- ......\n"
             "         F forward   B backward   f b of its second chunk\n"
             "         . idle\n");
+}
+
+TEST(Draw, APairIsOneBox) {
+  const Schedule schedule = DualPipeV(1, 4);
+  const Simulation run = Simulate(schedule, CostModel::Uniform(2, 4, 2));
+  EXPECT_EQ(DrawText(schedule, run),
+            "time     0              5              10             15             20\n"
+            "rank 0   F0 f0 F1 b0--- f1--+B0- F2--+b1- f2--+B1- F3--+b2- f3--+B2- b3--- I3 W3\n"
+            "         F forward   B backward   I gradient of the input   W gradient of the weights\n"
+            "         f b i w of its second chunk   + a pair, at once   . idle\n");
+  const std::string svg = DrawSvg(schedule, run);
+  EXPECT_EQ(Count(svg, "height=\"13\""), 5u) << "the backward is the lower half of the box";
+  EXPECT_EQ(Count(svg, "a pair, at once"), 1u);
 }
 
 TEST(Draw, TextWithoutRoomForLabelsKeepsTheLetters) {

@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "shardlab/plan/text.hpp"
+#include "shardlab/plan/traits.hpp"
 
 namespace shardlab {
 namespace {
@@ -61,12 +62,12 @@ class Program : public testing::Test {
 };
 
 TEST_F(Program, EveryScheduleIsDrawn) {
-  for (const char* name :
-       {"naive", "gpipe", "1f1b", "interleaved", "zb-h1", "zb-h2", "pipedream", "pipedream-vsync", "2bw", "wpipe"}) {
-    const Result result = Run(std::string(name) + " --stages 4 --micro-batches 8");
+  for (const std::string& name : ScheduleNames()) {
+    const Result result = Run(name + " --stages 4 --micro-batches 8");
     EXPECT_EQ(result.status, 0) << result.err;
     EXPECT_EQ(result.err, "");
-    EXPECT_EQ(result.out.find(std::string(name) + ": "), 0u) << result.out;
+    EXPECT_EQ(result.out.find(name + ": "), 0u) << result.out;
+    EXPECT_EQ(result.out.find("not the contract's order"), std::string::npos) << result.out;
     EXPECT_NE(result.out.find("\nrank 3   "), std::string::npos) << result.out;
     EXPECT_NE(result.out.find("makespan "), std::string::npos) << result.out;
     EXPECT_EQ(result.out.find('\033'), std::string::npos) << "colour, but this is no terminal";
@@ -140,11 +141,18 @@ TEST_F(Program, SaysNoInOneLine) {
                 "a rank needs 2 chunks or more; with 1 use 1f1b");
   ExpectRefused("wpipe --stages 4 --micro-batches 6",
                 "6 micro-batches an update on 4 ranks: they must be a multiple of the ranks, such as 8");
-  ExpectRefused("gpipe --stages 4 --micro-batches 8 --chunks 2", "only interleaved takes --chunks");
+  ExpectRefused("gpipe --stages 4 --micro-batches 8 --chunks 2", "and interleaved-zb take --chunks");
   ExpectRefused("gpipe --stages 4 --micro-batches 8 --updates 2", "only 2bw and wpipe take --updates");
   ExpectRefused("wpipe --stages 4 --micro-batches 4 --updates 0", "at least 1 update, not 0");
   ExpectRefused("2bw --stages 4 --micro-batches 3", "at least as many micro-batches as there are stages, 4, not 3");
   ExpectRefused("gpipe --stages 2 --micro-batches 2 --forward -1", "--forward -1: a time is 0 or more");
+  ExpectRefused("gpipe --stages 2 --micro-batches 2 --forward 1e308",
+                "--forward 1e+308: a time is 0 or more, and at most");
+  ExpectRefused("gpipe --stages 2 --micro-batches 2 --bytes 9223372036854775807",
+                "--bytes 9223372036854775807: a tensor has 0 bytes or more, and at most 1e+12");
+  ExpectRefused("dualpipe-v --stages 2 --micro-batches 4 --pair 0", "--pair 0: the share is above 0 and at most 1");
+  ExpectRefused("gpipe --stages 400 --micro-batches 400 --svg s.svg",
+                "--svg: 320,400 actions are too many to look at: draw at most 200,000");
   ExpectRefused("gpipe --stages 2 --micro-batches 2 --message=-1", "--message -1: a time is 0 or more");
   ExpectRefused("gpipe --stages 2 --micro-batches 2 --bytes=-1", "--bytes -1");
   ExpectRefused("gpipe --stages 3 --micro-batches 2 --backward 1,2", "one for each of the 3 stages");
@@ -181,8 +189,16 @@ TEST_F(Program, AFileThatIsNoScheduleIsRefusedInOneLine) {
       {"0F0,99999999999F0\n", "line 1, cell 2: '99999999999F0' is not an action"},
       {"0F99999999,0B0\n", "a mini-batch is cut into 1 to 1000000 micro-batches, not 100000000"},
       {"70000000F0\n", "more than 65536 chunks"},
-      {"0F0,0B0\n0F1,0B1\n", "line 2, cell 1: stage 0 runs here and on line 1"},
+      {"0F0,0B0\n0F1,0B1\n", "line 2, cell 1: 0F1 is here, and as many actions of stage 0 are on line 1"},
+      {"0F0,0F1,0B0,1B1,0B1\n1F0,1B0,1F1\n", "line 1, cell 4: 1B1 is here, and stage 1 is on line 2, with 3 of its"},
       {"(0F0;0B0\n", "is no pair such as (0F7;7B3)OVERLAP_F_B"},
+      {"(0F0;0F1)OVERLAP_F_B\n", "a pair is a forward and a backward"},
+      {"layout linear " + std::string(200000, '1') + "\n", "is not a layout"},
+      {"micro-batches " + std::string(200000, 'x') + "\n", "'xxxxxxxxxxxxxxxxxxxxxxxx...' is not a number"},
+      {"schedule " + std::string(200000, 'x') + "\n", "has more than 64 letters"},
+      {std::string("schedule \x1b[31m\nlayout linear 1\n"), "the name '?[31m' has more than 64 letters, or some that"},
+      {"rank " + std::string(200000, 'x') + ": 0F0\n", "is not a number of a rank"},
+      {"rank:" + std::string(200000, 'x') + "\n", "begins no line"},
       {"layout linear 2\nrank 0: 0F0\n", "there is no line 'micro-batches'"},
       {"micro-batches 1\nrank 0: 0F0\n", "there is no line 'layout', such as 'layout linear 4'"},
       {"layout linear 0\nmicro-batches 1\n", "line 1: a pipeline needs at least 1 stage, not 0"},
@@ -219,6 +235,36 @@ TEST_F(Program, WhateverEndsALineOrQuotesACellIsRead) {
     EXPECT_EQ(result.status, 0) << text << result.err;
     EXPECT_NE(result.out.find("2 ranks, 1 micro-batch\n"), std::string::npos) << text << result.out;
   }
+}
+
+// Pairs are one action; what is passed over is said.
+TEST_F(Program, TablesOfPyTorchsPipeliningAreRead) {
+  std::ofstream(folder_ / "vee.csv") << "0UNSHARD,0F0,3F0,3I0,3W0,0F1,(3F1;0B0)OVERLAP_F_B,3B1,0B1,0RESHARD\n"
+                                        "1F0,2F0,1F1,2F1,2B0,1B0,2B1,1B1\n";
+  const Result result = Run("--check vee.csv --text vee.txt");
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("\nskipped 1 RESHARD and 1 UNSHARD: "), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("f1--+B0-"), std::string::npos) << result.out;
+  EXPECT_NE(Read(folder_ / "vee.txt").find(" (3F1;0B0)OVERLAP_F_B "), std::string::npos);
+  std::ofstream(folder_ / "needs.csv") << "0F0,0B0\n(1F0;1B0)OVERLAP_F_B\n";
+  const Result needs = Run("--check needs.csv");
+  EXPECT_EQ(needs.status, 1);
+  EXPECT_NE(needs.err.find("the two of a pair run at once, and 1B0 needs 1F0: make them two entries"),
+            std::string::npos)
+      << needs.err;
+  EXPECT_NE(needs.err.find("[(1F0;] 1B0)"), std::string::npos) << needs.err;
+}
+
+// Time and memory grow with the number of actions and no faster; the limit of Run is generous.
+TEST_F(Program, LargeFilesAndSchedulesTakeSeconds) {
+  std::ofstream(folder_ / "commas.csv") << std::string(30 << 20, ',') << "0F0,0B0\n";
+  EXPECT_EQ(Run("--check commas.csv").status, 0);
+  const Result result = Run("naive --stages 500 --micro-batches 100");
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("\nrank 63 "), std::string::npos);
+  EXPECT_NE(result.out.find("\nand 436 more ranks\n"), std::string::npos);
+  EXPECT_LT(result.out.size(), 20000u);
+  EXPECT_EQ(Run("gpipe --stages 2 --micro-batches 2 --forward 1e12 --backward 1e-12").status, 0);
 }
 
 // A schedule that can be read and not run: what is missing is marked.

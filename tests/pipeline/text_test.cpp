@@ -133,15 +133,28 @@ TEST(Text, PyTorchCsvOfEveryAge) {
   EXPECT_EQ(vee.layout, Layout::Vee(2));
   EXPECT_EQ(vee.microbatches, 2);
   EXPECT_NO_THROW(Validate(vee));
-  EXPECT_EQ(vee.ranks[0][5], Action::Forward(3, 1));
+  Action opens = Action::Forward(3, 1);
+  opens.opens_pair = true;
+  EXPECT_EQ(vee.ranks[0][5], opens);
   EXPECT_EQ(vee.ranks[0][6], Action::Backward(0, 0));
+  EXPECT_EQ(FromPyTorchCsv(ToPyTorchCsv(vee)), vee);
+  EXPECT_EQ(ParseSchedule(FormatSchedule(vee)), vee);
+  std::string skipped = "as before";
+  FromPyTorchCsv("0F0,0B0\n", "csv", &skipped);
+  EXPECT_EQ(skipped, "");
+  FromPyTorchCsv("0UNSHARD,0F0,0UNSHARD,0B0,0RESHARD\n", "csv", &skipped);
+  EXPECT_EQ(skipped, "1 RESHARD and 2 UNSHARD");
 }
 
 TEST(Text, PyTorchCsvNamesTheCell) {
   const auto error_of = [](const std::string& text) { return MessageOf<ScheduleError>([&] { FromPyTorchCsv(text); }); };
   ExpectError(error_of("0F0,0B0\n1F0,what\n"), "line 2, cell 2: 'what' is not an action");
   ExpectError(error_of("0F0,(0F1;0B0\n"), "line 1, cell 2: '(0F1;0B0' is no pair");
-  ExpectError(error_of("0F0\n0B0\n"), "line 2, cell 1: stage 0 runs here and on line 1");
+  ExpectError(error_of("0F0\n0B0\n"), "line 2, cell 1: 0B0 is here, and as many actions of stage 0 are on line 1");
+  // The one that strayed, whichever line is read first.
+  ExpectError(error_of("1F1,0F0,0F1,0B0,0B1\n1F0,1B0,1B1\n"),
+              "line 1, cell 1: 1F1 is here, and stage 1 is on line 2, with 3 of its actions");
+  ExpectError(error_of("0F0,0F1,0B0,0B1\n1F0,1B0,1F1,0F2,1B1\n"), "line 2, cell 4: 0F2 is here");
   ExpectError(error_of("0F0,2F0\n3F0,1F0\n4F0,5F0\n"), "neither linear, looped nor a vee");
   ExpectError(error_of("\n\n"), "no action");
   ExpectError(error_of(""), "no action");

@@ -140,6 +140,55 @@ TEST(Validate, LongCirclesAreCutShort) {
   }
 }
 
+// ---- Pairs: two entries that are one.
+
+// Rank 0's forward of micro-batch 1 on its second chunk runs beside the backward of micro-batch 0 on its first.
+const char kPaired[] =
+    "schedule p\nlayout vee 2 2\nmicro-batches 2\n"
+    "rank 0: 0F0 3F0 3B0 0F1 (3F1;0B0)OVERLAP_F_B 3B1 0B1\nrank 1: 1F0 2F0 1F1 2F1 2B0 1B0 2B1 1B1\n";
+
+TEST(Pairs, BeginWhenWhatBothNeedIsThereAndTakeTheirShare) {
+  const Schedule schedule = ParseSchedule(kPaired);
+  CostModel costs;
+  costs.pair = 0.75;
+  const Simulation run = Simulate(schedule, costs);
+  const Span& forward = run.ranks[0][4];
+  const Span& backward = run.ranks[0][5];
+  EXPECT_EQ(forward.action.kind, ActionKind::kForward);
+  EXPECT_EQ(forward.begin, run.ranks[1][5].end) << "1B0, which 0B0 waits for; 3F1 had what it needs long before";
+  EXPECT_EQ(forward.end - forward.begin, 0.75 * (1 + 2));
+  EXPECT_EQ(backward.begin, forward.begin);
+  EXPECT_EQ(backward.end, forward.end);
+  EXPECT_EQ(run.busy[0], 3 * 1 + 3 * 2 + 0.75 * 3) << "the time of a pair counts once";
+  EXPECT_TRUE(ClosesPair(run.ranks[0], 5));
+  EXPECT_FALSE(ClosesPair(run.ranks[0], 4));
+}
+
+TEST(Pairs, NothingComesBetween) {
+  const Schedule schedule = ParseSchedule(kPaired);
+  for (const int ahead : {0, 1, 3}) {
+    const Schedule complete = AddCommunication(AddRecompute(Flush(schedule), Recompute::kAlways), ahead);
+    Validate(complete);
+    EXPECT_EQ(ParseSchedule(FormatSchedule(complete)), complete);
+    EXPECT_NE(FormatSchedule(complete).find("(3F1;0B0)OVERLAP_F_B"), std::string::npos) << FormatSchedule(complete);
+  }
+  EXPECT_NE(FormatSchedule(AddCommunication(schedule, 0)).find("3RECV_F1 0RECV_B0 (3F1;0B0)OVERLAP_F_B"),
+            std::string::npos)
+      << FormatSchedule(AddCommunication(schedule, 0));
+}
+
+TEST(Pairs, HalvesDoNotNeedEachOther) {
+  const std::string head = kTwoStages;
+  ExpectFault(head + "rank 0: 0F0 0F1 0B0 0B1\nrank 1: (1F0;1B0)OVERLAP_F_B 1F1 1B1\n", 1, 0, "(1F0;",
+              "the two of a pair run at once, and 1B0 needs 1F0: make them two entries");
+  // 0B0 needs 1B0, which needs 1F0, which needs 0F0, the other half.
+  ExpectFault(head + "rank 0: 0F1 (0F0;0B1)OVERLAP_F_B 0B0\nrank 1: 1F0 1B0 1F1 1B1\n", 0, 1, "(0F0;", "deadlock");
+  Schedule open = ParseSchedule(kPaired);
+  open.ranks[0][0].opens_pair = true;
+  EXPECT_NE(MessageOf<ScheduleError>([&] { Validate(open); }).find("0F0 opens a pair: a pair is a forward and"),
+            std::string::npos);
+}
+
 TEST(Passes, ReceivesArePostedAhead) {
   const auto rank_0 = [](int ahead) {
     std::string text;
@@ -228,15 +277,20 @@ TEST(Simulate, RefusesImpossibleCosts) {
   };
   CostModel costs;
   costs.forward = {-1};
-  EXPECT_EQ(error_of(costs), "the forward time is -1: it has to be 0 or more");
+  EXPECT_EQ(error_of(costs), "the forward time is -1: it has to be 0 to 1e+12");
   costs.forward = {1, 2};
   EXPECT_EQ(error_of(costs), "the forward time has 2 entries: give one for all, or one for each of the 3 stages");
   costs.forward = {std::numeric_limits<double>::quiet_NaN()};
-  EXPECT_EQ(error_of(costs), "the forward time is nan: it has to be 0 or more");
+  EXPECT_EQ(error_of(costs), "the forward time is nan: it has to be 0 to 1e+12");
   costs.forward = {0};
   costs.backward_input = {0};
   costs.backward_weight = {0};
   EXPECT_EQ(Simulate(GPipe(3, 2), costs).bubble, 0);  // no time at all
+  costs.pair = 1.5;
+  EXPECT_EQ(error_of(costs), "the share of a pair is 1.5: it has to be above 0 and at most 1");
+  costs.pair = 1;
+  costs.boundary_bytes = {std::numeric_limits<int64_t>::max()};
+  EXPECT_EQ(error_of(costs), "the number of boundary bytes is 9223372036854775807: it has to be 0 to 1e+12");
 }
 
 TEST(Layers, AStageIsNeverEmpty) {

@@ -25,7 +25,8 @@ TEST(Traits, EveryNameOnce) {
 
 TEST(Traits, WhoTakesWhat) {
   EXPECT_EQ(OnlyTheseTake("--chunks", [](const ScheduleTraits& one) { return one.TakesChunks(); }),
-            "only interleaved takes --chunks");
+            "only interleaved, interleaved-any, looped-bfs and interleaved-zb take --chunks");
+  EXPECT_EQ(OnlyTheseTake("it", [](const ScheduleTraits& one) { return one.name == "zb-v"; }), "only zb-v takes it");
   EXPECT_EQ(OnlyTheseTake("it", [](const ScheduleTraits& one) { return one.updates == Updates::kEachBatch; }),
             "only 2bw and wpipe take it");
 }
@@ -33,6 +34,8 @@ TEST(Traits, WhoTakesWhat) {
 TEST(Traits, Layouts) {
   EXPECT_EQ(TraitsOf("1f1b").MakeLayout(4, 7), Layout::Linear(4));
   EXPECT_EQ(TraitsOf("interleaved").MakeLayout(4, 3), Layout::Looped(4, 3));
+  EXPECT_EQ(TraitsOf("zb-v").MakeLayout(4, 7), Layout::Vee(4));
+  EXPECT_EQ(TraitsOf("dualpipe-v").MakeLayout(4, 7), Layout::Vee(4));
   EXPECT_EQ(TraitsOf("wpipe").MakeLayout(4, 7), Layout::Looped(4, 2));
   EXPECT_THROW(TraitsOf("interleaved").MakeLayout(4, 0), ScheduleError);
 }
@@ -44,7 +47,8 @@ TEST(Traits, WeightVersions) {
     for (int update = 0; update < 6; ++update) text += std::to_string(TraitsOf(name).version(3, stage, update));
     return text;
   };
-  for (const char* synchronous : {"naive", "gpipe", "1f1b", "interleaved", "zb-h1", "zb-h2"}) {
+  for (const char* synchronous : {"naive", "gpipe", "1f1b", "interleaved", "interleaved-any", "looped-bfs", "zb-h1",
+                                  "zb-h2", "interleaved-zb", "zb-v", "dualpipe-v"}) {
     EXPECT_FALSE(TraitsOf(synchronous).IsAsynchronous()) << synchronous;
     EXPECT_EQ(versions(synchronous, 1), "012345") << synchronous;
   }

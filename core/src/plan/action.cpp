@@ -55,20 +55,6 @@ bool TakeKind(std::string_view& text, ActionKind& kind) {
   return false;
 }
 
-// For a message: what is in a file need not be text, nor short.
-std::string Quoted(std::string_view text) {
-  constexpr size_t kMost = 24;
-  std::string quoted;
-  for (const char letter : text.substr(0, kMost)) {
-    quoted += static_cast<unsigned char>(letter) < ' ' || letter == '\x7f' ? '?' : letter;
-  }
-  // Not in the middle of a letter of several bytes.
-  while (text.size() > kMost && !quoted.empty() && (static_cast<unsigned char>(quoted.back()) & 0x80) != 0) {
-    quoted.pop_back();
-  }
-  return fmt::format("'{}{}'", quoted, text.size() > kMost ? "..." : "");
-}
-
 }  // namespace
 
 bool IsCompute(ActionKind kind) { return kind <= ActionKind::kRecompute; }
@@ -92,6 +78,25 @@ std::string ToString(const Action& action) {
 
 std::ostream& operator<<(std::ostream& out, const Action& action) { return out << ToString(action); }
 
+std::string EntryText(const std::vector<Action>& list, size_t step) {
+  const std::string text = ToString(list[step]);
+  if (list[step].opens_pair) return "(" + text + ";";
+  return step > 0 && list[step - 1].opens_pair ? text + ")" : text;
+}
+
+std::string Quoted(std::string_view text) {
+  constexpr size_t kMost = 24;
+  std::string quoted;
+  for (const char letter : text.substr(0, kMost)) {
+    quoted += static_cast<unsigned char>(letter) < ' ' || letter == '\x7f' ? '?' : letter;
+  }
+  // Not in the middle of a letter of several bytes.
+  while (text.size() > kMost && !quoted.empty() && (static_cast<unsigned char>(quoted.back()) & 0x80) != 0) {
+    quoted.pop_back();
+  }
+  return fmt::format("'{}{}'", quoted, text.size() > kMost ? "..." : "");
+}
+
 Action ParseAction(std::string_view text) {
   Action action;
   std::string_view rest = text;
@@ -104,8 +109,7 @@ Action ParseAction(std::string_view text) {
   if (!good || !rest.empty()) {
     throw ScheduleError(fmt::format(
         "{} is not an action: write chunk, kind and micro-batch, such as 2F0, 1B3, 1I3, 1W3, 0R2, 0SEND_F2, "
-        "1RECV_F2, "
-        "1SEND_B2, 0RECV_B2, with @ and a weight version where it is not 0 (2F5@1, 2REDUCE_GRAD@1, 2STEP@1)",
+        "1RECV_F2, 1SEND_B2, 0RECV_B2, with @ and a weight version where it is not 0 (2F5@1, 2REDUCE_GRAD@1, 2STEP@1)",
         Quoted(text)));
   }
   return action;

@@ -1,26 +1,34 @@
 #include "shardlab/plan/dependencies.hpp"
 
+#include <initializer_list>
+
 #include <fmt/format.h>
 
 #include "shardlab/plan/schedule_error.hpp"
 
 namespace shardlab {
 
-std::vector<Dependency> Dependencies(const Layout& layout, const Action& action) {
+Few<Dependency, 3> Dependencies(const Layout& layout, const Action& action) {
   if (!layout.Has(action.chunk)) {
     throw ScheduleError(fmt::format("{}: there is no chunk {} in the layout '{}', which has {}", ToString(action),
                                     action.chunk, ToString(layout), layout.chunks()));
   }
   const Chunk& chunk = layout.chunk(action.chunk);
   const int i = action.microbatch;
-  std::vector<Dependency> needs;
-  const auto from = [&](int other, std::vector<ActionKind> kinds) {
-    Dependency need;
-    for (const ActionKind kind : kinds) need.any_of.push_back({kind, other, i});
-    need.via = layout.chunk(other).rank == chunk.rank ? Via::kMemory : Via::kMessage;
-    needs.push_back(need);
+  Few<Dependency, 3> needs;
+  const auto need = [&](Via via, const Action& what) {
+    Dependency one;
+    one.any_of.push_back(what);
+    one.via = via;
+    needs.push_back(one);
   };
-  const auto own = [&](std::vector<ActionKind> kinds) { from(action.chunk, std::move(kinds)); };
+  const auto from = [&](int other, std::initializer_list<ActionKind> kinds) {
+    Dependency one;
+    for (const ActionKind kind : kinds) one.any_of.push_back({kind, other, i});
+    one.via = layout.chunk(other).rank == chunk.rank ? Via::kMemory : Via::kMessage;
+    needs.push_back(one);
+  };
+  const auto own = [&](std::initializer_list<ActionKind> kinds) { from(action.chunk, kinds); };
 
   switch (action.kind) {
     case ActionKind::kForward:
@@ -43,23 +51,23 @@ std::vector<Dependency> Dependencies(const Layout& layout, const Action& action)
       break;
     case ActionKind::kReceiveForward:
     case ActionKind::kReceiveBackward:
-      needs.push_back({{SendOf(layout, action)}, Via::kMessage});
+      need(Via::kMessage, SendOf(layout, action));
       break;
     case ActionKind::kReduceGradients:
       for (const int twin : layout.TwinsOf(action.chunk)) {
         if (layout.chunk(twin).rank == chunk.rank) continue;  // the middle one of an odd number
-        needs.push_back({{{ActionKind::kReduceGradients, twin, -1, action.version}}, Via::kCollective});
+        need(Via::kCollective, {ActionKind::kReduceGradients, twin, -1, action.version});
       }
       break;
     case ActionKind::kStep:
       for (const int twin : layout.TwinsOf(action.chunk)) {
         if (layout.chunk(twin).rank != chunk.rank) continue;
-        needs.push_back({{{ActionKind::kReduceGradients, twin, -1, action.version}}, Via::kMemory});
+        need(Via::kMemory, {ActionKind::kReduceGradients, twin, -1, action.version});
       }
       break;
   }
   if (IsCompute(action.kind) && action.version > 0) {
-    needs.push_back({{{ActionKind::kStep, action.chunk, -1, action.version}}, Via::kMemory});
+    need(Via::kMemory, {ActionKind::kStep, action.chunk, -1, action.version});
   }
   return needs;
 }

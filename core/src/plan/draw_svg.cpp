@@ -60,6 +60,7 @@ class SvgPicture {
         kinds_.insert(span.action.kind);
         if (span.end > span.begin) shortest = std::min(shortest, span.end - span.begin);
         several_versions_ |= IsCompute(span.action.kind) && span.action.version > 0;
+        has_pairs_ |= span.action.opens_pair;
       }
     }
     const double wanted = kLeft + kRight + makespan_ / shortest * kShortestAction;
@@ -118,6 +119,12 @@ class SvgPicture {
       svg_.Text("sl-quiet", x + 18, 73, "step");
       x += 54;
     }
+    if (has_pairs_) {
+      svg_.Rect("F", x, 62, 14, 6);
+      svg_.Rect("B", x, 69, 14, 7);
+      svg_.Text("sl-quiet", x + 20, 73, "a pair, at once");
+      x += 124;
+    }
     svg_.Rect("live", x, 66, 14, 8);
     svg_.Text("sl-quiet", x + 20, 73, "live micro-batches");
     x += 146;
@@ -155,8 +162,14 @@ class SvgPicture {
     const double y = Y(rank);
     svg_.Text("", kLeft - 10, y + kBar * 0.68, fmt::format("rank {}", rank), Anchor::kEnd);
     svg_.Rect("lane", kLeft, y, makespan_ * scale_, kBar);
-    for (const Span& span : simulation_.ranks[rank]) {
-      if (span.end > span.begin) Bar(span, y);
+    const auto& spans = simulation_.ranks[rank];
+    for (size_t k = 0; k < spans.size(); ++k) {
+      if (spans[k].end <= spans[k].begin) continue;
+      // Of a pair the forward is above and the backward below.
+      const bool below = ClosesPair(spans, k);
+      const bool above = k + 1 < spans.size() && ClosesPair(spans, k + 1);
+      const double half = kBar / 2;
+      Bar(spans[k], below ? y + half : y, above ? half - 1 : below ? half : kBar);
     }
     for (const Span& span : simulation_.ranks[rank]) {
       if (span.action.kind == ActionKind::kStep) Diamond(X(span.end), y + kBar + 1);
@@ -164,20 +177,20 @@ class SvgPicture {
     Live(rank, y + kBar + 4);
   }
 
-  void Bar(const Span& span, double y) {
+  void Bar(const Span& span, double y, double high) {
     const Action& action = span.action;
     const double x = X(span.begin);
     const double wide = (span.end - span.begin) * scale_;
     const double gap = wide > 6 ? 1 : 0;
     const char* second = VisitOf(schedule_.layout, action.chunk) % 2 == 1 ? " second" : "";
     svg_.OpenGroup("", fmt::format("{}: {:g} to {:g}", ToString(action), span.begin, span.end));
-    svg_.Rect(ClassOf(action.kind) + second, x, y, wide - gap, kBar);
+    svg_.Rect(ClassOf(action.kind) + second, x, y, wide - gap, high);
     std::string label = IsCompute(action.kind) ? std::to_string(action.microbatch) : std::string(Name(action.kind));
     if (full_labels_ && IsCompute(action.kind)) label = ToString({action.kind, action.chunk, action.microbatch});
-    const bool versions = several_versions_ && IsCompute(action.kind);
+    const bool versions = several_versions_ && IsCompute(action.kind) && high == kBar;
     if (wide >= 6.4 * static_cast<double>(label.size()) + 3) {
       const double middle = x + (wide - gap) / 2;
-      svg_.Text("l", middle, y + (versions ? 13 : 17), label);
+      svg_.Text("l", middle, y + (versions ? kBar / 2 : high / 2 + 4), label);
       if (versions) svg_.Text("l version", middle, y + 23, fmt::format("v{}", action.version));
     }
     svg_.CloseGroup();
@@ -218,6 +231,7 @@ class SvgPicture {
   double height_ = 0;
   double scale_ = 1;
   bool several_versions_ = false;
+  bool has_pairs_ = false;
   bool full_labels_ = false;  // with chunk and kind, not the micro-batch alone
   Svg svg_;
 };

@@ -57,35 +57,67 @@ void TrimEnd(std::string& text) { text.erase(text.find_last_not_of(' ') + 1); }
 class TextPicture {
  public:
   TextPicture(const Schedule& schedule, const Simulation& simulation, const TextDrawing& options)
-      : schedule_(schedule), simulation_(simulation), options_(options) {
-    for (const auto& spans : simulation.ranks) {
-      for (const Span& span : spans) {
-        if (span.end <= span.begin) continue;
-        shortest_ = std::min(shortest_, span.end - span.begin);
-        for (const size_t form : {kWithChunk, kWithKind, kBare}) {
-          longest_label_[form] = std::max(longest_label_[form], Label(span.action, form).size());
-        }
+      : schedule_(schedule),
+        simulation_(simulation),
+        options_(options),
+        ranks_(std::min(simulation.ranks.size(), kMostRanks)) {
+    ForEachPiece([&](const Piece& piece) {
+      shortest_ = std::min(shortest_, piece.end - piece.begin);
+      for (const size_t form : {kWithChunk, kWithKind, kBare}) {
+        longest_label_[form] = std::max(longest_label_[form], Label(piece.action, form).size());
       }
-    }
+      has_pairs_ |= piece.joined;
+    });
   }
 
   std::string Draw() {
-    const std::string last_name = fmt::format("rank {}", simulation_.ranks.size() - 1);
+    const std::string last_name = fmt::format("rank {}", ranks_ - 1);
     margin_ = last_name.size() + 3;
     const size_t room = std::max<size_t>(options_.width, 40) - margin_;
     if (shortest_ == std::numeric_limits<double>::infinity()) return "nothing in this schedule takes time\n";
     ChooseScale(room);
 
     std::string text = Axis(room);
-    for (size_t rank = 0; rank < simulation_.ranks.size(); ++rank) {
+    for (size_t rank = 0; rank < ranks_; ++rank) {
       text += fmt::format("{:<{}}", fmt::format("rank {}", rank), margin_) + Line(simulation_.ranks[rank], room) + "\n";
     }
+    if (ranks_ < simulation_.ranks.size())
+      text += fmt::format("and {} more ranks\n", simulation_.ranks.size() - ranks_);
     return text + Legend(room);
   }
 
  private:
   static constexpr const char* kPlain = "\033[0m";
   static constexpr size_t kWithChunk = 0, kWithKind = 1, kBare = 2;  // forms of labels
+  static constexpr size_t kMostRanks = 64;                           // more lines nobody reads
+  static constexpr double kMostColumns = 1e9;
+
+  // What is drawn as one: an action, or a half of a pair. A pair's forward has the first half of its time, and is joined
+  // to the backward.
+  struct Piece {
+    const Action& action;
+    double begin, end;
+    bool joined;
+  };
+  template <typename Visit>
+  static void ForEachPiece(const std::vector<Span>& spans, Visit visit) {
+    for (size_t k = 0; k < spans.size(); ++k) {
+      const Span& span = spans[k];
+      if (span.end <= span.begin) continue;
+      const double middle = (span.begin + span.end) / 2;
+      if (ClosesPair(spans, k)) {
+        visit(Piece{span.action, middle, span.end, false});
+      } else if (k + 1 < spans.size() && ClosesPair(spans, k + 1)) {
+        visit(Piece{span.action, span.begin, middle, true});
+      } else {
+        visit(Piece{span.action, span.begin, span.end, false});
+      }
+    }
+  }
+  template <typename Visit>
+  void ForEachPiece(Visit visit) const {
+    for (size_t rank = 0; rank < ranks_; ++rank) ForEachPiece(simulation_.ranks[rank], visit);
+  }
 
   // Every second chunk of a rank looks otherwise.
   bool IsSecond(const Action& action) const { return VisitOf(schedule_.layout, action.chunk) % 2 == 1; }
@@ -141,44 +173,45 @@ class TextPicture {
     dense_ = actions <= static_cast<double>(room) * kMostCut;
     form_ = forms.back();
     per_time_ = (dense_ ? 1 : static_cast<double>(longest_label_[form_] + 1)) / shortest_;
-    for (const auto& spans : simulation_.ranks) {
-      for (const Span& span : spans) {
-        const size_t columns = Column(span.end) - Column(span.begin);
-        longer_ones_fit_ &= columns <= 1 || Label(span.action, kWithKind).size() <= columns;
-      }
-    }
+    per_time_ = std::min(per_time_, kMostColumns / simulation_.makespan);
+    ForEachPiece([&](const Piece& piece) {
+      const size_t columns = Column(piece.end) - Column(piece.begin);
+      longer_ones_fit_ &= columns <= 1 || Label(piece.action, kWithKind).size() <= columns;
+    });
   }
 
   size_t Column(double time) const { return static_cast<size_t>(std::llround(time * per_time_)); }
   size_t Columns() const { return Column(simulation_.makespan); }
 
   std::string Line(const std::vector<Span>& spans, size_t room) const {
-    std::vector<Cell> cells(Columns(), Cell{Idle(), {}});
+    const Window window(Columns(), room);
+    std::vector<Cell> cells(window.Shown(), Cell{Idle(), {}});
     size_t free_from = 0;
-    for (const Span& span : spans) {
-      size_t begin = Column(span.begin);
-      size_t end = std::max(Column(span.end), begin);
-      if (options_.whole > 0 && span.end > span.begin) {  // a column at least, beside the last one's
+    ForEachPiece(spans, [&](const Piece& piece) {
+      size_t begin = Column(piece.begin);
+      size_t end = std::max(Column(piece.end), begin);
+      if (options_.whole > 0) {  // a column at least, beside the last one's
         begin = std::max(begin, free_from);
         end = std::max(end, begin + 1);
       }
-      end = std::min(end, cells.size());
-      if (end <= begin) continue;
+      end = std::min(end, Columns());
+      if (end <= begin) return;
       free_from = end;
-      const Colour colour = ColourOf(span.action.kind, IsSecond(span.action));
-      std::string label = dense_ ? ShortLabel(span.action, end - begin) : Label(span.action, form_);
-      if (IsCut(begin, begin + label.size(), cells.size(), room)) label.resize(dense_ ? 1 : 0);
+      const Colour colour = ColourOf(piece.action.kind, IsSecond(piece.action));
+      std::string label = dense_ ? ShortLabel(piece.action, end - begin) : Label(piece.action, form_);
+      if (window.IsCut(begin, begin + label.size())) label.resize(dense_ ? 1 : 0);
       // The last column separates, where there is room for one. In colour labels do: a column without would look idle.
       const bool separated = !options_.colour && end - begin > label.size();
       const size_t body = end - begin - (separated ? 1 : 0);
-      for (size_t column = 0; column < end - begin; ++column) {
-        Cell& cell = cells[begin + column];
+      window.ForEach(begin, end, [&](size_t at, size_t place) {
+        const size_t column = at - begin;
+        Cell& cell = cells[place];
         cell.colour = column < body ? colour : Colour{};
-        const char filler = column >= body || options_.colour ? ' ' : '-';
+        const char filler = column >= body ? (piece.joined ? '+' : ' ') : options_.colour ? ' ' : '-';
         cell.glyph = std::string(1, column < std::min(label.size(), body) ? label[column] : filler);
-      }
-    }
-    const std::vector<Cell> shown = LeaveOutMiddle(std::move(cells), room);
+      });
+    });
+    const std::vector<Cell> shown = WithGap(std::move(cells), window);
     std::string text;
     int current = -1;
     for (const Cell& cell : shown) {
@@ -200,39 +233,60 @@ class TextPicture {
     return fmt::format("\033[38;5;{};48;5;{}m", colour.letters, colour.background);
   }
 
-  static constexpr size_t kGap = 3;
-  static size_t HeadOf(size_t room) { return (room - kGap) * 2 / 3; }
-  static size_t TailOf(size_t room) { return room - kGap - HeadOf(room); }
+  // Which columns are shown: all, or where there are too many the first two thirds and the last third of the room, with
+  // a gap between.
+  class Window {
+   public:
+    Window(size_t columns, size_t room) : columns_(columns), whole_(columns <= room) {
+      constexpr size_t kGap = 3;
+      head_ = whole_ ? columns : (room - kGap) * 2 / 3;
+      tail_begin_ = whole_ ? columns : columns - (room - kGap - head_);
+    }
 
-  // Whether only part of what stands in these columns is shown.
-  static bool IsCut(size_t begin, size_t end, size_t columns, size_t room) {
-    if (columns <= room) return false;
-    const size_t gap_begin = HeadOf(room);
-    const size_t gap_end = columns - TailOf(room);
-    return begin < gap_end && end > gap_begin;
-  }
+    size_t Shown() const { return head_ + columns_ - tail_begin_; }
+    size_t Head() const { return head_; }
+    size_t TailBegin() const { return tail_begin_; }
+    bool IsWhole() const { return whole_; }
+    // Whether only part of what stands in these columns is shown.
+    bool IsCut(size_t begin, size_t end) const { return !whole_ && begin < tail_begin_ && end > head_; }
+    // Visits those of the columns that are shown, and where each is.
+    template <typename Visit>
+    void ForEach(size_t begin, size_t end, Visit visit) const {
+      for (size_t column = begin; column < std::min(end, head_); ++column) visit(column, column);
+      for (size_t column = std::max(begin, tail_begin_); column < end; ++column) {
+        visit(column, column - tail_begin_ + head_);
+      }
+    }
 
-  // Of what does not fit the first two thirds and the last third, with a gap between.
-  std::vector<Cell> LeaveOutMiddle(std::vector<Cell> cells, size_t room) const {
-    if (cells.size() <= room) return cells;
-    std::vector<Cell> shown(cells.begin(), cells.begin() + static_cast<std::ptrdiff_t>(HeadOf(room)));
-    shown.push_back({Gap(), {}});
-    shown.insert(shown.end(), cells.end() - static_cast<std::ptrdiff_t>(TailOf(room)), cells.end());
-    return shown;
+   private:
+    size_t columns_, head_, tail_begin_;
+    bool whole_;
+  };
+
+  std::vector<Cell> WithGap(std::vector<Cell> cells, const Window& window) const {
+    if (!window.IsWhole()) cells.insert(cells.begin() + static_cast<std::ptrdiff_t>(window.Head()), {Gap(), {}});
+    return cells;
   }
 
   // The time above the lines, written where it is.
   std::string Axis(size_t room) const {
-    std::vector<Cell> cells(Columns(), Cell{" ", {}});
+    const Window window(Columns(), room);
+    std::vector<Cell> cells(window.Shown(), Cell{" ", {}});
     const double tick = NiceStep(8 / per_time_);
-    for (int k = 0; k * tick < simulation_.makespan; ++k) {
+    for (double k = 0; k * tick < simulation_.makespan; ++k) {
       const std::string number = fmt::format("{:g}", k * tick);
       const size_t at = Column(k * tick);
-      if (at + number.size() > cells.size() || IsCut(at, at + number.size(), cells.size(), room)) continue;
-      for (size_t k = 0; k < number.size(); ++k) cells[at + k].glyph = std::string(1, number[k]);
+      if (window.IsCut(at, at + number.size())) {
+        const double last = static_cast<double>(window.TailBegin()) / per_time_ / tick;
+        k = std::max(k, std::floor(last) - 1);  // on to the tail
+        continue;
+      }
+      if (at + number.size() > Columns()) continue;
+      window.ForEach(at, at + number.size(),
+                     [&](size_t column, size_t place) { cells[place].glyph = std::string(1, number[column - at]); });
     }
     std::string text = fmt::format("{:<{}}", "time", margin_);
-    for (const Cell& cell : LeaveOutMiddle(std::move(cells), room)) text += cell.glyph;
+    for (const Cell& cell : WithGap(std::move(cells), window)) text += cell.glyph;
     TrimEnd(text);
     return text + "\n";
   }
@@ -240,14 +294,10 @@ class TextPicture {
   // What each kind that occurs looks like, idle time, a rank's second chunk, and what was left out.
   std::string Legend(size_t room) const {
     std::vector<ActionKind> kinds;
-    for (const auto& spans : simulation_.ranks) {
-      for (const Span& span : spans) {
-        if (span.end > span.begin && IsCompute(span.action.kind) &&
-            std::find(kinds.begin(), kinds.end(), span.action.kind) == kinds.end()) {
-          kinds.push_back(span.action.kind);
-        }
-      }
-    }
+    ForEachPiece([&](const Piece& piece) {
+      const ActionKind kind = piece.action.kind;
+      if (IsCompute(kind) && std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
+    });
     std::sort(kinds.begin(), kinds.end());
     const bool several_chunks = schedule_.layout.chunks_per_rank() > 1;
     std::string text, line(margin_, ' ');
@@ -279,6 +329,7 @@ class TextPicture {
     } else if (several_chunks) {
       add("0F1", 3, "chunk 0, micro-batch 1");
     }
+    if (has_pairs_ && !options_.colour && !dense_) add("+", 1, "a pair, at once");
     add(Idle(), 1, "idle");
     if (options_.colour)
       add("", 0, dense_ && options_.whole <= 0 ? "last digits of micro-batches" : "numbers are micro-batches");
@@ -292,6 +343,8 @@ class TextPicture {
   const Schedule& schedule_;
   const Simulation& simulation_;
   const TextDrawing options_;
+  const size_t ranks_;  // that are drawn
+  bool has_pairs_ = false;
   double shortest_ = std::numeric_limits<double>::infinity();
   size_t longest_label_[3] = {0, 0, 0};
   size_t margin_ = 0;

@@ -1,6 +1,7 @@
 #include "execution.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <tuple>
 #include <unordered_map>
@@ -19,23 +20,30 @@ double At(const std::vector<double>& list, int stage) {
 
 class Runner {
  public:
-  Runner(const Schedule& schedule, const CostModel& costs, const RunRules& rules)
+  Runner(const Schedule& schedule, const CostModel& costs, const RunRules& rules, bool record)
       : schedule_(schedule),
         layout_(schedule.layout),
         costs_(costs),
         rules_(rules),
+        record_(record),
         communicates_(schedule.HasCommunication()),
-        states_(schedule.ranks.size()) {
+        states_(schedule.ranks.size()),
+        done_(layout_, schedule.microbatches, kNotYet),
+        arrivals_(layout_, schedule.microbatches, kNotYet) {
+    if (!record_) return;
     out_.ranks.resize(schedule.ranks.size());
+    for (size_t rank = 0; rank < schedule.ranks.size(); ++rank) out_.ranks[rank].reserve(schedule.ranks[rank].size());
   }
 
-  // Every rank goes as far as it can, again and again until none can. What becomes of a rank depends on when others
-  // have done something, never on who is asked first, so the order of asking changes neither verdict nor times.
+  // Every rank goes as far as it can; one that waits is asked again when what it waits for has happened. What becomes of
+  // a rank depends on when others have done something, never on who is asked first, so the order of asking changes
+  // neither verdict nor times.
   Execution Run() {
-    for (bool progress = true; progress;) {
-      progress = false;
-      for (int rank = 0; rank < layout_.ranks(); ++rank) {
-        while (Advance(rank)) progress = true;
+    for (int rank = 0; rank < layout_.ranks(); ++rank) ready_.push_back(rank);
+    while (!ready_.empty()) {
+      const int rank = ready_.front();
+      ready_.pop_front();
+      while (Advance(rank)) {
       }
     }
     for (int rank = 0; rank < layout_.ranks(); ++rank) {
@@ -45,11 +53,11 @@ class Runner {
   }
 
  private:
+  static constexpr double kNotYet = -1;
+
   struct RankState {
     int step = 0;
     double clock = 0;
-    bool looked_up = false;  // whether `needs` are those of the entry at `step`
-    std::vector<Dependency> needs;
     Blocked why;
   };
 
@@ -57,75 +65,102 @@ class Runner {
   const std::vector<Action>& list(int rank) const { return schedule_.ranks[static_cast<size_t>(rank)]; }
   bool Finished(int rank) { return state(rank).step == static_cast<int>(list(rank).size()); }
 
-  // Does the next entry of a rank, if it can be done.
+  // Does the next entry of a rank, or the next pair, if it can be done.
   bool Advance(int rank) {
     if (Finished(rank)) return false;
     RankState& me = state(rank);
-    const Action& action = list(rank)[static_cast<size_t>(me.step)];
-    if (!me.looked_up) {
-      me.needs = Dependencies(layout_, action);
-      me.looked_up = true;
-    }
+    const Action* const first = &list(rank)[static_cast<size_t>(me.step)];
+    const int count = first->opens_pair ? 2 : 1;
     double begin = me.clock;
-    const bool ready = action.kind == ActionKind::kReduceGradients ? CanReduce(rank, action, begin)
-                       : IsSend(action.kind)                       ? CanSend(rank, action, begin)
-                       : IsReceive(action.kind)                    ? true
-                                                                   : CanCompute(rank, action, begin);
-    if (!ready) return false;
-    const double end = begin + Cost(action);
-    if (IsSend(action.kind)) Start(rank, action, begin);
-    done_[Key(action)] = end;
-    if (IsReceive(action.kind)) Post(action, end);
-    out_.ranks[static_cast<size_t>(rank)].push_back({action, begin, end});
+    double took = 0;
+    for (int k = 0; k < count; ++k) {
+      if (!CanBegin(rank, first[k], begin)) return false;
+      took += Cost(first[k]);
+    }
+    const double end = begin + (count == 2 ? took * costs_.pair : took);
+    for (int k = 0; k < count; ++k) Finish(rank, first[k], begin, end);
     me.clock = end;
-    me.looked_up = false;
-    ++me.step;
+    me.step += count;
     return true;
   }
 
-  bool Block(int rank, Blocked::Reason reason, std::vector<Action> any_of) {
-    state(rank).why = {rank, state(rank).step, reason, std::move(any_of)};
+  bool CanBegin(int rank, const Action& action, double& begin) {
+    if (action.kind == ActionKind::kReduceGradients) return CanReduce(rank, action, begin);
+    if (IsSend(action.kind)) return CanSend(rank, action, begin);
+    return IsReceive(action.kind) || CanCompute(rank, action, begin);
+  }
+
+  void Finish(int rank, const Action& action, double begin, double end) {
+    if (IsSend(action.kind)) Start(rank, action, begin);
+    done_.Set(action, end);
+    if (IsReceive(action.kind)) Post(action, end);
+    if (record_) out_.ranks[static_cast<size_t>(rank)].push_back({action, begin, end});
+    Wake(action);
+  }
+
+  bool Block(int rank, Blocked::Reason reason, const Few<Action, 2>& any_of) {
+    state(rank).why = {rank, state(rank).step, reason, {any_of.begin(), any_of.end()}};
+    for (const Action& option : any_of) waiting_.emplace(Key(option), rank);
     return false;
+  }
+  bool Block(int rank, Blocked::Reason reason, const Action& what) {
+    Few<Action, 2> one;
+    one.push_back(what);
+    return Block(rank, reason, one);
+  }
+
+  // Whoever waits for this action is asked again.
+  void Wake(const Action& action) {
+    const auto [begin, end] = waiting_.equal_range(Key(action));
+    for (auto waits = begin; waits != end;) {
+      const int rank = waits->second;
+      ready_.push_back(rank);
+      waits = waiting_.erase(waits);
+      for (const Action& other : state(rank).why.any_of) Forget(other, rank);
+    }
+  }
+  // Of several that would do, one has come.
+  void Forget(const Action& action, int rank) {
+    const auto [begin, end] = waiting_.equal_range(Key(action));
+    const auto found = std::find_if(begin, end, [&](const auto& waits) { return waits.second == rank; });
+    if (found != end) waiting_.erase(found);
   }
 
   // All dependencies are there; `begin` becomes the time when the last of them was.
   bool CanCompute(int rank, const Action& action, double& begin) {
-    for (const Dependency& need : state(rank).needs) {
+    for (const Dependency& need : Dependencies(layout_, action)) {
       const bool message = need.via == Via::kMessage;
       if (message && communicates_) {
         const Action receive = ReceiveOf(action);
-        const auto arrived = arrivals_.find(Key(receive));
-        if (arrived == arrivals_.end()) {
-          return Block(rank, Blocked::Reason::kDependency, {SendOf(layout_, receive)});
-        }
-        begin = std::max(begin, arrived->second);
+        const double arrived = arrivals_.Get(receive);
+        if (arrived < 0) return Block(rank, Blocked::Reason::kDependency, SendOf(layout_, receive));
+        begin = std::max(begin, arrived);
         continue;
       }
-      auto done = done_.end();
-      for (const Action& option : need.any_of) {
-        if (done == done_.end()) done = done_.find(Key(option));
-      }
-      if (done == done_.end()) return Block(rank, Blocked::Reason::kDependency, need.any_of);
-      begin = std::max(begin, done->second + (message ? MessageTime(action) : 0));
+      double done = kNotYet;
+      for (const Action& option : need.any_of) done = std::max(done, done_.Get(option));
+      if (done < 0) return Block(rank, Blocked::Reason::kDependency, need.any_of);
+      begin = std::max(begin, done + (message ? MessageTime(action) : 0));
     }
     return true;
   }
 
   bool CanSend(int rank, const Action& action, double& begin) {
-    const auto& sent = links_[LinkOf(rank, action)];
     const size_t window = static_cast<size_t>(rules_.WindowOf(action.kind));
+    if (window == RunRules::kNoWindow) return true;
+    const auto& sent = links_[LinkOf(rank, action)];
     if (window > 0 && sent.size() < window) return true;
     // The send whose receive has to be posted: itself, or the oldest that may not be incomplete besides this one.
     const Action receive = window == 0 ? ReceiverOf(layout_, action) : sent[sent.size() - window];
-    const auto posted = done_.find(Key(receive));
-    if (posted == done_.end()) return Block(rank, Blocked::Reason::kSendWindow, {receive});
-    begin = std::max(begin, posted->second);
+    const double posted = done_.Get(receive);
+    if (posted < 0) return Block(rank, Blocked::Reason::kSendWindow, receive);
+    begin = std::max(begin, posted);
     return true;
   }
 
   bool CanReduce(int rank, const Action& action, double& begin) {
-    entered_.emplace(Key(action), begin);
-    for (const Dependency& need : state(rank).needs) {
+    if (entered_.emplace(Key(action), begin).second) Wake(action);
+    for (const Dependency& need : Dependencies(layout_, action)) {
       const auto partner = entered_.find(Key(need.any_of.front()));
       if (partner == entered_.end()) return Block(rank, Blocked::Reason::kCollective, need.any_of);
       begin = std::max(begin, partner->second);
@@ -136,20 +171,19 @@ class Runner {
   // A message is under way from the moment when both of its ends are posted.
   void Start(int rank, const Action& send, double time) {
     const Action receive = ReceiverOf(layout_, send);
-    links_[LinkOf(rank, send)].push_back(receive);
-    if (const auto posted = done_.find(Key(receive)); posted != done_.end()) {
-      Deliver(send, receive, std::max(time, posted->second));
-    }
+    if (rules_.WindowOf(send.kind) != RunRules::kNoWindow) links_[LinkOf(rank, send)].push_back(receive);
+    const double posted = done_.Get(receive);
+    if (posted >= 0) Deliver(send, receive, std::max(time, posted));
   }
   void Post(const Action& receive, double time) {
     const Action send = SendOf(layout_, receive);
-    if (const auto sent = done_.find(Key(send)); sent != done_.end()) {
-      Deliver(send, receive, std::max(time, sent->second));
-    }
+    const double sent = done_.Get(send);
+    if (sent >= 0) Deliver(send, receive, std::max(time, sent));
   }
   void Deliver(const Action& send, const Action& receive, double time) {
     const double end = time + MessageTime(receive);
-    arrivals_[Key(receive)] = end;
+    arrivals_.Set(receive, end);
+    if (!record_) return;
     out_.messages.push_back({send, layout_.chunk(send.chunk).rank, layout_.chunk(receive.chunk).rank, time, end});
   }
 
@@ -189,20 +223,23 @@ class Runner {
   const Layout& layout_;
   const CostModel& costs_;
   const RunRules rules_;
+  const bool record_;
   const bool communicates_;
   std::vector<RankState> states_;
-  std::unordered_map<uint64_t, double> done_;      // when each action ended
-  std::unordered_map<uint64_t, double> entered_;   // when each REDUCE_GRAD was entered
-  std::unordered_map<uint64_t, double> arrivals_;  // when what each receive brings was there
-  std::map<std::tuple<int, int, ActionKind>, std::vector<Action>>
-      links_;  // the receives of the sends started, in order
+  std::deque<int> ready_;                           // ranks to ask
+  std::unordered_multimap<uint64_t, int> waiting_;  // for what action which rank waits
+  ActionMap<double> done_;                          // when each action ended
+  ActionMap<double> arrivals_;                      // when what each receive brings was there
+  std::unordered_map<uint64_t, double> entered_;    // when each REDUCE_GRAD was entered
+  // Where a window limits sends: the receives of those started, in order.
+  std::map<std::tuple<int, int, ActionKind>, std::vector<Action>> links_;
   Execution out_;
 };
 
 }  // namespace
 
-Execution Execute(const Schedule& schedule, const CostModel& costs, const RunRules& rules) {
-  return Runner(schedule, costs, rules).Run();
+Execution Execute(const Schedule& schedule, const CostModel& costs, const RunRules& rules, bool record) {
+  return Runner(schedule, costs, rules, record).Run();
 }
 
 }  // namespace shardlab

@@ -29,6 +29,11 @@ struct Execution {
 };
 
 /// Runs all lists by the rules, with a clock a rank. `schedule` has passed the static checks of Validate.
-Execution Execute(const Schedule& schedule, const CostModel& costs, const RunRules& rules);
+/// \param record whether spans and messages are wanted, or only who is blocked
+Execution Execute(const Schedule& schedule, const CostModel& costs, const RunRules& rules, bool record);
+
+/// Validate, and the run that it takes to find a deadlock, on the clock of `costs`.
+Execution ValidateAndExecute(const Schedule& schedule, const CostModel& costs, const RunRules& rules, bool record,
+                             Footprint& footprint);
 
 }  // namespace shardlab

@@ -1,10 +1,8 @@
 #include "footprint.hpp"
 
 #include <algorithm>
-#include <iterator>
 #include <map>
-#include <set>
-#include <utility>
+#include <unordered_map>
 #include <vector>
 
 #include "index.hpp"
@@ -45,30 +43,29 @@ void MeasureActivations(const std::vector<Action>& list, bool trains, const Inde
 
 // A version is held until its last use, the latest for ever.
 void MeasureVersions(const std::vector<Action>& list, Footprint& footprint) {
-  std::map<std::pair<int, int>, int> last_use;
-  for (int step = 0; step < static_cast<int>(list.size()); ++step) {
-    const Action& action = list[static_cast<size_t>(step)];
-    if (IsCompute(action.kind)) last_use[{action.chunk, action.version}] = step;
-  }
   struct Held {
     int latest = 0;
-    std::set<int> versions{0};
+    int count = 1;
+    std::unordered_map<int, size_t> last_use;  // of each version
   };
   std::map<int, Held> chunks;
-  for (int step = 0; step < static_cast<int>(list.size()); ++step) {
-    const Action& action = list[static_cast<size_t>(step)];
+  for (size_t step = 0; step < list.size(); ++step) {
+    if (IsCompute(list[step].kind)) chunks[list[step].chunk].last_use[list[step].version] = step;
+  }
+  for (size_t step = 0; step < list.size(); ++step) {
+    const Action& action = list[step];
+    if (!IsCompute(action.kind) && action.kind != ActionKind::kStep) continue;
     Held& held = chunks[action.chunk];
     if (action.kind == ActionKind::kStep) {
+      const auto use = held.last_use.find(held.latest);
+      const bool needed = use != held.last_use.end() && use->second > step;  // the one that was the latest
       held.latest = action.version;
-      held.versions.insert(action.version);
-    }
-    for (auto version = held.versions.begin(); version != held.versions.end();) {
-      const auto use = last_use.find({action.chunk, *version});
-      const bool needed = *version == held.latest || (use != last_use.end() && use->second > step);
-      version = needed ? std::next(version) : held.versions.erase(version);
+      if (needed) ++held.count;
+    } else if (action.version != held.latest && held.last_use[action.version] == step) {
+      --held.count;
     }
     int& most = footprint.versions[static_cast<size_t>(action.chunk)];
-    most = std::max(most, static_cast<int>(held.versions.size()));
+    most = std::max(most, held.count);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "shardlab/plan/action.hpp"
 #include "shardlab/plan/schedule_error.hpp"
 
 namespace shardlab {
@@ -59,8 +60,10 @@ Layout Layout::Bidirectional(int ranks) { return Layout(LayoutKind::kBidirection
 
 std::vector<int> Layout::ChunksOf(int rank) const {
   std::vector<int> mine;
-  for (int index = 0; index < chunks(); ++index) {
-    if (chunk(index).rank == rank) mine.push_back(index);
+  if (rank < 0 || rank >= ranks_) return mine;
+  for (int first = 0; first < chunks(); first += ranks_) {  // of each round
+    const bool backwards = chunk(first).rank != 0;
+    mine.push_back(first + (backwards ? ranks_ - 1 - rank : rank));
   }
   return mine;
 }
@@ -103,7 +106,8 @@ Layout ParseLayout(std::string_view text) {
     }
   }
   throw ScheduleError(fmt::format(
-      "'{}' is not a layout: write linear RANKS, looped RANKS CHUNKS, vee RANKS CHUNKS or bidirectional RANKS", text));
+      "{} is not a layout: write linear RANKS, looped RANKS CHUNKS, vee RANKS CHUNKS or bidirectional RANKS",
+      Quoted(text)));
 }
 
 }  // namespace shardlab

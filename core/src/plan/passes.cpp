@@ -45,32 +45,39 @@ Schedule AddCommunication(const Schedule& schedule, int ahead) {
   Schedule result = schedule;
   for (size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
     const auto& list = schedule.ranks[rank];
-    std::vector<size_t> computations;  // their places in the list
-    std::vector<std::vector<Action>> in_front(list.size());
+    // Where computations begin: a pair counts as one.
+    std::vector<size_t> computations;
+    std::vector<std::pair<size_t, Action>> receives;  // each with the entry that it stands in front of, ascending
     for (size_t step = 0; step < list.size(); ++step) {
       const Action& action = list[step];
       if (!IsCompute(action.kind)) continue;
-      computations.push_back(step);
+      if (step == 0 || !list[step - 1].opens_pair) computations.push_back(step);
       for (const Dependency& need : Dependencies(schedule.layout, action)) {
         if (need.via != Via::kMessage) continue;
         const size_t back = std::min(computations.size() - 1, static_cast<size_t>(ahead));
-        in_front[computations[computations.size() - 1 - back]].push_back(ReceiveOf(action));
+        receives.emplace_back(computations[computations.size() - 1 - back], ReceiveOf(action));
       }
     }
     auto& out = result.ranks[rank];
     out.clear();
+    std::vector<Action> sends;
+    auto receive = receives.begin();
     for (size_t step = 0; step < list.size(); ++step) {
-      out.insert(out.end(), in_front[step].begin(), in_front[step].end());
+      for (; receive != receives.end() && receive->first == step; ++receive) out.push_back(receive->second);
       out.push_back(list[step]);
       Action send;
       // Only what somebody computes with: of an incomplete schedule the rest is left as it is, for Validate to report.
-      if (!Sends(schedule.layout, list[step], send)) continue;
-      const Action receive = ReceiverOf(schedule.layout, send);
-      const bool forward = send.kind == ActionKind::kSendForward;
-      const bool wanted = forward ? index.Has({ActionKind::kForward, receive.chunk, receive.microbatch})
-                                  : index.Has({ActionKind::kBackward, receive.chunk, receive.microbatch}) ||
-                                        index.Has({ActionKind::kBackwardInput, receive.chunk, receive.microbatch});
-      if (wanted) out.push_back(send);
+      if (Sends(schedule.layout, list[step], send)) {
+        const Action to = ReceiverOf(schedule.layout, send);
+        const bool forward = send.kind == ActionKind::kSendForward;
+        const bool wanted = forward ? index.Has({ActionKind::kForward, to.chunk, to.microbatch})
+                                    : index.Has({ActionKind::kBackward, to.chunk, to.microbatch}) ||
+                                          index.Has({ActionKind::kBackwardInput, to.chunk, to.microbatch});
+        if (wanted) sends.push_back(send);
+      }
+      if (list[step].opens_pair) continue;  // nothing comes between the two
+      out.insert(out.end(), sends.begin(), sends.end());
+      sends.clear();
     }
   }
   return result;
@@ -88,10 +95,13 @@ Schedule AddRecompute(const Schedule& schedule, Recompute mode, int mini_batch) 
   if (mode == Recompute::kNever) return result;
   for (auto& list : result.ranks) {
     std::vector<Action> out;
-    for (const Action& action : list) {
+    for (size_t step = 0; step < list.size(); ++step) {
+      const Action& action = list[step];
       const bool last = action.microbatch % size == size - 1;
       if (GivesInputGradient(action.kind) && !(last && mode == Recompute::kExceptLast)) {
-        out.push_back({ActionKind::kRecompute, action.chunk, action.microbatch, action.version});
+        const bool second = step > 0 && list[step - 1].opens_pair;  // nothing comes between the two of a pair
+        out.insert(out.end() - (second ? 1 : 0),
+                   {ActionKind::kRecompute, action.chunk, action.microbatch, action.version});
       }
       out.push_back(action);
     }

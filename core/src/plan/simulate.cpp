@@ -1,7 +1,6 @@
 #include "shardlab/plan/simulate.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include <fmt/format.h>
@@ -19,8 +18,8 @@ void CheckList(const std::vector<T>& list, int stages, const char* what) {
                                     list.size(), stages));
   }
   for (const T& value : list) {
-    if (!(value >= 0) || !std::isfinite(static_cast<double>(value))) {
-      throw ScheduleError(fmt::format("the {} is {}: it has to be 0 or more", what, value));
+    if (!(value >= 0) || static_cast<double>(value) > CostModel::kMost) {
+      throw ScheduleError(fmt::format("the {} is {}: it has to be 0 to {:g}", what, value, CostModel::kMost));
     }
   }
 }
@@ -45,9 +44,12 @@ Simulation Simulate(const Schedule& schedule, const CostModel& costs, const RunR
   CheckList(costs.step, stages, "step time");
   CheckList(costs.boundary_bytes, stages, "number of boundary bytes");
 
+  if (!(costs.pair > 0 && costs.pair <= 1)) {
+    throw ScheduleError(fmt::format("the share of a pair is {}: it has to be above 0 and at most 1", costs.pair));
+  }
+
   Simulation result;
-  result.footprint = Validate(schedule, rules);
-  Execution run = Execute(schedule, costs, rules);
+  Execution run = ValidateAndExecute(schedule, costs, rules, /*record=*/true, result.footprint);
   result.ranks = std::move(run.ranks);
   result.messages = std::move(run.messages);
 
@@ -64,13 +66,14 @@ Simulation Simulate(const Schedule& schedule, const CostModel& costs, const RunR
     double first = 0;
     double last = 0;
     bool any = false;
-    for (const Span& span : spans) {
+    for (size_t k = 0; k < spans.size(); ++k) {
+      const Span& span = spans[k];
       result.makespan = std::max(result.makespan, span.end);
       if (!IsCompute(span.action.kind)) continue;
       if (!any) first = span.begin;
       any = true;
       last = span.end;
-      busy += span.end - span.begin;
+      if (!ClosesPair(spans, k)) busy += span.end - span.begin;
     }
     result.busy.push_back(busy);
     result.gaps.push_back(last - first - busy);

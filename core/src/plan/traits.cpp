@@ -34,8 +34,13 @@ const std::vector<ScheduleTraits>& AllScheduleTraits() {
       {"gpipe",            OneChunk,            1, false,  false,  kFlush,  Newest},
       {"1f1b",             OneChunk,            1, false,  false,  kFlush,  Newest},
       {"interleaved",      &Layout::Looped,     0, false,  true,   kFlush,  Newest},
+      {"interleaved-any",  &Layout::Looped,     0, false,  false,  kFlush,  Newest},
+      {"looped-bfs",       &Layout::Looped,     0, false,  false,  kFlush,  Newest},
       {"zb-h1",            OneChunk,            1, true,   false,  kFlush,  Newest},
       {"zb-h2",            OneChunk,            1, true,   false,  kFlush,  Newest},
+      {"interleaved-zb",   &Layout::Looped,     0, true,   false,  kFlush,  Newest},
+      {"zb-v",             &Layout::Vee,        2, true,   false,  kFlush,  Newest},
+      {"dualpipe-v",       &Layout::Vee,        2, true,   false,  kFlush,  Newest},
       {"pipedream",        OneChunk,            1, false,  false,  kEach,   BehindByTheStagesThatFollow},
       {"pipedream-vsync",  OneChunk,            1, false,  false,  kEach,   AsFarBehindAsTheLastStage},
       {"2bw",              OneChunk,            1, false,  false,  kBatch,  OneBehind},
@@ -63,7 +68,10 @@ std::string OnlyTheseTake(const std::string& option, bool (*takes)(const Schedul
   for (const ScheduleTraits& one : AllScheduleTraits()) {
     if (takes(one)) names.push_back(one.name);
   }
-  return fmt::format("only {} {} {}", fmt::join(names, " and "), names.size() == 1 ? "takes" : "take", option);
+  const std::string last = names.back();
+  names.pop_back();
+  const std::string list = names.empty() ? last : fmt::format("{} and {}", fmt::join(names, ", "), last);
+  return fmt::format("only {} {} {}", list, names.empty() ? "takes" : "take", option);
 }
 
 }  // namespace shardlab

@@ -1,9 +1,10 @@
 #include "shardlab/plan/validate.hpp"
 
 #include <algorithm>
-#include <map>
-#include <set>
+#include <array>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -17,7 +18,8 @@ namespace shardlab {
 
 namespace {
 
-std::string Join(const std::vector<Action>& actions) {
+template <typename Actions>
+std::string Join(const Actions& actions) {
   std::string text;
   for (const Action& action : actions) text += (text.empty() ? "" : " or ") + ToString(action);
   return text;
@@ -25,15 +27,17 @@ std::string Join(const std::vector<Action>& actions) {
 
 class Validator {
  public:
-  explicit Validator(const Schedule& schedule) : schedule_(schedule), layout_(schedule.layout) {}
+  explicit Validator(const Schedule& schedule)
+      : schedule_(schedule), layout_(schedule.layout), index_(layout_, schedule.microbatches) {}
 
-  void Check(const RunRules& rules) {
+  // All but rule 6.
+  void CheckLists() {
     CheckEntries();
     CheckComplete();
     CheckOrder();
+    CheckPairs();
     CheckVersions();
     CheckMessages();
-    CheckEnd(rules);
   }
 
  private:
@@ -79,7 +83,7 @@ class Validator {
       } else if (action.version < 1) {
         Fail(place, fmt::format("{}: it leads to a version from 1 on: {}@1", ToString(action), ToString(action)));
       }
-      if (!index_.Add(action, place)) {
+      if (!index_.Add(action, place.step)) {
         Fail(place, fmt::format("{} is already at step {}", ToString(action), index_.Find(action)->step));
       }
     });
@@ -89,18 +93,22 @@ class Validator {
   void CheckComplete() {
     const bool trains = schedule_.HasBackward();
     const int chunks_of_replica = layout_.chunks() / layout_.replicas();
-    for (int i = 0; i < schedule_.microbatches; ++i) {
-      int replica = -1;
-      for (int chunk = 0; chunk < layout_.chunks(); ++chunk) {
+    std::vector<int> replicas(static_cast<size_t>(schedule_.microbatches), -1);  // in which each micro-batch runs
+    for (int chunk = 0; chunk < layout_.chunks(); ++chunk) {
+      for (int i = 0; i < schedule_.microbatches; ++i) {
         const auto forward = index_.Find({ActionKind::kForward, chunk, i});
         if (!forward) continue;
+        int& replica = replicas[static_cast<size_t>(i)];
         if (replica >= 0 && layout_.chunk(chunk).replica != replica) {
           Fail(*forward, fmt::format("micro-batch {} already runs in replica {}", i, replica));
         }
         replica = layout_.chunk(chunk).replica;
       }
-      const int first = std::max(replica, 0) * chunks_of_replica;
-      for (int chunk = first; chunk < first + chunks_of_replica; ++chunk) CheckChunk(chunk, i, trains);
+    }
+    for (int chunk = 0; chunk < layout_.chunks(); ++chunk) {
+      for (int i = 0; i < schedule_.microbatches; ++i) {
+        if (std::max(replicas[static_cast<size_t>(i)], 0) == chunk / chunks_of_replica) CheckChunk(chunk, i, trains);
+      }
     }
     // What is left are actions in a replica that the micro-batch does not run in.
     ForEach([&](const Action& action, Place place) {
@@ -146,7 +154,8 @@ class Validator {
     });
   }
 
-  void RequireBefore(const std::vector<Action>& any_of, const Action& action, Place place) const {
+  template <typename Actions>
+  void RequireBefore(const Actions& any_of, const Action& action, Place place) const {
     int later = -1;
     for (const Action& option : any_of) {
       const auto found = index_.Find(option);
@@ -157,13 +166,32 @@ class Validator {
     Fail(place, fmt::format("{} needs {}, {}", ToString(action), Join(any_of), where));
   }
 
+  // Rule 3, for two that run at once.
+  void CheckPairs() const {
+    ForEach([&](const Action& action, Place place) {
+      if (!action.opens_pair) return;
+      const auto& list = schedule_.ranks[static_cast<size_t>(place.rank)];
+      const size_t next = static_cast<size_t>(place.step) + 1;
+      if (action.kind != ActionKind::kForward || next == list.size() || !GivesInputGradient(list[next].kind)) {
+        Fail(place, fmt::format("{} opens a pair: a pair is a forward and, in the next entry, a backward (B or I)",
+                                ToString(action)));
+      }
+      for (const Dependency& need : Dependencies(layout_, list[next])) {
+        for (const Action& option : need.any_of) {
+          if (Key(option) != Key(action)) continue;
+          Fail(place, fmt::format("the two of a pair run at once, and {} needs {}: make them two entries",
+                                  ToString(list[next]), ToString(action)));
+        }
+      }
+    });
+  }
+
   // Rule 4. Within one list, so no other rank matters.
   void CheckVersions() const {
     struct ChunkState {
       int latest = 0;
       int summed = 0;               // the version whose gradients REDUCE_GRAD has summed
-      std::map<int, int> version;   // of each micro-batch in flight
-      std::map<int, Place> unused;  // micro-batches whose gradient has gone into no STEP yet
+      std::optional<Place> unused;  // the first gradient that has gone into no STEP yet
     };
     bool steps = false;
     bool reduces = layout_.replicas() > 1;
@@ -172,13 +200,12 @@ class Validator {
       reduces |= action.kind == ActionKind::kReduceGradients;
     });
 
-    std::map<int, ChunkState> chunks;
+    std::vector<ChunkState> chunks(static_cast<size_t>(layout_.chunks()));
     ForEach([&](const Action& action, Place place) {
-      ChunkState& chunk = chunks[action.chunk];
-      if (action.kind == ActionKind::kForward) {
-        chunk.version[action.microbatch] = action.version;
-      } else if (IsCompute(action.kind)) {
-        const int used = chunk.version.at(action.microbatch);
+      ChunkState& chunk = chunks[static_cast<size_t>(action.chunk)];
+      if (IsCompute(action.kind)) {
+        const Place forward = *index_.Find({ActionKind::kForward, action.chunk, action.microbatch});
+        const int used = schedule_.ranks[static_cast<size_t>(place.rank)][static_cast<size_t>(forward.step)].version;
         if (used != action.version) {
           Fail(place, fmt::format("{} uses weight version {}, but its forward used version {}", ToString(action),
                                   action.version, used));
@@ -189,8 +216,7 @@ class Validator {
                  fmt::format("{} comes between {}REDUCE_GRAD@{} and {}STEP@{}: its gradient would be in neither sum",
                              ToString(action), action.chunk, chunk.summed, action.chunk, chunk.summed));
           }
-          chunk.unused.emplace(action.microbatch, place);
-          chunk.version.erase(action.microbatch);
+          if (!chunk.unused) chunk.unused = place;
         }
       } else if (!HasMicrobatch(action.kind)) {
         if (action.version != chunk.latest + 1) {
@@ -206,33 +232,32 @@ class Validator {
                                   ToString(action), action.chunk, action.version));
         }
         chunk.latest = action.version;
-        chunk.unused.clear();
+        chunk.unused.reset();
       }
     });
-    for (const auto& [chunk, state] : chunks) {
-      if (steps && !state.unused.empty()) {
-        Fail(state.unused.begin()->second,
-             fmt::format("no {}STEP@{} comes after it: its weight gradient is never used", chunk, state.latest + 1));
-      }
+    for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+      if (!steps || !chunks[chunk].unused) continue;
+      Fail(*chunks[chunk].unused, fmt::format("no {}STEP@{} comes after it: its weight gradient is never used", chunk,
+                                              chunks[chunk].latest + 1));
     }
   }
 
   // Rule 5, and rule 3 for what arrives.
   void CheckMessages() const {
     if (!schedule_.HasCommunication()) return;
-    std::set<uint64_t> needed;  // receives
+    ActionMap<char> needed(layout_, schedule_.microbatches, 0);  // receives
     ForEach([&](const Action& action, Place place) {
       if (!IsCompute(action.kind)) return;
       for (const Dependency& need : Dependencies(layout_, action)) {
         if (need.via != Via::kMessage) continue;
         const Action receive = ReceiveOf(action);
         const Action send = SendOf(layout_, receive);
-        RequireBefore({receive}, action, place);
+        RequireBefore(std::array{receive}, action, place);
         if (!index_.Has(send)) {
           Fail(EndOf(layout_.chunk(send.chunk).rank),
                fmt::format("{} is missing: {} on rank {} needs it", ToString(send), ToString(action), place.rank));
         }
-        needed.insert(Key(receive));
+        needed.Set(receive, 1);
       }
     });
     ForEach([&](const Action& action, Place place) {
@@ -245,16 +270,16 @@ class Validator {
       } catch (const ScheduleError& error) {
         Fail(place, error.what());
       }
-      if (needed.count(Key(receive)) == 0) {
+      if (needed.Get(receive) == 0) {
         Fail(place, fmt::format("{}: no computation needs this message", ToString(action)));
       }
       if (IsSend(action.kind)) RequireBefore(Dependencies(layout_, action).front().any_of, action, place);
     });
   }
 
+ public:
   // Rule 6.
-  void CheckEnd(const RunRules& rules) const {
-    const std::vector<Blocked> blocked = Execute(schedule_, {}, rules).blocked;
+  void CheckEnd(const std::vector<Blocked>& blocked, const RunRules& rules) const {
     if (blocked.empty()) return;
     const auto at = [&](int rank) {
       return std::find_if(blocked.begin(), blocked.end(), [&](const Blocked& b) { return b.rank == rank; });
@@ -315,6 +340,7 @@ class Validator {
                         first.step, ErrorTable(schedule_, marks));
   }
 
+ private:
   const Schedule& schedule_;
   const Layout& layout_;
   Index index_;
@@ -322,13 +348,24 @@ class Validator {
 
 }  // namespace
 
-Footprint Validate(const Schedule& schedule, const RunRules& rules) {
+Execution ValidateAndExecute(const Schedule& schedule, const CostModel& costs, const RunRules& rules, bool record,
+                             Footprint& footprint) {
   if (rules.forward_window < 0 || rules.backward_window < 0) {
     throw ScheduleError(
         fmt::format("a send window is 0 or more, not {}", std::min(rules.forward_window, rules.backward_window)));
   }
-  Validator(schedule).Check(rules);
-  return MeasureFootprint(schedule);
+  Validator validator(schedule);
+  validator.CheckLists();
+  Execution run = Execute(schedule, costs, rules, record);
+  validator.CheckEnd(run.blocked, rules);
+  footprint = MeasureFootprint(schedule);
+  return run;
+}
+
+Footprint Validate(const Schedule& schedule, const RunRules& rules) {
+  Footprint footprint;
+  ValidateAndExecute(schedule, {}, rules, /*record=*/false, footprint);
+  return footprint;
 }
 
 }  // namespace shardlab

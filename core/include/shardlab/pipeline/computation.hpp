@@ -5,11 +5,13 @@
 
 #include "shardlab/base/errors.hpp"
 #include "shardlab/pipeline/generators.hpp"
+#include "shardlab/pipeline/interleaved_any.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/more_generators.hpp"
 #include "shardlab/plan/traits.hpp"
 
 /// \file
-/// The generators by name, those of the flavour that a program is linked with.
+/// The generators by name: the contracts, of the flavour that a program is linked with, and those that are no exercise.
 
 namespace shardlab {
 
@@ -30,8 +32,13 @@ inline Schedule ComputationOf(const ScheduleTraits& traits, int ranks, int chunk
       {"gpipe", [](const Sizes& s) { return GPipe(s.P, s.m); }},
       {"1f1b", [](const Sizes& s) { return OneFOneB(s.P, s.m); }},
       {"interleaved", [](const Sizes& s) { return InterleavedOneFOneB(s.P, s.v, s.m); }},
+      {"interleaved-any", [](const Sizes& s) { return InterleavedAny(s.P, s.v, s.m); }},
+      {"looped-bfs", [](const Sizes& s) { return LoopedBreadthFirst(s.P, s.v, s.m); }},
       {"zb-h1", [](const Sizes& s) { return ZeroBubbleH1(s.P, s.m); }},
       {"zb-h2", [](const Sizes& s) { return ZeroBubbleH2(s.P, s.m); }},
+      {"interleaved-zb", [](const Sizes& s) { return InterleavedZeroBubble(s.P, s.v, s.m); }},
+      {"zb-v", [](const Sizes& s) { return ZeroBubbleV(s.P, s.m); }},
+      {"dualpipe-v", [](const Sizes& s) { return DualPipeV(s.P, s.m); }},
       {"pipedream", [](const Sizes& s) { return StashWeights(OneFOneB(s.P, s.all)); }},
       {"pipedream-vsync", [](const Sizes& s) { return StashWeightsVerticalSync(OneFOneB(s.P, s.all)); }},
       {"2bw", [](const Sizes& s) { return DoubleBufferWeights(OneFOneB(s.P, s.all), s.m); }},

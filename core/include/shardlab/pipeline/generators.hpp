@@ -54,8 +54,8 @@ SHARDLAB_CONTRACT Schedule ZeroBubbleH1(int stages, int microbatches);
 /// micro-batch k stands the W of micro-batch k-2s; what is left over comes at the end. Ranks begin and end one after
 /// the other: a step must not wait for all of them.
 ///
-/// Layout linear. For m >= 2P-1 and TF = TB = TW no rank is idle between its first and its last action; live 2P-1 until
-/// the weight gradient. Source: arXiv 2401.10241.
+/// Layout linear. For m >= 2P-1 and TW <= TF the rank that is idle longest between its first and its last action is so for
+/// max(0, (P-1)(TF+TB-2TW)): none for TF = TB = TW. Live 2P-1 until the weight gradient. Source: arXiv 2401.10241.
 SHARDLAB_CONTRACT Schedule ZeroBubbleH2(int stages, int microbatches);
 
 /// Two chunks a rank: s (group 0, the first half of the model) and s+P (group 1). Micro-batches go in blocks of P:

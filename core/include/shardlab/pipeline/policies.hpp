@@ -22,8 +22,8 @@ SHARDLAB_CONTRACT Schedule Flush(Schedule schedule);
 /// PipeDream: every micro-batch is an update. A forward uses the latest version of its stage, the backward of the same
 /// micro-batch the same one again, and right behind that backward comes a STEP.
 ///
-/// On 1F1B's lists micro-batch t uses version max(t-(P-1-s), 0) at stage s, which holds P-s versions (fewer when the
-/// run is shorter):
+/// On 1F1B's lists micro-batch t uses version max(t-(P-1-s), 0) at stage s. A stage holds P-s versions in a run of at
+/// least 2(P-s)-2 micro-batches, and fewer in a shorter one:
 ///
 ///     w_s(t+1) = w_s(t) - eta d_s f(w_0(max(t-(P-1), 0)), ..., w_s(max(t-(P-1-s), 0)), ...)
 ///

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <iosfwd>
 #include <string>
 #include <string_view>
+#include <vector>
 
 /// \file
 /// The verbs of a pipeline schedule.
@@ -31,6 +33,9 @@ enum class ActionKind : uint8_t {
 /// chunk 2 on micro-batch 0, `1I3` and `1W3` the halves of a backward, `0SEND_F2` a send. A weight version other than 0
 /// follows an `@`: `2F5@1` runs on version 1, `2STEP@1` makes it and `2REDUCE_GRAD@1` sums the gradients that it is
 /// made of.
+///
+/// Two entries can be a pair, `(0F7;7B3)OVERLAP_F_B`: a forward and a backward that a rank runs at once, so that one
+/// computes while the messages of the other travel.
 struct Action {
   /// What to do.
   ActionKind kind = ActionKind::kForward;
@@ -41,6 +46,8 @@ struct Action {
   /// The weight version that F, R, B, I and W use (0: the initial weights), or that REDUCE_GRAD and STEP lead to (from
   /// 1). Messages carry none.
   int version = 0;
+  /// Whether this forward and the backward that follows it in the list are a pair. ToString shows the action alone.
+  bool opens_pair = false;
 
   /// \name The verbs in which generators are written
   ///@{
@@ -58,7 +65,8 @@ struct Action {
 };
 
 inline bool operator==(const Action& a, const Action& b) {
-  return a.kind == b.kind && a.chunk == b.chunk && a.microbatch == b.microbatch && a.version == b.version;
+  return a.kind == b.kind && a.chunk == b.chunk && a.microbatch == b.microbatch && a.version == b.version &&
+         a.opens_pair == b.opens_pair;
 }
 inline bool operator!=(const Action& a, const Action& b) { return !(a == b); }
 
@@ -87,5 +95,12 @@ std::ostream& operator<<(std::ostream& out, const Action& action);
 /// The action that `text` prints. Also takes PyTorch's older `BW` for B.
 /// \throws ScheduleError when it is none.
 Action ParseAction(std::string_view text);
+
+/// The entry at `step` of a list as it is printed: like ToString(list[step]), and a half of a pair with its bracket:
+/// "(0F7;" and "7B3)".
+std::string EntryText(const std::vector<Action>& list, size_t step);
+
+/// At most the first 24 bytes of what somebody wrote, in quotes and without control characters, for a message.
+std::string Quoted(std::string_view text);
 
 }  // namespace shardlab

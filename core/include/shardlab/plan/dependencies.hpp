@@ -1,6 +1,7 @@
 #pragma once
 
-#include <vector>
+#include <array>
+#include <cstddef>
 
 #include "shardlab/plan/action.hpp"
 #include "shardlab/plan/layout.hpp"
@@ -31,10 +32,30 @@ enum class Via {
   kCollective,  ///< The other rank has to enter the same collective; neither is first.
 };
 
+/// At most `kMost` values, in place: a long schedule asks for the dependencies of millions of actions.
+template <typename T, size_t kMost>
+class Few {
+ public:
+  /// \name Like std::vector's
+  ///@{
+  void push_back(const T& value) { values_.at(size_++) = value; }
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  const T& operator[](size_t index) const { return values_[index]; }
+  const T& front() const { return values_[0]; }
+  const T* begin() const { return values_.data(); }
+  const T* end() const { return values_.data() + size_; }
+  ///@}
+
+ private:
+  std::array<T, kMost> values_{};
+  size_t size_ = 0;
+};
+
 /// Something that an action needs: one of `any_of`, all of which are on the same chunk.
 struct Dependency {
-  std::vector<Action> any_of;  ///< One of these will do.
-  Via via = Via::kMemory;      ///< How it gets here.
+  Few<Action, 2> any_of;   ///< One of these will do.
+  Via via = Via::kMemory;  ///< How it gets here.
 };
 
 /// All that `action` needs.
@@ -43,7 +64,7 @@ struct Dependency {
 /// I whose input is on another rank the dependency is the computation there, over Via::kMessage; `ReceiveOf` names the
 /// receive that brings it.
 /// \throws ScheduleError when the layout has no such chunk.
-std::vector<Dependency> Dependencies(const Layout& layout, const Action& action);
+Few<Dependency, 3> Dependencies(const Layout& layout, const Action& action);
 
 /// The receive that brings what a computation needs from another rank: RECV_F for F, RECV_B for B and I. Meaningful
 /// only where Dependencies has a Via::kMessage for it.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -27,6 +28,13 @@ struct CostModel {
   /// Bytes of the tensors between stage s and stage s+1, for one micro-batch, one way.
   std::vector<int64_t> boundary_bytes{0};
 
+  /// What a pair takes, as a share of what its two parts take one after the other: 1 where nothing is gained, less where
+  /// one part computes while the messages inside the other travel.
+  double pair = 1.0;
+
+  /// No time and no number of bytes is larger: sums over the longest schedule stay exact enough and do not overflow.
+  static constexpr double kMost = 1e12;
+
   /// What a chunk takes when the P stages of the formulas (tf and tb each) are cut into `chunks_per_rank` chunks a
   /// rank; the backward is split evenly unless `weight_share`, the share of its weight half, says otherwise.
   static CostModel Uniform(double tf, double tb, int chunks_per_rank = 1, double weight_share = 0.5);
@@ -39,6 +47,12 @@ struct Span {
   double end = 0;    ///< When it is done.
 };
 
+/// Whether spans k-1 and k of a rank are a pair that ran as one; the time of both is then that of either.
+inline bool ClosesPair(const std::vector<Span>& spans, size_t k) {
+  return k > 0 && spans[k - 1].action.opens_pair && spans[k - 1].begin == spans[k].begin &&
+         spans[k - 1].end == spans[k].end;
+}
+
 /// One message on the time line.
 struct MessageSpan {
   Action send;       ///< The action that starts it.
@@ -50,7 +64,7 @@ struct MessageSpan {
 
 /// What Simulate found.
 struct Simulation {
-  /// For each rank all its actions, in order.
+  /// For each rank all its actions, in order. The two of a pair have the same begin and end.
   std::vector<std::vector<Span>> ranks;
   /// All messages.
   std::vector<MessageSpan> messages;
@@ -70,8 +84,9 @@ struct Simulation {
 
 /// Runs a schedule on the clock. With or without communication in it: without, every receive counts as posted from the
 /// start.
-/// \throws ScheduleError when the schedule is not valid, or the cost model has a negative time or a list of the wrong
-/// length.
+/// \throws ScheduleError when the schedule is not valid, or the cost model has a time that is negative or larger than
+/// CostModel::kMost, a list of the wrong length, or a share of a pair that is not above 0 and at most 1.
+/// Cost: linear in the number of actions.
 Simulation Simulate(const Schedule& schedule, const CostModel& costs = {}, const RunRules& rules = {});
 
 }  // namespace shardlab

@@ -39,7 +39,8 @@ struct ScheduleTraits {
   Layout MakeLayout(int ranks, int asked_chunks) const { return layout(ranks, ChunksPerRank(asked_chunks)); }
 };
 
-/// All of them: naive, gpipe, 1f1b, interleaved, zb-h1, zb-h2, pipedream, pipedream-vsync, 2bw, wpipe.
+/// All of them: naive, gpipe, 1f1b, interleaved, interleaved-any, looped-bfs, zb-h1, zb-h2, interleaved-zb, zb-v,
+/// dualpipe-v, pipedream, pipedream-vsync, 2bw, wpipe.
 const std::vector<ScheduleTraits>& AllScheduleTraits();
 
 /// The traits of the schedule called `name`.

@@ -12,7 +12,8 @@ namespace shardlab {
 
 /// The rules by which ranks run their lists; the engine keeps them, and Validate and Simulate assume nothing else.
 ///
-///  - A rank does one action after the other. A computation waits until all its dependencies are there.
+///  - A rank does one action after the other. A computation waits until all its dependencies are there, a pair until
+///    those of both its parts are.
 ///  - RECV posts the receive and goes on: whoever computes with the message waits for it.
 ///  - SEND starts the send and goes on. A send is complete when its receive is posted. Where a window limits how many
 ///    incomplete ones there may be, the k-th SEND in one direction to one rank first waits until the one `window`
@@ -50,7 +51,8 @@ struct Footprint {
 ///  1. Every entry is one that its rank can do, and is there once.
 ///  2. Every micro-batch runs forward through all chunks of one replica, and, unless nothing has a backward, back
 ///     through all of them by B or by I and W.
-///  3. Within a list nothing comes before what it needs.
+///  3. Within a list nothing comes before what it needs. A pair is a forward and a backward, and neither needs the
+///     other.
 ///  4. F, R, B, I and W of one micro-batch use one weight version; versions are made by STEP in order 1, 2, 3...; every
 ///     gradient goes into a STEP if there is any; twins of a bidirectional layout are reduced before they step.
 ///  5. If there are sends and receives, then exactly those that are needed.
@@ -59,7 +61,7 @@ struct Footprint {
 /// \return what the schedule keeps in memory.
 /// \throws ScheduleError with the first fault, its place and the table that shows it. Of a deadlock the table says of
 /// each rank what it waits for and where that is.
-/// Cost: linear in the number of actions, and at most as many rounds over the ranks.
+/// Cost: linear in the number of actions.
 Footprint Validate(const Schedule& schedule, const RunRules& rules = {});
 
 }  // namespace shardlab
