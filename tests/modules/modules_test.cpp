@@ -85,15 +85,29 @@ SessionOptions OptionsFor(const std::string& module, const std::string& flavour)
   return options;
 }
 
+// What the solutions get, graded once.
+const std::vector<CaseResult>& ResultsOfSolutions(const std::string& module) {
+  static std::map<std::string, std::vector<CaseResult>> results;
+  const auto known = results.find(module);
+  if (known != results.end()) return known->second;
+  return results[module] = RunGradeSession(OptionsFor(module, "solutions")).results;
+}
+
+// A part's section of the handout.
+std::string SectionOf(const std::string& handout, const std::string& part) {
+  const size_t heading = handout.find(". `" + part + "`");
+  if (heading == std::string::npos) return "";
+  return handout.substr(heading, handout.find("\n## ", heading) - heading);
+}
+
 class Module : public ::testing::TestWithParam<std::string> {
  protected:
   Rubric rubric() const { return shardlab::LoadRubric(kRoot / "graders" / GetParam() / "rubric.toml"); }
 };
 
 TEST_P(Module, EverySolutionPassesEveryCaseOfEveryPart) {
-  const auto session = RunGradeSession(OptionsFor(GetParam(), "solutions"));
   std::set<std::string> parts_with_cases, cases;
-  for (const CaseResult& result : session.results) {
+  for (const CaseResult& result : ResultsOfSolutions(GetParam())) {
     parts_with_cases.insert(result.part);
     EXPECT_TRUE(cases.insert(result.part + " " + result.id).second) << "two cases: " << result.part << " " << result.id;
     EXPECT_EQ(result.status, Status::kPassed) << result.part << " " << result.id << ": " << result.message;
@@ -151,6 +165,24 @@ TEST_P(Module, EveryPartHasFilesHintsAndASectionOfTheHandout) {
     }
     EXPECT_FALSE(ReadAll(exercises / "hints" / (part.id + ".md")).empty()) << part.id << " has no hint";
     EXPECT_NE(handout.find("`" + part.id + "`"), std::string::npos) << "the handout does not name " << part.id;
+  }
+}
+
+// "**Predict:** ... (`case/ranks=3`)": the figure of this case is on the score card once the part has passed.
+TEST_P(Module, EveryPartAsksForAPredictionThatACaseOfItAnswers) {
+  const std::string handout = ReadAll(kRoot / "exercises" / GetParam() / "README.md");
+  for (const Part& part : rubric().parts) {
+    const std::string section = SectionOf(handout, part.id);
+    const size_t question = section.find("**Predict:**");
+    ASSERT_NE(question, std::string::npos) << part.id << " asks for no prediction";
+    const std::string text = section.substr(question);
+    bool answered = false;
+    for (const CaseResult& result : ResultsOfSolutions(GetParam())) {
+      if (result.part != rubric().FullId(part.id) || text.find("`" + result.id + "`") == std::string::npos) continue;
+      EXPECT_TRUE(result.has_figure) << part.id << ": " << result.id << " shows no figure";
+      answered = true;
+    }
+    EXPECT_TRUE(answered) << part.id << " has no case that is named in: " << text;
   }
 }
 
