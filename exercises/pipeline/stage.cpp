@@ -2,23 +2,16 @@
 
 // TASK pipeline.stage: MakeStage
 //
-// One chunk of the model, and the micro-batches that are under way in it. Write a class that derives from Stage. It
-// needs Forward, Backward, Forget and Live; the halves of a backward (BackwardInput, BackwardWeight) stay as Stage has
-// them.
+// The contract is the header above, the figure is in section 3 of the handout. Write a class that derives from Stage,
+// with Forward, Backward, Forget and Live; the halves of a backward (BackwardInput, BackwardWeight) stay as Stage has
+// them. Before you write:
 //
-//     given     x    -- detach -->  leaf --[ module ]--> root    -- detach -->  y     returned
-//
-// Between a micro-batch's forward and its backward keep both ends of its graph: the leaves and the roots.
-//
-//  * Forward: a leaf is `x.detach()` that requires a gradient if x does. What is returned has no graph, but says in the
-//    same way whether it wants a gradient.
-//  * Backward: torch::autograd::backward(roots, gradients), with those roots that require a gradient and have got one.
-//    Gradients of the parameters add up by themselves. Those of the inputs are then in the leaves.
-//  * No gradients given: the root is a loss, and its gradient is 1.
-//  * Afterwards keep nothing: not a tensor, not a graph. 1F1B is only as good as this.
-//  * Integer tensors and tensors without gradient go through as well.
-//
-// The contract: shardlab/pipeline/stage.hpp.
+//  * Into which graph would backward go on, if x itself went into the module?
+//  * What do you return, so that whoever keeps it keeps no graph, and yet sees whether it wants a gradient?
+//  * What has to be kept between Forward and Backward, and what afterwards?
+//  * Which of the roots go into torch::autograd::backward(roots, gradients)? A tensor of integers? One whose gradient
+//    is undefined? And if no gradients are given at all?
+//  * What is returned for an input that no output depends on, and for one that wants no gradient?
 
 #include <torch/torch.h>
 

@@ -2,23 +2,16 @@
 
 // TASK pipeline.pipedream: MakeWeightVersions
 //
-// The weights of a chunk, in as many versions as are in use. Write a class that derives from WeightStore.
+// The contract is the header above, the figure is in section 9 of the handout. Write a class that derives from
+// WeightStore. Your engine calls Release behind the last entry of its list that computes with a version. Before you
+// write:
 //
-//     At(0)   w0 <--- graphs of micro-batches in flight        Update     w0   <--- graphs, as before
-//             ^                                                            |   copy
-//         optimizer                                                       w1 <--- optimizer
-//
-//  * A version that is in use never changes. autograd keeps leaves by reference, and an optimizer changes them without
-//    telling autograd: the backward would be wrong and say nothing.
-//  * A version is a module of its own: call the StageFactory again and copy the values of the newest one.
-//  * The optimizer's momentum has to come along: MoveOptimizer.
-//  * The gradients of an update may lie on several versions: Gradients() adds them up.
-//  * Released before the update: no copy is needed. With a flush there is never a second version.
-//  * Buffers (BatchNorm's running statistics) are shared: at::Tensor::set_data.
-//
-// Your engine calls Release behind the last entry of its list that computes with a version.
-//
-// The contract: shardlab/pipeline/weights.hpp.
+//  * autograd keeps leaves by reference. What does a backward see, if the optimizer has changed them meanwhile?
+//  * How do you get a second module with the same values? (Call the StageFactory again.)
+//  * What has to move with the optimizer? (MoveOptimizer)
+//  * The gradients of one update may lie on several versions. What does Gradients() return?
+//  * When is no copy needed?
+//  * Buffers are shared by all versions: at::Tensor::set_data.
 
 #include <torch/torch.h>
 

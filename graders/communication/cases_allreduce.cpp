@@ -299,4 +299,22 @@ SHARDLAB_CASE(doubling, cost, kCost, {1, 2, 3, 4, 5, 6, 8}) {
           {"every rank's tensor travels to every other rank", {all * one_way * size, kAny, all * one_way}}});
 }
 
+// Where a round costs 10 us and a rank sends 1 GB a second: the size from which on the ring's fewer bytes are worth more
+// than its rounds cost.
+SHARDLAB_CASE(doubling, where_the_ring_is_better, kCost, {8}) {
+  constexpr double kRoundSeconds = 10e-6, kBytesASecond = 1e9, kBytes = 110 * 8;
+  Calls calls("recursive_doubling");
+  AddAllReduce(t, calls, "a 10 x 11 tensor", {10, 11}, at::kDouble);
+  const Run run = calls.LaunchAndExpect(t);
+  const double ranks = t.ranks();
+  const auto as_fast_as_the_ring = [&](double rounds, double bytes_of_all) {
+    const double bytes_saved = bytes_of_all / (ranks * kBytes) - 2 * (ranks - 1) / ranks;
+    return (2 * (ranks - 1) - rounds) * kRoundSeconds * kBytesASecond / bytes_saved;
+  };
+  t.ExpectCost(
+      "bytes of the tensor for which the ring takes as long",
+      as_fast_as_the_ring(static_cast<double>(run.TotalCost().rounds), static_cast<double>(run.TotalCost().bytes_sent)),
+      as_fast_as_the_ring(3, ranks * 3 * kBytes), "bytes");
+}
+
 }  // namespace shardlab::grade

@@ -190,6 +190,20 @@ SHARDLAB_BODY(stage) {
   for (const auto& [name, value] : module.NamedParameters()) ctx.Output("grad." + name, value.grad());
 }
 
+// Graphs of a layer that are alive when one of four micro-batches has come back. Whoever keeps outputs keeps no graph.
+SHARDLAB_BODY(stage_keeps) {
+  StageModule module(ProbeModel(2, 4, 0, 0, 1), 0, 2);
+  const auto stage = MakeStage();
+  std::vector<Tensors> outputs;
+  ResetProbes();
+  int number = 0;
+  for (const MicroBatch& at : MicroBatches(8, 4)) {
+    outputs.push_back(stage->Forward(number++, at, {at::ones({2, 4}, at::kDouble).requires_grad_()}, module));
+  }
+  stage->Backward(0, {at::ones({2, 4}, at::kDouble)});
+  ctx.Number("graphs", static_cast<double>(Probes().live));
+}
+
 // A layer that draws from LibTorch's generator, with and without recomputation.
 SHARDLAB_BODY(recompute_dropout) {
   const auto draws = [&](bool again) {

@@ -126,6 +126,14 @@ SHARDLAB_CASE(stage, outputs_of_a_stage, kValue, {1}) { ExpectStage(t, false, fa
 
 SHARDLAB_CASE(stage, gradients_of_a_stage, kGradient, {1}) { ExpectStage(t, false, true); }
 
+SHARDLAB_CASE(stage, graphs_that_are_kept, kCost, {1}) {
+  RunSpec spec;
+  spec.body = "stage_keeps";
+  const Run run = t.Launch(spec);
+  t.ExpectCost("graphs of two layers alive after four forwards and a backward", run.Number(0, "graphs"), 6, "graphs",
+               {{"the micro-batch that went back is kept", 8}});
+}
+
 SHARDLAB_CASE(zero_bubble, a_stage_in_halves, kValue, {1}) { ExpectStage(t, true, false); }
 SHARDLAB_CASE(zero_bubble, gradients_of_a_stage_in_halves, kGradient, {1}) { ExpectStage(t, true, true); }
 

@@ -4,12 +4,12 @@
 
 // TASK pipeline.skips: Balance
 //
-// Cut a sequence of layers into `parts` runs, none empty, whose most expensive run is as cheap as it can be. A greedy
-// cut (fill a part until it is full) is not enough: with costs 3 1 4 1 5 and 3 parts the best largest part is 5.
+// The contract is the header above. Before you write:
 //
-// Look at where the last part begins. What lies before it must be cut as well as possible, too: the same question with
-// fewer layers and one part less. Of the cuts with the same largest part, take the one with the smallest sum of
-// squares: a second table, in which no part may be larger than the first one found.
+//  * A greedy cut fills a part until it is full. What does it make of the costs 3 1 4 1 5 and 3 parts, where the
+//    largest part need not exceed 5?
+//  * Where can the last part begin? How well must what lies before it be cut?
+//  * Of the cuts with the same largest part the smallest sum of squares counts. Can one table find both?
 
 namespace shardlab {
 

@@ -2,17 +2,12 @@
 
 // TASK pipeline.train: ClipGradients
 //
-// The norm of all gradients, when each rank has those of its own stages, and the same factor for all of them:
+// The contract is the header above. Before you write:
 //
-//     norm = sqrt(sum of squares of all gradients of all ranks)     gradient *= min(1, max_norm / (norm + 1e-6))
-//
-//  * Squares add up, norms do not.
-//  * Add in float64: the square of a float32 overflows at 1.8e19.
-//  * A rank without gradients takes part in the all-reduce all the same.
-//  * Change the gradients in place, and only if they have to become smaller.
-//  * `counts`, where it is not empty, says how much the square of each gradient counts.
-//
-// The contract: shardlab/pipeline/clip.hpp.
+//  * What adds up over the ranks, the norms or their squares?
+//  * The square of a float32 overflows at 1.8e19. In which type do you add?
+//  * A rank without gradients: which calls does it make?
+//  * What happens to gradients that are small enough?
 
 #include <ATen/ATen.h>
 

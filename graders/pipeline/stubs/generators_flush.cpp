@@ -1,8 +1,12 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/pipeline/policies.hpp"
 
-// The contract is in core/include/shardlab/pipeline/policies.hpp. Layout::ChunksOf says which chunks a rank has, and
-// Action::Step(chunk, version) is the optimizer's step.
+// TASK pipeline.lists: Flush
+//
+// The contract is in shardlab/pipeline/policies.hpp. Before you write:
+//
+//  * A rank may have several chunks (Layout::ChunksOf). In which order do they step?
+//  * Action::Step(chunk, version) makes this version of the chunk's weights. Which one does the first update make?
 
 namespace shardlab {
 

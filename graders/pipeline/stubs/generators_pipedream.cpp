@@ -1,8 +1,13 @@
 #include "shardlab/base/errors.hpp"
 #include "shardlab/pipeline/policies.hpp"
 
-// Needs OneFOneB. See what you have made: ./lab schedule pipedream --stages 4 --micro-batches 8 --mine, and
-// pipedream-vsync.
+// TASK pipeline.pipedream: StashWeights, StashWeightsVerticalSync
+//
+// The contract is in shardlab/pipeline/policies.hpp. They work on the lists of your OneFOneB. See what you have made:
+// ./lab schedule pipedream --stages 4 --micro-batches 8 --mine, and pipedream-vsync.
+//
+//  * How many STEPs of its stage stand in front of forward t? Which version does it use, and which one its backward?
+//  * With vertical sync, which is the newest version that the last stage has when micro-batch t sets out?
 
 namespace shardlab {
 

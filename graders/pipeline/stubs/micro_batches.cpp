@@ -2,17 +2,12 @@
 
 // TASK pipeline.stage: MicroBatches, SamplesOf, ShareOf
 //
-// A mini-batch of B samples in m pieces, piece i with n_i samples:
+// The contract is the header above. Before you write:
 //
-//     B = 10, m = 4      [ 0 1 2 | 3 4 5 | 6 7 | 8 9 ]      SplitRange(B, m, i)
-//
-//  * No piece is empty: with B < m there are B pieces.
-//  * SamplesOf gives views (narrow), not copies.
-//  * The loss of the mini-batch is a mean over its samples. By what must the mean loss of a piece be multiplied, so
-//    that the pieces add up to it? (Not by 1/m: try B = 3, m = 2.) B is `at.update_samples`, unless that is 0: in data
-//    parallelism an update has more samples than its mini-batch here, `at.batch`.
-//
-// The contract: shardlab/pipeline/micro_batches.hpp.
+//  * How many pieces have 3 samples in 5 micro-batches?
+//  * By what must the mean loss of a piece be multiplied, so that the pieces add up to the mean over all samples? Try
+//    it with 3 samples in 2 pieces.
+//  * An update may have more samples than its mini-batch here. Which number of MicroBatch says so?
 
 #include <ATen/ATen.h>
 

@@ -2,24 +2,14 @@
 
 // TASK pipeline.recompute: SaveRandomState, RestoreRandomState, ForwardAndForget, RunAgain
 //
-// Keep the input of a stage instead of its activations, and run the forward again for the backward.
+// The contract is the header above, the figure is in section 6 of the handout. Your engine calls ForwardAndForget for
+// the F of a micro-batch that has an R in the list, and RunAgain for the R. A device's generator is
+// at::globalContext().defaultGenerator(device): lock its mutex(), then get_state and set_state; there are
+// torch::cuda::device_count() GPUs. Before you write:
 //
-//     F    remember the generators, run the forward, drop its graph, keep the inputs
-//     ...  other micro-batches draw random numbers
-//     R    the generators as they were before F; the forward again, this time keeping the graph; the generators as they
-//          were before R
-//     B    as ever
-//
-//  * The second forward must draw the same dropout masks, and afterwards the third micro-batch must draw what it would
-//    have drawn without you: save and restore on both sides.
-//  * A device's generator: at::globalContext().defaultGenerator(device); lock its mutex(), get_state, set_state. There
-//    are torch::cuda::device_count() GPUs.
-//  * Whether an output wants a gradient is known only if autograd was on.
-//  * MicroBatch::recomputed tells the layers that they have seen this micro-batch before.
-//
-// Your engine calls ForwardAndForget for the F of a micro-batch that has an R in the list, and RunAgain for the R.
-//
-// The contract: shardlab/pipeline/recompute.hpp.
+//  * The second forward must draw the same dropout mask. What must the micro-batch after it draw?
+//  * Whether an output wants a gradient is known only if autograd was on. How do you then drop the graph?
+//  * How do the layers know that they have seen this micro-batch before? (MicroBatch::recomputed)
 
 #include <torch/torch.h>
 

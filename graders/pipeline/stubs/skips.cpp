@@ -2,20 +2,12 @@
 
 // TASK pipeline.skips: CheckSkips, SkipRoutes
 //
-// A layer stashes a tensor under a name, a later layer pops it. Between stages it travels directly.
+// The contract is the header above, the figure is in section 13 of the handout. A StageModule takes skips behind its
+// other inputs (skips_in) and returns them behind its other outputs (skips_out). Before you write:
 //
-//     stage 0 ------> stage 1 ------> stage 2
-//        \________________________________/       {"encoder1", from 0, to 2}
-//
-// CheckSkips finds what is wrong with the names before anything runs, and says of whom: popped and never stashed,
-// popped before it is stashed, popped twice, stashed twice, never popped. A layer pops before it stashes.
-//
-// SkipRoutes lists the skips whose ends are in different stages, in the order in which they are stashed.
-//
-// Your engine then makes a link for each route, of its own channel. A StageModule takes skips behind its other inputs
-// (skips_in) and returns them behind its other outputs (skips_out).
-//
-// The contract: shardlab/pipeline/skips.hpp.
+//  * In which ways can a name be wrong? Which of them do you see only at the end of the model?
+//  * A layer may stash and pop. Which does it do first?
+//  * Which skips need no route?
 
 #include "shardlab/base/errors.hpp"
 

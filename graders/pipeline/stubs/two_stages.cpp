@@ -2,20 +2,13 @@
 
 // TASK pipeline.by_hand: TwoStageStep
 //
-// One training step of a model that two ranks share: rank 0 has the first half and the images, rank 1 the second half
-// and the labels.
+// The contract is the header above, the figure is in section 1 of the handout. Before you write:
 //
-//     rank 0    first half --(1) activation-->                              --> backward --> step
-//     rank 1                                   second half, loss, backward --(2) gradient-->    --> step
-//
-// The loss is at::cross_entropy_loss(outputs, labels), a mean.
-//
-//  * Rank 1 does not know the shape of what comes: comm.SendTensor and comm.RecvTensor send it along.
+//  * Rank 1 does not know the shape of what comes. What do SendTensor and RecvTensor do that Send and Recv do not?
 //  * What arrives has no graph. What must be said of it, so that backward leaves a gradient for it?
 //  * Rank 0 has no loss. From where does its backward go? (at::Tensor::backward takes a gradient.)
-//  * Gradients add up: whose old ones are still there?
-//
-// The contract: shardlab/pipeline/two_stages.hpp.
+//  * Gradients add up. Whose old ones are still there?
+//  * Who sends first, and who receives? What if both receive first?
 
 #include <torch/torch.h>
 

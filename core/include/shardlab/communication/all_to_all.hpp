@@ -16,8 +16,8 @@ namespace shardlab {
 /// `send_rows[1]` for rank 1, and so on. Its result lies likewise: first what came from rank 0. The part for itself
 /// stays where it is. S is the bytes of a rank's input and T the number of ranks.
 ///
-/// Cost: one round, at most T - 1 messages a rank, S bytes less the own part from each rank. A part without rows may be
-/// sent as an empty message or not at all.
+/// Cost: one round, at most T - 1 messages from each rank, and S bytes less the part that stays there. A part without
+/// rows may be sent as an empty message or not at all.
 ///
 /// \param comm         point-to-point messages only; any number of ranks.
 /// \param input        sum(send_rows) rows (one index of the first dimension each), any dtype and strides. The dtype

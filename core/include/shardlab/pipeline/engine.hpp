@@ -45,8 +45,12 @@ struct PipelineSetup {
   Layout layout;                         ///< who holds which stage
   LossFunction loss = nullptr;           ///< the mean loss of some samples
   OptimizerFactory optimizer = nullptr;  ///< for each chunk
-  StageMaker stage = nullptr;            ///< null: MakeStage; MakeSplitStage where schedules have halves of a backward
-  WeightStoreFactory weights = nullptr;  ///< null: MakeWeights; MakeWeightVersions where updates wait for no flush
+  /// Makes a chunk's stage, once, with the engine; null: MakeStage. Whoever fills this in gives MakeSplitStage if a schedule
+  /// has halves of a backward. The engine does not choose: it sees its first schedule in Run.
+  StageMaker stage = nullptr;
+  /// Makes a chunk's weights, once, with the engine; null: MakeWeights. Whoever fills this in gives MakeWeightVersions if a
+  /// schedule updates without a flush. The engine does not choose.
+  WeightStoreFactory weights = nullptr;
   /// What the learning rate is multiplied with at an update (0, 1, ... over all runs); none: 1.
   std::function<double(int64_t update)> learning_rate = nullptr;
   /// The largest norm of the model's gradients; 0: they are not clipped. As torch::nn::utils's clip_grad_norm_ does it:

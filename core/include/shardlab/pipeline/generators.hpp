@@ -43,7 +43,8 @@ SHARDLAB_CONTRACT Schedule OneFOneB(int stages, int microbatches);
 SHARDLAB_CONTRACT Schedule InterleavedOneFOneB(int ranks, int chunks_per_rank, int microbatches);
 
 /// 1F1B with the backward in halves: I as early as 1F1B has B, so that nobody waits longer, and W later, where 1F1B
-/// would idle: behind the I of micro-batch k stands the W of micro-batch k-s; what is left over comes at the end.
+/// would idle: behind the I of micro-batch k stands the W of micro-batch k-s; what is left over comes at the end. On
+/// stage 0 that is the W of the same micro-batch: a whole backward, which may be written as one B.
 ///
 /// Layout linear. For m >= P and TW <= TB: makespan m(TF+TB+TW) + (P-1)(TB + max(TF-TW, 0)), which for TW <= TF is the
 /// m(TF+TB+TW) + (P-1)(TF+TB-TW) of the source; live P-s until the input gradient, min(m, P) until the weight gradient.

@@ -13,9 +13,9 @@
 
 namespace shardlab {
 
-/// One update of every chunk at the end of all lists: the gradient of the whole mini-batch, as in one process. On a
-/// rank with several chunks they step in ascending order of stages, so that ranks which hold the same stages agree on
-/// the order of their reductions.
+/// One update of every chunk at the end of all lists, which makes version 1 of its weights: the gradient of the whole
+/// mini-batch, as in one process. On a rank with several chunks they step in ascending order of stages, so that ranks
+/// which hold the same stages agree on the order of their reductions.
 /// \throws ScheduleError when there are steps in the schedule already.
 SHARDLAB_CONTRACT Schedule Flush(Schedule schedule);
 

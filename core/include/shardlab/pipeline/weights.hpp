@@ -46,7 +46,7 @@ class WeightStore {
   virtual void Restart() = 0;
 };
 
-/// Makes the weights of a chunk: MakeWeights or MakeWeightVersions.
+/// Makes the weights of a chunk: MakeWeights or MakeWeightVersions, as whoever fills in PipelineSetup::weights chooses.
 using WeightStoreFactory = std::function<std::unique_ptr<WeightStore>(StageFactory, OptimizerMaker)>;
 
 /// One version, updated in place: enough where nothing is under way during an update. At throws ContractError for any
