@@ -95,7 +95,7 @@ Operator CopyOnRanks(int ranks, const Shape& shape) {
                 g, {{"backward is the identity: every rank keeps its own gradient, and the ranks' must be added "
                      "up (an all-reduce)",
                      [=] { return g[rank]; }},
-                    {"backward takes the mean of the ranks' gradients, and their sum is right",
+                    {"backward takes the mean of the ranks' gradients: it must take their sum",
                      [=] { return SumOf(g) / ranks; }}});
           }};
 }

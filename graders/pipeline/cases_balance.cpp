@@ -82,7 +82,8 @@ SHARDLAB_PLAIN_CASE(skips, the_slowest_stage_is_minimal, kValue) {
         static_cast<int>(sizes.size()) == asked[i].parts &&
         std::all_of(sizes.begin(), sizes.end(), [](int64_t size) { return size >= 1; }) &&
         std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) == static_cast<int64_t>(asked[i].costs.size());
-    t.Expect(fits, fmt::format("{}: the sizes {} are no cut into non-empty parts", what, fmt::join(sizes, ",")));
+    t.Expect(fits,
+             fmt::format("{}: the sizes {} do not cut the layers into non-empty parts", what, fmt::join(sizes, ",")));
     double largest = 0;
     size_t layer = 0;
     for (const int64_t size : sizes) {
@@ -118,8 +119,8 @@ SHARDLAB_PLAIN_CASE(skips, stages_that_do_not_matter_are_even, kRobustness) {
     }
     const double best = BestSquares(asked[i].costs, asked[i].parts, BestLargest(asked[i].costs, asked[i].parts));
     t.Expect(squares <= best,
-             fmt::format("costs {} in {} parts: the cut {} has the squares' sum {:g}; of the cuts with the smallest "
-                         "largest part there is one with {:g}",
+             fmt::format("costs {} in {} parts: the cut {} has the sum of squares {:g}; among the cuts with the "
+                         "smallest largest part there is one with {:g}",
                          fmt::join(asked[i].costs, " "), asked[i].parts, fmt::join(answers[i], ","), squares, best));
   }
 }
@@ -136,7 +137,7 @@ SHARDLAB_PLAIN_CASE(skips, cuts_that_there_are_not, kRobustness) {
   for (size_t i = 0; i < asked.size(); ++i) {
     const auto sizes = run.Integers("balance " + std::to_string(i));
     t.Expect(sizes == std::vector<int64_t>{-1},
-             fmt::format("costs {} in {} parts must be refused with ContractError; here came {}",
+             fmt::format("costs {} in {} parts must be refused with ContractError; got {}",
                          asked[i].at("costs").dump(), asked[i].at("parts").dump(), fmt::join(sizes, ",")));
   }
 }

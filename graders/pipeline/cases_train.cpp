@@ -69,12 +69,12 @@ void ExpectDeferred(CaseContext& t, const std::vector<int64_t>& shape_behind, do
   label.hypotheses = {
       {"the running statistics are updated at every micro-batch, not once a mini-batch", [=] { return per_piece; }},
       {EqualWeights("micro-batch"), [=] { return of_means; }},
-      {"the joined mean is the middle of two means, whatever numbers of values they stand for",
+      {"the joined mean is the middle of two means, however many values each of them stands for",
        [=] { return of_halves; }},
       {"only the last micro-batch of each mini-batch counts", [=] { return last_mean; }}};
   t.ExpectClose(run, 0, "mean", mean, label);
   label = {"the running variance after three mini-batches"};
-  label.hypotheses = {{"the variance of the mini-batch is taken for the mean of the micro-batches' variances",
+  label.hypotheses = {{"the mean of the micro-batches' variances is taken for the variance of the mini-batch",
                        [=] { return of_variances; }},
                       {"the sum of squared differences is divided by N, and not by N - 1", [=] { return biased; }},
                       {"only the last micro-batch of each mini-batch counts", [=] { return last_var; }}};
@@ -128,7 +128,8 @@ void ExpectClipped(CaseContext& t, const std::vector<std::vector<at::Tensor>>& g
            [=] { return scaled(mine[i], std::accumulate(norms.begin(), norms.end(), 0.0)); }},
           {"every gradient is clipped by its own norm", [=] { return scaled(mine[i], norm_of({mine[i]})); }},
           {"gradients that are small enough are made larger", [=] { return mine[i] * (max_norm / (norm + 1e-6)); }},
-          {"every copy of a gradient counts, and not all of them once", [=] { return scaled(mine[i], of_all); }}};
+          {"every copy of a gradient counts in full; all copies together must count once",
+           [=] { return scaled(mine[i], of_all); }}};
       t.ExpectClose(run, rank, "clipped " + std::to_string(i), scaled(mine[i], norm), label, 0,
                     mine[i].scalar_type() == at::kDouble  ? 1
                     : mine[i].scalar_type() == at::kFloat ? 1e4

@@ -57,7 +57,7 @@ std::shared_ptr<ShardedLayer> MakeLayer(RankContext& ctx, const std::string& i, 
 // Says what is wrong with an output before LibTorch does, which knows neither ranks nor graders.
 void CheckOutput(const at::Tensor& y, const at::Tensor& dy) {
   if (y.sizes() != dy.sizes()) {
-    throw std::runtime_error(fmt::format("the output has shape [{}], and [{}] is right on this rank",
+    throw std::runtime_error(fmt::format("the output has shape [{}]; on this rank it must be [{}]",
                                          fmt::join(y.sizes(), ", "), fmt::join(dy.sizes(), ", ")));
   }
   if (!y.requires_grad()) {

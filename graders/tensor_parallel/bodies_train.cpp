@@ -21,7 +21,7 @@ void CheckLogits(const at::Tensor& logits_BK, const ImageTraining& plan, const B
   const std::vector<int64_t> right{batch.images.size(0), plan.model_options.classes};
   if (logits_BK.sizes() == at::IntArrayRef(right)) return;
   throw std::runtime_error(fmt::format(
-      "the logits of {} have shape [{}], and [{}] is right on every rank: behind the last layer they are whole",
+      "the logits of {} have shape [{}]; they must be [{}] on every rank: behind the last layer they are whole",
       plan.model, fmt::join(logits_BK.sizes(), ", "), fmt::join(right, ", ")));
 }
 

@@ -139,7 +139,7 @@ LayerCall FeatureBatchNorm(CaseContext& t, const std::vector<int64_t>& shape) {
     if (step < kTrainingSteps) {
       label.hypotheses = {UnbiasedVariance("n", [=] { return with(values().mean(1), values().var(1, true)); })};
     } else {
-      label.hypotheses = {{"these are the batch's statistics: in evaluation the running statistics belong",
+      label.hypotheses = {{"these are the batch's statistics: in evaluation the running statistics are used",
                            [=] { return with(values().mean(1), values().var(1, false)); }}};
     }
     return label;
@@ -188,9 +188,9 @@ LayerCall SampleBatchNorm(CaseContext& t, const std::vector<int64_t>& shape, con
     Label label;
     if (step >= kTrainingSteps) {
       label.hypotheses = {
-          {"these are the batch's statistics: in evaluation the running statistics belong",
+          {"these are the batch's statistics: in evaluation the running statistics are used",
            [=] { return with(mean_of(all()), var_of(all())); }},
-          {"these are the statistics of this rank's own samples: in evaluation the running statistics belong",
+          {"these are the statistics of this rank's own samples: in evaluation the running statistics are used",
            [=] { return with(mean_of(rows(rank)), var_of(rows(rank))); }}};
       return label;
     }

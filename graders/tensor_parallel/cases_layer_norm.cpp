@@ -227,7 +227,7 @@ SHARDLAB_CASE(norms, layer_norm_far_from_zero, kRobustness, {1, 2, 3}) {
       const double off = (got[row].to(at::kDouble) - part[row]).abs().max().item().toDouble();
       t.Expect(
           off < 5e-3,
-          fmt::format("{}: row {} on rank {} was normalised by a variance of about {:.4g}, and {:.4g} is right: {}",
+          fmt::format("{}: row {} on rank {} was normalised by a variance of about {:.4g}; it must be {:.4g}: {}",
                       call.what, row, rank, variance, right,
                       is_own ? LocalStatistics(nullptr).meaning
                              : "in float32 the mean of the squares less the square of the mean has no digits left; "

@@ -49,8 +49,8 @@ LayerCall Column(CaseContext& t, const LinearSizes& sizes, bool whole, bool bias
     };
     for (int r = 0; r < ranks; ++r) label.summands.push_back(of(r));
     label.hypotheses = {
-        {"it is only what this rank's output features say about the input; the ranks' gradients must be added "
-         "up (an all-reduce in backward)",
+        {"it comes from this rank's output features alone; the ranks' gradients must be added up (an all-reduce in "
+         "backward)",
          [=] { return of(rank); }}};
     return label;
   };

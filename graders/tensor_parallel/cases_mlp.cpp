@@ -74,12 +74,11 @@ LayerCall Mlp(CaseContext& t, const MlpSizes& sizes, bool fused, bool integers =
       return Placement{-1}.PartOf(dh_BH, ranks, r).mm(Placement{0}.PartOf(weight1_HI, ranks, r));
     };
     Label label;
-    label.hypotheses = {
-        {"it is only what this rank's hidden features say about the input; the ranks' gradients must be added "
-         "up (an all-reduce in backward)",
-         [=] { return own(rank); }},
-        {"the ReLU's backward is missing: gradients pass where the ReLU is shut",
-         [=] { return dy.mm(weight2_OH).mm(weight1_HI); }}};
+    label.hypotheses = {{"it comes from this rank's hidden features alone; the ranks' gradients must be added up (an "
+                         "all-reduce in backward)",
+                         [=] { return own(rank); }},
+                        {"the ReLU's backward is missing: gradients pass where the ReLU gave 0",
+                         [=] { return dy.mm(weight2_OH).mm(weight1_HI); }}};
     return label;
   };
   return call;

@@ -123,9 +123,11 @@ SHARDLAB_CASE(norms, merge_moments, kValue, {1}) {
     t.Expect(got.defined() && got.sizes() == m2.sizes() && got.scalar_type() == calls[c].dtype,
              fmt::format("m2 of {} is not a float32 tensor of the parts' shape", calls[c].what));
     const double error = ((got.to(at::kDouble) - m2) / m2).abs().max().item().toDouble();
-    t.Expect(error < 1e-3, fmt::format("m2 of {} is off by a factor of {:.3g}: {:.6g} is expected, and {:.6g} came; do "
-                                       "not subtract squares of the mean",
-                                       calls[c].what, 1 + error, m2[0].item().toDouble(), got[0].item().toDouble()));
+    t.Expect(
+        error < 1e-3,
+        fmt::format(
+            "m2 of {} is off by a factor of {:.3g}: expected {:.6g}, got {:.6g}; do not subtract squares of the mean",
+            calls[c].what, 1 + error, m2[0].item().toDouble(), got[0].item().toDouble()));
   }
 }
 

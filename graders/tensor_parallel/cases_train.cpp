@@ -90,7 +90,7 @@ void ExpectSameTraining(CaseContext& t, const ImageTraining& plan, int64_t count
   const std::vector<MistakenRun> mistakes = MistakenTrainings(plan, data.pixels, data.labels, t.ranks());
   for (int rank = 0; rank < t.ranks(); ++rank) {
     const std::vector<double> losses =
-        LossesOf(t, run, rank, "losses", steps, fmt::format("rank {} hands back no loss for every step", rank));
+        LossesOf(t, run, rank, "losses", steps, fmt::format("rank {} does not return one loss for every step", rank));
     if (rank == 0) {
       ExpectLosses(t, fmt::format("{} on {}, {}", plan.model, Count(t.ranks(), "rank"), data.source), losses,
                    reference.losses, For("losses", mistakes));
@@ -211,15 +211,14 @@ void ExpectSameFirstStep(CaseContext& t, const ImageTraining& plan) {
     for (const auto& parameter : model->named_parameters()) {
       const std::string& name = parameter.key();
       ExpectPart(t, run, rank, "param." + name, "the parameter", name, parameter.value().detach(), 1, 1);
-      ExpectPart(
-          t, run, rank, "grad." + name, fmt::format("{}: the gradient of", plan.model), name, parameter.value().grad(),
-          scale, 1, {},
-          {{"it is what this rank's channels of conv2 say: what all ranks' channels say must be added up (a door "
-            "in front of the convolution)",
-            [=, &t, &batch, &plan] {
-              const at::Tensor full = GradientThroughOwnChannels(plan, batch, t.ranks(), rank, name);
-              return full.defined() ? PlacementOf(name).PartOf(full, t.ranks(), rank) : full;
-            }}});
+      ExpectPart(t, run, rank, "grad." + name, fmt::format("{}: the gradient of", plan.model), name,
+                 parameter.value().grad(), scale, 1, {},
+                 {{"it comes from this rank's channels of conv2 alone: the ranks' gradients must be added up (a door "
+                   "in front of the convolution)",
+                   [=, &t, &batch, &plan] {
+                     const at::Tensor full = GradientThroughOwnChannels(plan, batch, t.ranks(), rank, name);
+                     return full.defined() ? PlacementOf(name).PartOf(full, t.ranks(), rank) : full;
+                   }}});
       if (!PlacementOf(name).IsWhole() || !run.Output(rank, "grad." + name).defined()) continue;
       t.Expect(at::equal(run.Output(rank, "grad." + name), run.Output(0, "grad." + name)),
                fmt::format("{}: the gradient of the replicated `{}` has other bits on rank {} than on rank 0",
