@@ -63,11 +63,12 @@ int Run(int count, char** arguments) {
   grade_app->add_option("--device", grade.device, "cpu or cuda")->type_name("NAME");
   grade_app->add_option("--json", grade.json, "write the score card as JSON")->type_name("FILE");
   grade_app->add_option("--junit", grade.junit, "write the score card as JUnit XML")->type_name("FILE");
-  grade_app->add_option("--gradescope", grade.gradescope, "write Gradescope's results.json, anew after every case")
+  grade_app->add_option("--gradescope", grade.gradescope, "write Gradescope's results.json, again after every case")
       ->type_name("FILE");
   grade_app->add_option("--html", grade.html, "write a page for a browser: what went wrong, pictures, figures")
       ->type_name("DIR");
-  grade_app->add_option("--trace", grade.trace, "write what every rank did and when, a file a case for ui.perfetto.dev")
+  grade_app
+      ->add_option("--trace", grade.trace, "write what every rank did and when, one file per case for ui.perfetto.dev")
       ->type_name("DIR");
 
   std::string part;

@@ -16,7 +16,7 @@ double LargestPart(const std::vector<double>& costs, const std::vector<int>& siz
   auto layer = costs.begin();
   for (const int size : sizes) {
     if (size < 0 || size > costs.end() - layer) {
-      throw ContractError(fmt::format("a balance of {} is none of {} layers", BalanceText(sizes), costs.size()));
+      throw ContractError(fmt::format("the balance {} does not add up to {} layers", BalanceText(sizes), costs.size()));
     }
     largest = std::max(largest, std::accumulate(layer, layer + size, 0.0));
     layer += size;

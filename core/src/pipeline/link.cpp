@@ -223,12 +223,13 @@ class RemoteLink final : public Link {
 
   static void Check(const Specs& specs) {
     if (specs.empty() || specs.size() > kMostTensors) {
-      throw ContractError(fmt::format("between two stages travel 1 to {} tensors, not {}", kMostTensors, specs.size()));
+      throw ContractError(
+          fmt::format("1 to {} tensors can travel between two stages, not {}", kMostTensors, specs.size()));
     }
     for (const Spec& spec : specs) {
       if (spec.sizes.size() > kMostDims) {
-        throw ContractError(fmt::format("between two stages travel tensors of up to {} dimensions, not {}", kMostDims,
-                                        spec.sizes.size()));
+        throw ContractError(
+            fmt::format("tensors between two stages have up to {} dimensions, not {}", kMostDims, spec.sizes.size()));
       }
     }
   }

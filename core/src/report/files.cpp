@@ -128,7 +128,7 @@ void RequireWritableFolder(const std::string& path, const std::string& option) {
   std::error_code error;
   if (path.empty()) throw UsageError(fmt::format("{}: the name of the folder is empty", option));
   if (fs::exists(path, error) && !fs::is_directory(path, error)) {
-    throw UsageError(fmt::format("{}: {} is a file; name a folder, it is made where it is not there", option, path));
+    throw UsageError(fmt::format("{}: {} is a file; name a folder, which is made if there is none", option, path));
   }
   fs::create_directories(path, error);
   if (error) {
