@@ -192,7 +192,7 @@ SHARDLAB_BODY(stage) {
 
 // Graphs of a layer that are alive when one of four micro-batches has come back. Whoever keeps outputs keeps no graph.
 SHARDLAB_BODY(stage_keeps) {
-  StageModule module(ProbeModel(2, 4, 0, 0, 1), 0, 2);
+  StageModule module(ProbeModel(2, 4, 1), 0, 2);
   const auto stage = MakeStage();
   std::vector<Tensors> outputs;
   ResetProbes();
