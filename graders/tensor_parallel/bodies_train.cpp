@@ -7,8 +7,12 @@
 #include <torch/torch.h>
 
 #include "kit/image_training.hpp"
+#include "kit/run_calls.hpp"
+#include "model_calls.hpp"
 #include "shardlab/base/errors.hpp"
 #include "shardlab/grade/body.hpp"
+#include "shardlab/layers/batch_norm.hpp"
+#include "shardlab/measure/memory.hpp"
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/models/trainer.hpp"
 #include "shardlab/tensor_parallel/parallel_model.hpp"
@@ -27,12 +31,76 @@ void CheckLogits(const at::Tensor& logits_BK, const ImageTraining& plan, const B
 
 }  // namespace
 
-// What this rank holds of a model before anything is learnt.
+// What this rank holds of models before anything is learnt, and what making them took. "<i>.again.<name>": how the
+// parameter is when the layers are made a second time: 0 the same values elsewhere, 1 in the same memory, 2 different.
 SHARDLAB_BODY(model_parts) {
-  const ImageTraining plan = ImageTraining::FromJson(ctx.params());
-  SequenceClassifier model(MakeParallelModel(plan.model, plan.model_options, ctx.shared_comm()));
-  for (const auto& parameter : model.named_parameters()) ctx.Output("param." + parameter.key(), parameter.value());
-  for (const auto& buffer : model.named_buffers()) ctx.Output("buffer." + buffer.key(), buffer.value());
+  ForEachCall(ctx, [&](const std::string& i, const nlohmann::json& call) {
+    const ImageTraining plan = TrainingFrom(call);
+    ctx.Mark("make " + i);
+    const int64_t before = LiveBytes();
+    const LayerSequence sequence = MakeParallelModel(plan.model, plan.model_options, ctx.shared_comm());
+    ctx.Number(i + ".in_specs", static_cast<double>(LiveBytes() - before));
+    SequenceClassifier model(sequence);
+    ctx.Number(i + ".kept", static_cast<double>(LiveBytes() - before));
+    const SequenceClassifier twin(sequence);
+    ctx.Mark("made " + i);
+
+    ctx.Number(i + ".layers", static_cast<double>(sequence.size()));
+    for (size_t layer = 0; layer < sequence.size(); ++layer) {
+      for (const std::string& name : sequence[layer].joins)
+        ctx.Number(fmt::format("{}.joins.{}.{}", i, layer, name), 1);
+    }
+    const auto twins = twin.named_parameters();
+    for (const auto& parameter : model.named_parameters()) {
+      const at::Tensor& mine = parameter.value();
+      ctx.Output(i + ".param." + parameter.key(), mine);
+      const at::Tensor* other = twins.find(parameter.key());
+      const bool same = other != nullptr && other->sizes() == mine.sizes() && at::equal(*other, mine);
+      const bool shared = other != nullptr && mine.numel() > 0 && other->is_alias_of(mine);
+      ctx.Number(i + ".again." + parameter.key(), shared ? 1 : same ? 0 : 2);
+    }
+    for (const auto& buffer : model.named_buffers()) ctx.Output(i + ".buffer." + buffer.key(), buffer.value());
+
+    if (!ctx.HasInput(i + ".images")) return;
+    struct Recorder : BatchStatistics {
+      void Track(MicroBatchNorm&, const at::Tensor& x, const MicroBatch&) override { seen.push_back(x.clone()); }
+      std::vector<at::Tensor> seen;
+    } recorder;
+    const at::Tensor images = ctx.Input(i + ".images");
+    MicroBatch at;
+    at.count = 2;
+    at.samples = {0, images.size(0)};
+    at.batch = 2 * images.size(0);
+    at.statistics = &recorder;
+    model.train();
+    model.Prepare(at);
+    const torch::NoGradGuard no_grad;
+    ctx.Output(i + ".logits", model.forward(images));
+    for (size_t norm = 0; norm < recorder.seen.size(); ++norm) {
+      ctx.Output(fmt::format("{}.seen.{}", i, norm), recorder.seen[norm]);
+    }
+    for (const auto& buffer : model.named_buffers()) ctx.Output(i + ".after." + buffer.key(), buffer.value());
+  });
+}
+
+// Models that are not to be had. "<i>.refused": 0 not at all, 1 with UsageError, 2 with ContractError, 3 with another.
+SHARDLAB_BODY(models_refuse) {
+  ForEachCall(ctx, [&](const std::string& i, const nlohmann::json& call) {
+    const ImageTraining plan = TrainingFrom(call);
+    double refused = 0;
+    try {
+      MakeParallelModel(plan.model, plan.model_options, ctx.shared_comm());
+    } catch (const NotImplemented&) {
+      throw;
+    } catch (const UsageError&) {
+      refused = 1;
+    } catch (const ContractError&) {
+      refused = 2;
+    } catch (const std::exception&) {
+      refused = 3;
+    }
+    ctx.Number(i + ".refused", refused);
+  });
 }
 
 // Trains a model on the images that the referee sends, with the loop of one process, and hands back every loss and what

@@ -25,6 +25,10 @@ constexpr double kMomentum = 0.25;
 
 constexpr int kTrainingSteps = 2;
 
+// In the first step, when they are still 0 and 1.
+const char* const kRunningInTraining =
+    "these are the running statistics: in training the batch's belong, with autograd or without";
+
 // [channels, values]: everything that one channel's statistics are made of.
 at::Tensor ByChannel(const at::Tensor& x) { return x.transpose(0, 1).flatten(1); }
 
@@ -77,7 +81,7 @@ std::vector<Hypothesis> BufferMistakes(const std::string& name, const std::funct
 LayerCall BatchNorm(CaseContext& t, const std::string& function, const std::vector<int64_t>& shape) {
   LayerCall call;
   call.what = fmt::format("{} (x {})", function, ShapeName(shape));
-  call.params = {{"eps", kBatchNormEps}, {"momentum", kMomentum}, {"evaluate_last", true}};
+  call.params = {{"eps", kBatchNormEps}, {"momentum", kMomentum}, {"training", {true, true, false}}};
   call.exact = false;
   const int64_t channels = shape[1];
   for (int step = 0; step < 3; ++step) {
@@ -90,9 +94,11 @@ LayerCall BatchNorm(CaseContext& t, const std::string& function, const std::vect
     at::Tensor var;
   };
   auto state = std::make_shared<State>();
-  state->mean = at::zeros({channels}, at::kDouble);
-  state->var = at::ones({channels}, at::kDouble);
   call.oracle = [state](const Weights& weights, const at::Tensor& x) {
+    if (state->steps == 0) {
+      state->mean = at::zeros({x.size(1)}, x.options().requires_grad(false));
+      state->var = at::ones_like(state->mean);
+    }
     const bool training = state->steps++ < kTrainingSteps;
     return at::batch_norm(x, weights.at("weight"), weights.at("bias"), state->mean, state->var, training, kMomentum,
                           kBatchNormEps,
@@ -137,7 +143,9 @@ LayerCall FeatureBatchNorm(CaseContext& t, const std::vector<int64_t>& shape) {
     const auto values = [=] { return ByChannel(part(x[step], 1)); };
     Label label;
     if (step < kTrainingSteps) {
-      label.hypotheses = {UnbiasedVariance("n", [=] { return with(values().mean(1), values().var(1, true)); })};
+      label.hypotheses = {
+          UnbiasedVariance("n", [=] { return with(values().mean(1), values().var(1, true)); }),
+          {kRunningInTraining, [=] { return with(at::zeros_like(part(gamma, 0)), at::ones_like(part(gamma, 0))); }}};
     } else {
       label.hypotheses = {{"these are the batch's statistics: in evaluation the running statistics are used",
                            [=] { return with(values().mean(1), values().var(1, false)); }}};
@@ -227,7 +235,8 @@ LayerCall SampleBatchNorm(CaseContext& t, const std::vector<int64_t>& shape, con
            }
            return with(mean_of(all()), m2 / x.size(0));
          }},
-        UnbiasedVariance("n", [=] { return with(mean_of(all()), all().var(1, true)); })};
+        UnbiasedVariance("n", [=] { return with(mean_of(all()), all().var(1, true)); }),
+        {kRunningInTraining, [=] { return with(at::zeros_like(gamma), at::ones_like(gamma)); }}};
     return label;
   };
   call.dx_mistakes = [=](size_t step, int rank) {
@@ -258,8 +267,41 @@ LayerCall SampleBatchNorm(CaseContext& t, const std::vector<int64_t>& shape, con
         {"the sums over all samples are divided by this rank's number of values, and not by all ranks'",
          [=] { return from(g, g * normed, mine); }},
         {"it misses that the mean and the variance depend on the input too", [=] { return rstd * part(g, rank); }}};
+    for (size_t later = step + 1; later < kTrainingSteps; ++later) {
+      label.hypotheses.push_back(
+          {"its backward goes on with what a later forward of the same layer left behind: each forward remembers its "
+           "own x",
+           [=] {
+             const at::Tensor other = xs[later] - ByChannel(xs[later]).mean(1).view(shape);
+             const at::Tensor through_mean = (g * rstd).sum(over, true);
+             const at::Tensor through_var = (g * normed).sum(over, true) * rstd.square();
+             return part(g * rstd - (through_mean + through_var * other) / static_cast<double>(values), rank);
+           }});
+    }
     return label;
   };
+  return call;
+}
+
+// Of a layer that has never been in training.
+LayerCall EvaluatedFirst(LayerCall call) {
+  call.what += ", evaluated before any training";
+  call.params["training"] = {false};
+  call.x = {call.x.back()};
+  call.dy = {call.dy.back()};
+  call.oracle = [](const Weights& weights, const at::Tensor& x) {
+    const at::Tensor& gamma = weights.at("weight");
+    return at::batch_norm(x, gamma, weights.at("bias"), at::zeros_like(gamma).detach(), at::ones_like(gamma).detach(),
+                          /*training=*/false, kMomentum, kBatchNormEps, /*cudnn_enabled=*/false);
+  };
+  const int64_t channels = call.x[0].size(1);
+  std::vector<Weight> buffers = {{"running_mean", at::zeros({channels}, at::kDouble), call.weights[0].placement},
+                                 {"running_var", at::ones({channels}, at::kDouble), call.weights[0].placement},
+                                 {"num_batches_tracked", at::scalar_tensor(0, at::kLong), {}}};
+  call.buffers = [buffers] { return buffers; };
+  call.buffer_mistakes = nullptr;
+  call.dx_mistakes = nullptr;
+  call.y_mistakes = [of = call.y_mistakes](size_t, int rank) { return of(kTrainingSteps, rank); };
   return call;
 }
 
@@ -335,16 +377,44 @@ SHARDLAB_CASE(norms, batch_norm_awkward_inputs, kRobustness, {2, 3, 4}) {
     more[0] += 1;
     return more;
   }());
-  const LayerCall strided = SampleBatchNorm(t, {4, 3, 2, 2}, SplitSizes(4, t.ranks()));
+  const LayerCall strided = SampleBatchNorm(t, {Total(counts), 3, 2, 2}, counts);
   const LayerCall no_gradient = SampleBatchNorm(t, {6, 3}, SplitSizes(6, t.ranks()));
   calls.Add(empty_rank);
   calls.Add(SampleBatchNorm(t, {3, 2}, last_only));
   calls.Add(NonContiguous(strided));
   calls.Add(WithoutInputGradient(no_gradient));
   calls.Add(FeatureBatchNorm(t, {4, 1}));  // most ranks have no channel
+  for (const LayerCall& call : {SampleBatchNorm(t, {6, 3}, SplitSizes(6, t.ranks())), FeatureBatchNorm(t, {4, 5})}) {
+    calls.Add(WithoutAutograd(call));
+    calls.Add(EvaluatedFirst(call));
+  }
   calls.spec.faults = LateMessages(t, 0.003);
   const Run run = calls.ExpectAll(t);
   ExpectCollectives(t, run, "backward of " + calls.call(3).what, "backward 3.0", "end 3.0", NoCollectives);
+}
+
+// Two batches in training and one in evaluation before the first backward.
+SHARDLAB_CASE(norms, batch_norms_used_together, kRobustness, {4}) {
+  LayerCalls calls(t.ranks());
+  calls.Add(SampleBatchNorm(t, {Total(Counts(4, false)), 3}, Counts(4, false)));
+  calls.Add(FeatureBatchNorm(t, {5, 6}));
+  calls.Add(OnGroups(SampleBatchNorm(t, {4, 3, 2, 2}, {1, 3}), 2));
+  calls.spec.params["together"] = true;
+  calls.ExpectAll(t);
+}
+
+SHARDLAB_CASE(norms, batch_norm_in_float32, kRobustness, {2}) {
+  LayerCalls calls(t.ranks());
+  calls.Add(InFloat32(SampleBatchNorm(t, {5, 3, 2, 2}, {2, 3})));
+  calls.Add(InFloat32(FeatureBatchNorm(t, {5, 4})));
+  calls.ExpectAll(t);
+}
+
+SHARDLAB_CASE(norms, batch_norm_memory, kCost, {2}) {
+  LayerCalls calls(t.ranks());
+  calls.Add(FeatureBatchNorm(t, {4, 512}));
+  calls.Add(SampleBatchNorm(t, {4, 512}, {1, 3}));
+  calls.ExpectMemory(t);
 }
 
 }  // namespace shardlab::grade

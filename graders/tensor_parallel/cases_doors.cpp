@@ -17,7 +17,7 @@ namespace {
 // One use of a door.
 struct Door {
   std::string door;
-  std::string mode;
+  std::string mode;            // see body `doors`
   std::vector<int64_t> shape;  // of the full tensor
   at::ScalarType dtype = at::kDouble;
   int64_t dim = 0;  // GatherFromShards
@@ -48,12 +48,14 @@ class Doors {
     });
     doors_.push_back(door);
     values_.push_back(values);
-    const std::string what = fmt::format("{} ({}{}{}{})", door.door, ShapeName(door.shape),
-                                         gather ? fmt::format(" along dimension {}", door.dim) : "",
-                                         door.strided      ? ", non-contiguous"
-                                         : door.transposed ? ", transposed"
-                                                           : "",
-                                         door.mode == "plain" ? "" : ", " + Words(door.mode));
+    const std::string size = door.shape.empty() ? "a number" : ShapeName(door.shape);
+    const std::string what =
+        fmt::format("{} ({}{}{}{}{})", door.door, size, door.dtype == at::kDouble ? "" : ", " + DtypeName(door.dtype),
+                    gather ? fmt::format(" along dimension {}", door.dim) : "",
+                    door.strided      ? ", non-contiguous"
+                    : door.transposed ? ", transposed"
+                                      : "",
+                    door.mode == "plain" ? "" : ", " + Words(door.mode));
     what_.push_back(what);
     spec.params["calls"].push_back({{"what", what},
                                     {"door", door.door},
@@ -109,6 +111,7 @@ class Doors {
 
   static std::string Words(const std::string& mode) {
     if (mode == "expanded") return "y.sum().backward()";
+    if (mode == "transposed") return "a gradient with other strides";
     if (mode == "shared") return "the gradient shared with another branch";
     return "the input needs no gradient";
   }
@@ -126,6 +129,12 @@ class Doors {
     } else {
       label.summands = values.x;
       label.hypotheses = {{"it is only this rank's summand; the ranks' must be added up", [=] { return own; }}};
+    }
+    for (size_t later = d + 1; later < doors_.size(); ++later) {
+      if (doors_[later].door != doors_[d].door) continue;
+      label.hypotheses.push_back(
+          {"the result of a later call was written into the same memory: each result is a tensor of its own",
+           [=] { return Forward(later, rank); }});
     }
     return label;
   }
@@ -192,18 +201,28 @@ SHARDLAB_CASE(linear, doors_values, kValue, {1, 2, 3, 4}) {
   doors.Add({"GatherFromShards", "plain", {3, 8}, at::kDouble, -1});
   doors.Add({"GatherFromShards", "plain", {3, 7}, at::kDouble, 1});
   doors.Add({"GatherFromShards", "plain", {2, 5, 3, 2}, at::kFloat, 1});
+  doors.Add({"GatherFromShards", "plain", {2, 5, 3}, at::kDouble, -2});
+  doors.Add({"GatherFromShards", "plain", {5, 2}, at::kDouble, 0});
+  // Of the shapes of earlier calls, whose results are still held.
+  doors.Add({"CopyToShards", "plain", {3, 5}});
+  doors.Add({"ReduceFromShards", "plain", {3, 5}});
+  doors.Add({"GatherFromShards", "plain", {3, 7}, at::kDouble, 1});
   doors.ExpectForward(doors.Launch());
 }
 
 SHARDLAB_CASE(linear, doors_gradients, kGradient, {1, 2, 3, 4}) {
   Doors doors(t);
-  for (const char* mode : {"plain", "expanded", "shared"}) {
+  for (const char* mode : {"plain", "expanded", "transposed", "shared"}) {
     doors.Add({"CopyToShards", mode, {3, 5}});
     doors.Add({"ReduceFromShards", mode, {3, 5}});
   }
   doors.Add({"GatherFromShards", "plain", {3, 8}, at::kDouble, -1});
   doors.Add({"GatherFromShards", "plain", {2, 5, 3}, at::kDouble, 1});
   doors.Add({"GatherFromShards", "expanded", {3, 5}, at::kDouble, 1});
+  doors.Add({"GatherFromShards", "transposed", {3, 5}, at::kDouble, 1});
+  doors.Add({"GatherFromShards", "plain", {5, 2}, at::kFloat, 0});
+  doors.Add({"CopyToShards", "plain", {3, 5}, at::kFloat});
+  doors.Add({"ReduceFromShards", "plain", {3, 5}, at::kFloat});
   doors.ExpectBackward(doors.Launch());
 }
 
@@ -221,6 +240,14 @@ SHARDLAB_CASE(linear, doors_robust, kRobustness, {1, 3, 4}) {
     doors.Add({door, "plain", {3, 4}, at::kDouble, 1, /*strided=*/false, /*transposed=*/true});
   }
   doors.Add({"ReduceFromShards", "plain", {0, 3}});
+  for (const at::ScalarType dtype : {at::kHalf, at::kBFloat16}) {
+    doors.Add({"CopyToShards", "plain", {3, 5}, dtype});
+    doors.Add({"ReduceFromShards", "plain", {3, 5}, dtype});
+    doors.Add({"GatherFromShards", "plain", {3, 5}, dtype, 1});
+  }
+  doors.Add({"CopyToShards", "plain", {}});
+  doors.Add({"ReduceFromShards", "plain", {}});
+  doors.Add({"GatherFromShards", "plain", {7}, at::kDouble, -1});
   const Run run = doors.Launch();
   doors.ExpectForward(run);
   doors.ExpectBackward(run);

@@ -30,7 +30,12 @@ const std::vector<NormSizes> kNormSizes = {{8, 4}, {7, 3}, {2, 3}, {5, 1}};
 // Of the last dimension, which stays as 1. Tensor::var is the same, and in LibTorch 2 it warns when there is no row.
 at::Tensor Variance(const at::Tensor& x) { return (x - x.mean(-1, true)).square().mean(-1, true); }
 
-LayerCall LayerNorm(CaseContext& t, const NormSizes& sizes) {
+// What the gradient is when the backward of the statistics goes on to another forward's x.
+const char* const kAnotherForward =
+    "its backward goes on with what a later forward of the same layer left behind: each forward remembers its own x";
+
+// `steps` forwards of one layer.
+LayerCall LayerNorm(CaseContext& t, const NormSizes& sizes, int steps = 1) {
   LayerCall call;
   call.what = fmt::format("MakeShardedLayerNorm (D = {}, {})", sizes.features, Count(sizes.rows, "row"));
   call.params = {{"layer", "layer_norm"}, {"eps", kLayerNormEps}};
@@ -39,19 +44,23 @@ LayerCall LayerNorm(CaseContext& t, const NormSizes& sizes) {
   call.input = {-1};
   call.output = {-1};
   // Rows of different places and widths: statistics of another row, or of all rows together, must show.
-  call.x = {t.Normal({sizes.rows, sizes.features}) * (1 + t.Normal({sizes.rows, 1}).abs()) + t.Normal({sizes.rows, 1})};
-  call.dy = {t.Normal({sizes.rows, sizes.features})};
+  for (int step = 0; step < steps; ++step) {
+    call.x.push_back(t.Normal({sizes.rows, sizes.features}) * (1 + t.Normal({sizes.rows, 1}).abs()) +
+                     t.Normal({sizes.rows, 1}));
+    call.dy.push_back(t.Normal({sizes.rows, sizes.features}));
+  }
   call.oracle = [](const Weights& weights, const at::Tensor& x) {
     return at::layer_norm(x, {x.size(-1)}, weights.at("weight"), weights.at("bias"), kLayerNormEps);
   };
 
   const int ranks = t.ranks();
-  const at::Tensor x = call.x[0];
-  const at::Tensor dy = call.dy[0];
+  const std::vector<at::Tensor> xs = call.x;
+  const std::vector<at::Tensor> dys = call.dy;
   const at::Tensor gamma = call.weights[0].full;
   const at::Tensor beta = call.weights[1].full;
   const auto part = [=](const at::Tensor& full, int rank) { return Placement{-1}.PartOf(full, ranks, rank); };
-  call.y_mistakes = [=](size_t, int rank) {
+  call.y_mistakes = [=](size_t step, int rank) {
+    const at::Tensor& x = xs[step];
     const auto with = [=](const at::Tensor& mean, const at::Tensor& var) {
       return (part(x, rank) - mean) / (var + kLayerNormEps).sqrt() * part(gamma, rank) + part(beta, rank);
     };
@@ -78,7 +87,8 @@ LayerCall LayerNorm(CaseContext& t, const NormSizes& sizes) {
          [=] { return (part(x, rank) - mean) / (var + kLayerNormEps).sqrt() + part(beta, rank); }}};
     return label;
   };
-  call.dx_mistakes = [=](size_t, int rank) {
+  call.dx_mistakes = [=](size_t step, int rank) {
+    const at::Tensor &x = xs[step], &dy = dys[step];
     const at::Tensor rstd = (Variance(x) + kLayerNormEps).rsqrt();
     const at::Tensor normed = (x - x.mean(-1, true)) * rstd;
     const at::Tensor g = dy * gamma;
@@ -98,13 +108,22 @@ LayerCall LayerNorm(CaseContext& t, const NormSizes& sizes) {
          "added up "
          "over the ranks, and divided by D",
          [=] { return from(part(g, rank).sum(-1, true), part(g * normed, rank).sum(-1, true), mine); }}};
+    for (size_t later = step + 1; later < xs.size(); ++later) {
+      label.hypotheses.push_back({kAnotherForward, [=] {
+                                    const at::Tensor other = xs[later] - xs[later].mean(-1, true);
+                                    const at::Tensor through_mean = (g * rstd).sum(-1, true);
+                                    const at::Tensor through_var = (g * normed).sum(-1, true) * rstd.square();
+                                    const auto features = static_cast<double>(other.size(-1));
+                                    return part(g * rstd - (through_mean + through_var * other) / features, rank);
+                                  }});
+    }
     return label;
   };
   return call;
 }
 
-LayerCall RmsNorm(CaseContext& t, const NormSizes& sizes) {
-  LayerCall call = LayerNorm(t, sizes);
+LayerCall RmsNorm(CaseContext& t, const NormSizes& sizes, int steps = 1) {
+  LayerCall call = LayerNorm(t, sizes, steps);
   call.what = fmt::format("MakeShardedRmsNorm (D = {}, {})", sizes.features, Count(sizes.rows, "row"));
   call.params["layer"] = "rms_norm";
   call.weights.pop_back();
@@ -112,11 +131,12 @@ LayerCall RmsNorm(CaseContext& t, const NormSizes& sizes) {
     return x * (x.square().mean(-1, true) + kLayerNormEps).rsqrt() * weights.at("weight");
   };
   const int ranks = t.ranks();
-  const at::Tensor x = call.x[0];
+  const std::vector<at::Tensor> xs = call.x;
+  const std::vector<at::Tensor> dys = call.dy;
   const at::Tensor gamma = call.weights[0].full;
-  const at::Tensor dy = call.dy[0];
   const auto part = [=](const at::Tensor& full, int rank) { return Placement{-1}.PartOf(full, ranks, rank); };
-  call.y_mistakes = [=](size_t, int rank) {
+  call.y_mistakes = [=](size_t step, int rank) {
+    const at::Tensor& x = xs[step];
     const auto with = [=](const at::Tensor& mean_square) {
       return part(x, rank) * (mean_square + kLayerNormEps).rsqrt() * part(gamma, rank);
     };
@@ -133,7 +153,8 @@ LayerCall RmsNorm(CaseContext& t, const NormSizes& sizes) {
          [=] { return part(x, rank) / (x.square().mean(-1, true).sqrt() + kLayerNormEps) * part(gamma, rank); }}};
     return label;
   };
-  call.dx_mistakes = [=](size_t, int rank) {
+  call.dx_mistakes = [=](size_t step, int rank) {
+    const at::Tensor &x = xs[step], &dy = dys[step];
     const at::Tensor rstd = (x.square().mean(-1, true) + kLayerNormEps).rsqrt();
     const at::Tensor normed = x * rstd;
     const at::Tensor g = dy * gamma;
@@ -150,6 +171,12 @@ LayerCall RmsNorm(CaseContext& t, const NormSizes& sizes) {
         {"it misses that the mean square depends on the input too", [=] { return rstd * part(g, rank); }},
         {"the sum over all features is divided by this rank's d features, and not by D",
          [=] { return from((g * normed).sum(-1, true), part(x, rank).size(-1)); }}};
+    for (size_t later = step + 1; later < xs.size(); ++later) {
+      label.hypotheses.push_back({kAnotherForward, [=] {
+                                    const at::Tensor through = (g * normed).sum(-1, true) * rstd.square();
+                                    return part(g * rstd - through * xs[later] / x.size(-1), rank);
+                                  }});
+    }
     return label;
   };
   return call;
@@ -249,6 +276,7 @@ SHARDLAB_CASE(norms, layer_norm_awkward_inputs, kRobustness, {1, 2, 4}) {
   calls.Add(one_feature);
   calls.Add(RmsNorm(t, {1, 2}));
   calls.Add(LayerNorm(t, {5, 0}));
+  for (const LayerCall& call : {LayerNorm(t, {7, 1}), RmsNorm(t, {7, 1})}) calls.Add(WithRowsAs(call, {}));
   calls.spec.faults = LateMessages(t, 0.003);
   const Run run = calls.ExpectAll(t);
   for (const int i : {1, 5}) {
@@ -256,6 +284,64 @@ SHARDLAB_CASE(norms, layer_norm_awkward_inputs, kRobustness, {1, 2, 4}) {
     ExpectCollectives(t, run, "backward of " + calls.call(i).what, "backward " + number, "end " + number,
                       NoCollectives);
   }
+}
+
+// All layers alive and run three times before the first backward, each on its own communicator.
+SHARDLAB_CASE(norms, layer_norms_used_together, kRobustness, {4}) {
+  LayerCalls calls(t.ranks());
+  calls.Add(LayerNorm(t, {7, 3}, /*steps=*/3));
+  calls.Add(RmsNorm(t, {7, 3}, /*steps=*/3));
+  calls.Add(OnGroups(LayerNorm(t, {7, 3}, /*steps=*/2), 2));
+  calls.Add(OnGroups(RmsNorm(t, {7, 3}, /*steps=*/2), 2));
+  calls.spec.params["together"] = true;
+  calls.ExpectAll(t);
+}
+
+SHARDLAB_CASE(norms, layer_norm_in_float32, kRobustness, {2}) {
+  LayerCalls calls(t.ranks());
+  calls.Add(InFloat32(LayerNorm(t, {7, 4})));
+  calls.Add(InFloat32(RmsNorm(t, {7, 4})));
+  calls.ExpectAll(t);
+}
+
+SHARDLAB_CASE(norms, layer_norm_memory, kCost, {2}) {
+  LayerCalls calls(t.ranks());
+  calls.Add(LayerNorm(t, {512, 8}, /*steps=*/2));
+  calls.Add(RmsNorm(t, {512, 8}, /*steps=*/2));
+  calls.ExpectMemory(t);
+}
+
+SHARDLAB_CASE(norms, refuses_weights_that_do_not_fit, kRobustness, {2}) {
+  LayerCalls calls(t.ranks());
+  const auto add = [&](const char* function, const char* layer, const char* given, const std::vector<int64_t>& gamma,
+                       const std::vector<int64_t>& beta) {
+    LayerCall call;
+    call.what = fmt::format("{} returned although it was given {}", function, given);
+    call.params = {{"layer", layer}, {"eps", kLayerNormEps}, {"momentum", 0.1}};
+    call.weights = {{"weight", t.Normal(gamma), {}}, {"bias", t.Normal(beta), {}}};
+    calls.Add(call);
+  };
+  const auto add_pair = [&](const char* function, const char* layer) {
+    add(function, layer, "a gamma of 4 and a beta of 3", {4}, {3});
+    add(function, layer, "a gamma of 4 and a beta of 1", {4}, {1});
+    add(function, layer, "a gamma [2, 2] and a beta [2, 2]", {2, 2}, {2, 2});
+  };
+  add_pair("MakeShardedLayerNorm", "layer_norm");
+  add("MakeShardedLayerNorm", "layer_norm", "no feature", {0}, {0});
+  add("MakeShardedRmsNorm", "rms_norm", "a gamma [2, 2]", {2, 2}, {});
+  add("MakeShardedRmsNorm", "rms_norm", "no feature", {0}, {});
+  add_pair("MakeFeatureBatchNorm", "feature_batch_norm");
+  add_pair("MakeSampleBatchNorm", "sample_batch_norm");
+  LayerCall one_value;
+  one_value.what = "MakeSampleBatchNorm went on in training with one value a channel on all ranks together";
+  one_value.params = {{"layer", "sample_batch_norm"}, {"eps", kLayerNormEps}, {"momentum", 0.1}};
+  one_value.weights = {{"weight", t.Normal({3}), {}}, {"bias", t.Normal({3}), {}}};
+  one_value.input = {0, {0, 1}};
+  one_value.x = {t.Normal({1, 3})};
+  one_value.dy = {at::Tensor()};
+  one_value.oracle = [](const Weights&, const at::Tensor& x) { return x; };
+  calls.Add(one_value);
+  calls.ExpectRefused(t);
 }
 
 }  // namespace shardlab::grade

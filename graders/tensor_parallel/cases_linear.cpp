@@ -107,6 +107,29 @@ LayerCall Row(CaseContext& t, const LinearSizes& sizes, bool bias = true) {
   return call;
 }
 
+// The same layer run on other inputs as well. What is told of mistakes holds for the first.
+LayerCall Twice(CaseContext& t, LayerCall call) {
+  call.what += ", run twice";
+  call.x.push_back(t.Integers(call.x[0].sizes().vec(), at::kDouble));
+  call.dy.push_back(t.Integers(call.dy[0].sizes().vec(), at::kDouble));
+  for (Mistakes* mistakes : {&call.y_mistakes, &call.dx_mistakes}) {
+    if (*mistakes) *mistakes = [of = *mistakes](size_t step, int rank) { return step == 0 ? of(0, rank) : Label{}; };
+  }
+  return call;
+}
+
+// A layer that must not be made.
+LayerCall Refused(CaseContext& t, const std::string& layer, const std::string& given,
+                  const std::vector<int64_t>& weight_shape, const std::vector<int64_t>& bias_shape) {
+  LayerCall call;
+  call.what = fmt::format("{} returned although it was given {}",
+                          layer == "column" ? "MakeColumnLinear" : "MakeRowLinear", given);
+  call.params = {{"layer", layer}};
+  call.weights = {{"weight", t.Integers(weight_shape, at::kDouble), {}},
+                  {"bias", t.Integers(bias_shape, at::kDouble), {}}};
+  return call;
+}
+
 }  // namespace
 
 // ------------------------------------------------------------------------------------------------ values
@@ -118,6 +141,7 @@ SHARDLAB_CASE(linear, column_values, kValue, {1, 2, 3, 4}) {
     calls.Add(Column(t, sizes, /*whole=*/true));
   }
   calls.Add(Column(t, {4, 3, 2}, /*whole=*/false, /*bias=*/false));
+  calls.Add(InFloat32(Column(t, {5, 3, 2}, /*whole=*/true)));
   calls.ExpectValuesOnly(t);
 }
 
@@ -125,6 +149,7 @@ SHARDLAB_CASE(linear, row_values, kValue, {1, 2, 3, 4}) {
   LayerCalls calls(t.ranks());
   for (const LinearSizes& sizes : kLinearSizes) calls.Add(Row(t, sizes));
   calls.Add(Row(t, {3, 4, 2}, /*bias=*/false));
+  calls.Add(InFloat32(Row(t, {3, 5, 2})));
   calls.ExpectValuesOnly(t);
 }
 
@@ -142,6 +167,7 @@ SHARDLAB_CASE(linear, column_gradients, kGradient, {1, 2, 3, 4}) {
 SHARDLAB_CASE(linear, row_gradients, kGradient, {1, 2, 3, 4}) {
   LayerCalls calls(t.ranks());
   for (const LinearSizes& sizes : kLinearSizes) calls.Add(Row(t, sizes));
+  calls.Add(Row(t, {4, 5, 2}, /*bias=*/false));
   calls.ExpectGradientsOnly(t);
 }
 
@@ -174,6 +200,14 @@ SHARDLAB_CASE(linear, row_cost, kCost, {2, 3, 4}) {
   ExpectCollectives(t, run, "backward of " + calls.call(0).what, "backward 0.0", "end 0.0", NoCollectives);
 }
 
+SHARDLAB_CASE(linear, memory, kCost, {2}) {
+  LayerCalls calls(t.ranks());
+  const LinearSizes sizes{48, 64, 32};
+  calls.Add(Twice(t, Column(t, sizes, /*whole=*/true)));
+  calls.Add(Twice(t, Row(t, sizes)));
+  calls.ExpectMemory(t);
+}
+
 // ------------------------------------------------------------------------------------------------ robustness
 
 SHARDLAB_CASE(linear, input_without_gradient, kRobustness, {2, 3, 4}) {
@@ -195,9 +229,41 @@ SHARDLAB_CASE(linear, evaluation_and_strides, kRobustness, {1, 3}) {
 
 SHARDLAB_CASE(linear, more_dimensions, kRobustness, {2, 3}) {
   LayerCalls calls(t.ranks());
-  calls.Add(WithRowsAs(Column(t, {5, 4, 6}, /*whole=*/false), {2, 3}));
-  calls.Add(WithRowsAs(Row(t, {4, 5, 6}), {2, 3}));
+  for (const bool whole : {false, true}) {
+    calls.Add(WithRowsAs(Column(t, {5, 4, 6}, whole), {2, 3}));
+    calls.Add(WithRowsAs(Column(t, {5, 4, 1}, whole), {}));
+  }
+  calls.Add(WithRowsAs(Column(t, {5, 4, 6}, /*whole=*/true), {1, 3, 2}));
+  for (const std::vector<int64_t>& rows : {std::vector<int64_t>{2, 3}, {1, 3, 2}}) {
+    calls.Add(WithRowsAs(Row(t, {4, 5, 6}), rows));
+  }
+  calls.Add(WithRowsAs(Row(t, {4, 5, 1}), {}));
   calls.ExpectAll(t);
+}
+
+// All layers alive and run before the first backward, each on its own communicator.
+SHARDLAB_CASE(linear, layers_used_together, kRobustness, {4}) {
+  LayerCalls calls(t.ranks());
+  const LinearSizes sizes{5, 7, 3};
+  for (const int groups : {1, 2}) {
+    for (const LayerCall& call : {Column(t, sizes, /*whole=*/true), Row(t, sizes)}) {
+      calls.Add(groups == 1 ? Twice(t, call) : OnGroups(Twice(t, call), groups));
+    }
+  }
+  calls.spec.params["together"] = true;
+  calls.ExpectShards(t);
+  calls.ExpectAll(t);
+}
+
+SHARDLAB_CASE(linear, refuses_weights_that_do_not_fit, kRobustness, {2}) {
+  LayerCalls calls(t.ranks());
+  for (const char* layer : {"column", "row"}) {
+    calls.Add(Refused(t, layer, "a weight [4, 3] and a bias [3]", {4, 3}, {3}));
+    calls.Add(Refused(t, layer, "a weight [4, 3] and a bias [4, 1]", {4, 3}, {4, 1}));
+    calls.Add(Refused(t, layer, "a weight [4]", {4}, {4}));
+    calls.Add(Refused(t, layer, "a weight [4, 3, 2]", {4, 3, 2}, {4}));
+  }
+  calls.ExpectRefused(t);
 }
 
 SHARDLAB_CASE(linear, late_messages, kRobustness, {3}) {

@@ -38,8 +38,9 @@ LayerCall Mlp(CaseContext& t, const MlpSizes& sizes, bool fused, bool integers =
   call.x = {draw({sizes.rows, sizes.in})};
   call.dy = {draw({sizes.rows, sizes.out})};
   call.oracle = [](const Weights& weights, const at::Tensor& x) {
-    const at::Tensor h = at::linear(x, weights.at("first.weight"), weights.at("first.bias")).relu();
-    return at::linear(h, weights.at("second.weight"), weights.at("second.bias"));
+    const auto bias = [&](const char* name) { return weights.count(name) ? weights.at(name) : at::Tensor(); };
+    const at::Tensor h = at::linear(x, weights.at("first.weight"), bias("first.bias")).relu();
+    return at::linear(h, weights.at("second.weight"), bias("second.bias"));
   };
 
   const int ranks = t.ranks();
@@ -84,9 +85,23 @@ LayerCall Mlp(CaseContext& t, const MlpSizes& sizes, bool fused, bool integers =
   return call;
 }
 
+// Without one bias, or both. What is told of mistakes is dropped.
+LayerCall WithoutBiases(LayerCall call, bool first, bool second) {
+  call.what += first && second ? ", no bias" : first ? ", no bias in the first" : ", no bias in the second";
+  if (first) call.weights[1].full = at::Tensor();
+  if (second) call.weights[3].full = at::Tensor();
+  call.y_mistakes = nullptr;
+  call.dx_mistakes = nullptr;
+  return call;
+}
+
 void ExpectMlpValues(CaseContext& t, bool fused) {
   LayerCalls calls(t.ranks());
   for (const MlpSizes& sizes : kMlpSizes) calls.Add(Mlp(t, sizes, fused));
+  calls.Add(WithoutBiases(Mlp(t, {5, 7, 3, 3}, fused), true, true));
+  calls.Add(WithoutBiases(Mlp(t, {5, 7, 3, 3}, fused), true, false));
+  calls.Add(WithoutBiases(Mlp(t, {5, 7, 3, 3}, fused), false, true));
+  calls.Add(InFloat32(Mlp(t, {5, 7, 3, 3}, fused)));
   calls.ExpectValuesOnly(t);
 }
 
@@ -112,8 +127,36 @@ void ExpectAwkwardInputs(CaseContext& t, bool fused) {
   calls.Add(WithoutAutograd(Mlp(t, {5, 7, 3, 4}, fused)));
   calls.Add(Mlp(t, {5, 7, 3, 0}, fused));
   calls.Add(Mlp(t, {1, 1, 1, 1}, fused));
+  calls.Add(WithRowsAs(Mlp(t, {5, 7, 3, 4}, fused), {2, 2}));
+  calls.Add(WithRowsAs(Mlp(t, {5, 7, 3, 1}, fused), {}));
   calls.spec.faults = LateMessages(t, 0.003);
   calls.ExpectAll(t);
+}
+
+void ExpectMlpMemory(CaseContext& t, bool fused) {
+  LayerCalls calls(t.ranks());
+  calls.Add(Mlp(t, {48, 64, 48, 32}, fused));
+  calls.ExpectMemory(t);
+}
+
+void ExpectMlpRefusals(CaseContext& t, bool fused) {
+  LayerCalls calls(t.ranks());
+  const auto add = [&](const char* given, const std::vector<int64_t>& weight1, const std::vector<int64_t>& bias1,
+                       const std::vector<int64_t>& weight2, const std::vector<int64_t>& bias2) {
+    LayerCall call;
+    call.what = fmt::format("{} returned although it was given {}", fused ? "MakeFusedMlp" : "MakeShardedMlp", given);
+    call.params = {{"layer", fused ? "fused" : "mlp"}};
+    call.weights = {{"first.weight", t.Integers(weight1, at::kDouble), {}},
+                    {"first.bias", t.Integers(bias1, at::kDouble), {}},
+                    {"second.weight", t.Integers(weight2, at::kDouble), {}},
+                    {"second.bias", t.Integers(bias2, at::kDouble), {}}};
+    calls.Add(call);
+  };
+  add("weights [6, 4] and [3, 5]: H is 6 in one and 5 in the other", {6, 4}, {6}, {3, 5}, {3});
+  add("a first bias [5] for 6 hidden features", {6, 4}, {5}, {3, 6}, {3});
+  add("a second bias [6] for 3 outputs", {6, 4}, {6}, {3, 6}, {6});
+  add("a first weight [6]", {6}, {6}, {3, 6}, {3});
+  calls.ExpectRefused(t);
 }
 
 }  // namespace
@@ -138,7 +181,9 @@ SHARDLAB_CASE(mlp, cost, kCost, {2, 3, 4}) {
 SHARDLAB_CASE(mlp, input_without_gradient, kRobustness, {2, 3}) {
   WithoutInputGradient(t, /*fused=*/false, {{OpKind::kAllReduce, 3 * 7}});
 }
+SHARDLAB_CASE(mlp, memory, kCost, {2}) { ExpectMlpMemory(t, /*fused=*/false); }
 SHARDLAB_CASE(mlp, awkward_inputs, kRobustness, {1, 2, 4}) { ExpectAwkwardInputs(t, /*fused=*/false); }
+SHARDLAB_CASE(mlp, refuses_weights_that_do_not_fit, kRobustness, {2}) { ExpectMlpRefusals(t, /*fused=*/false); }
 
 SHARDLAB_CASE(fused, values, kValue, {1, 2, 3, 4}) { ExpectMlpValues(t, /*fused=*/true); }
 SHARDLAB_CASE(fused, gradients, kGradient, {1, 2, 3, 4}) { ExpectMlpGradients(t, /*fused=*/true); }
@@ -157,6 +202,8 @@ SHARDLAB_CASE(fused, one_round_each_way, kCost, {2, 3, 4}) {
 SHARDLAB_CASE(fused, no_round_back_without_input_gradient, kCost, {2, 4}) {
   WithoutInputGradient(t, /*fused=*/true, {});
 }
+SHARDLAB_CASE(fused, memory, kCost, {2}) { ExpectMlpMemory(t, /*fused=*/true); }
 SHARDLAB_CASE(fused, awkward_inputs, kRobustness, {1, 2, 4}) { ExpectAwkwardInputs(t, /*fused=*/true); }
+SHARDLAB_CASE(fused, refuses_weights_that_do_not_fit, kRobustness, {2}) { ExpectMlpRefusals(t, /*fused=*/true); }
 
 }  // namespace shardlab::grade

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/torch.h>
 
 #include "kit/equal_training.hpp"
@@ -11,7 +12,9 @@
 #include "kit/words.hpp"
 #include "layer_calls.hpp"
 #include "mistaken_models.hpp"
+#include "model_calls.hpp"
 #include "shardlab/base/split.hpp"
+#include "shardlab/models/sequences.hpp"
 
 // Part train: whole models on CIFAR-shaped images, held against the same model trained in one process.
 
@@ -124,47 +127,198 @@ void ExpectSameTraining(CaseContext& t, const ImageTraining& plan, int64_t count
   }
 }
 
-// What a rank holds of a model before anything is learnt: every parameter and buffer by name, shape and bits.
-void ExpectParts(CaseContext& t, const ImageTraining& plan) {
-  RunSpec spec;
-  spec.body = "model_parts";
-  spec.params = plan.ToJson();
-  const Run run = t.Launch(spec);
-  const std::shared_ptr<ImageClassifier> model = MakeModel(plan.model, plan.model_options);
-  const auto of_seed = [=](int rank, const std::string& name) {
-    ModelOptions options = plan.model_options;
-    options.seed += static_cast<uint64_t>(rank);
-    return MakeModel(plan.model, options)->named_parameters()[name].detach();
-  };
-  for (int rank = 0; rank < t.ranks(); ++rank) {
-    const auto part = [&t, rank](const Placement& placement, const at::Tensor& full) {
-      return placement.PartOf(full, t.ranks(), rank);
+// Which layers of the model each of the sequence's joins: a convolution with what follows it, or a pair of dense layers.
+std::vector<std::vector<std::string>> JoinsOf(const ImageTraining& plan) {
+  std::vector<std::vector<std::string>> joins;
+  for (const LayerSpec& spec : MakeSequence(plan.model, plan.model_options)) {
+    const size_t digit = spec.name.find_first_of("0123456789");
+    const std::string kind = spec.name.substr(0, digit);
+    const bool opens =
+        kind == "conv" || (kind == "fc" && (digit == std::string::npos || std::stoi(spec.name.substr(digit)) % 2 == 1));
+    if (opens) joins.emplace_back();
+    joins.back().push_back(spec.name);
+  }
+  return joins;
+}
+
+// Models, and what a rank holds of them before anything is learnt.
+class Models {
+ public:
+  explicit Models(CaseContext& t) : t_(t) { spec_.body = "model_parts"; }
+
+  void Add(const ImageTraining& plan, std::string what = "") {
+    nlohmann::json params = JsonOf(plan);
+    params["what"] = what.empty() ? plan.model : what;
+    spec_.params["calls"].push_back(params);
+    plans_.push_back(plan);
+    what_.push_back(params["what"]);
+  }
+
+  // With a forward in training, to which the images are given.
+  void AddForward(const ImageTraining& plan, const std::string& what = "") {
+    const ModelOptions& options = plan.model_options;
+    images_.resize(plans_.size());
+    images_.push_back(t_.Normal({6, options.channels, options.side, options.side}, options.dtype));
+    spec_.inputs[fmt::format("{}.images", plans_.size())] = {images_.back()};
+    Add(plan, what);
+  }
+
+  Run Launch() { return t_.Launch(spec_); }
+
+  // Every parameter and buffer by name, shape and bits.
+  void ExpectParts(const Run& run) const {
+    for (size_t m = 0; m < plans_.size(); ++m) {
+      for (int rank = 0; rank < t_.ranks(); ++rank) {
+        ExpectPartsOf(run, m, rank);
+        ExpectJoins(run, m, rank);
+      }
+    }
+  }
+
+  // A layer is made without the other ranks, as often as somebody asks, and keeps its part alone.
+  void ExpectMaking(const Run& run) const {
+    for (size_t m = 0; m < plans_.size(); ++m) {
+      const std::string i = std::to_string(m);
+      const std::shared_ptr<ImageClassifier> model = MakeModel(plans_[m].model, plans_[m].model_options);
+      for (int rank = 0; rank < t_.ranks(); ++rank) {
+        int64_t own = 0;
+        const auto count = [&](const auto& named) {
+          for (const auto& item : named) {
+            own += PlacementOf(item.key()).PartOf(item.value().detach(), t_.ranks(), rank).nbytes();
+          }
+        };
+        count(model->named_parameters());
+        count(model->named_buffers());
+        for (const auto& parameter : model->named_parameters()) {
+          const double again = run.Number(rank, i + ".again." + parameter.key());
+          const std::string which =
+              fmt::format("the layers of {} are made twice on rank {}, and `{}`", what_[m], rank, parameter.key());
+          t_.Expect(again != 1, which +
+                                    " of both is one tensor: each is made anew, since a rank may hold several "
+                                    "versions of its weights");
+          t_.Expect(again == 0, which + " differs: it is a function of the seed and its name");
+        }
+        const double in_specs = run.Number(rank, i + ".in_specs");
+        t_.Expect(
+            in_specs <= kSmallBytes,
+            fmt::format("MakeParallelModel ({}) holds {:.0f} bytes on rank {} before a layer is made: a LayerSpec "
+                        "says how to make a layer and holds no weights",
+                        what_[m], in_specs, rank));
+        const double kept = run.Number(rank, i + ".kept");
+        t_.Expect(kept <= static_cast<double>(own) + kSmallBytes,
+                  fmt::format("the layers of {} keep {:.0f} bytes on rank {}, and its parts have {}: the full layers "
+                              "that they were cut out of are still alive",
+                              what_[m], kept, rank, own));
+      }
+      ExpectCollectives(t_, run, "making the layers of " + what_[m], "make " + i, "made " + i, NoCollectives);
+    }
+  }
+
+  // The logits of the forwards, and that the norms leave their statistics to whoever is told of them.
+  void ExpectForward(const Run& run) const {
+    for (size_t m = 0; m < images_.size(); ++m) {
+      if (!images_[m].defined()) continue;
+      const std::string i = std::to_string(m);
+      const std::shared_ptr<ImageClassifier> model = MakeModel(plans_[m].model, plans_[m].model_options);
+      const auto buffers = model->named_buffers().pairs();
+      std::vector<at::Tensor> untouched;
+      for (const auto& [name, buffer] : buffers) untouched.push_back(buffer.clone());
+      model->train();
+      const torch::NoGradGuard no_grad;
+      const at::Tensor logits = model->forward(images_[m]);
+      const double steps = logits.scalar_type() == at::kFloat ? 1e6 : 1;  // 1e-4 of the norm
+      for (int rank = 0; rank < t_.ranks(); ++rank) {
+        t_.ExpectClose(run, rank, i + ".logits", logits, {"the logits of " + what_[m]}, 0, steps);
+        for (size_t b = 0; b < buffers.size(); ++b) {
+          const std::string& name = buffers[b].first;
+          const at::Tensor part = PlacementOf(name).PartOf(untouched[b], t_.ranks(), rank);
+          const at::Tensor now = run.Output(rank, i + ".after." + name);
+          t_.Expect(now.defined() && now.sizes() == part.sizes() && at::equal(now, part),
+                    fmt::format("a micro-batch moves the buffer `{}` of {} on rank {} although its "
+                                "MicroBatch::statistics names who keeps it: the norm is not given the MicroBatch that "
+                                "its layer is",
+                                name, what_[m], rank));
+        }
+        for (size_t norm = 0; norm < buffers.size() / 3; ++norm) {
+          t_.Expect(run.Output(rank, fmt::format("{}.seen.{}", i, norm)).defined(),
+                    fmt::format("BatchNorm number {} of {} hands nothing to MicroBatch::statistics on rank {}",
+                                norm + 1, what_[m], rank));
+        }
+      }
+    }
+  }
+
+ private:
+  static constexpr double kSmallBytes = 4096;
+
+  void ExpectJoins(const Run& run, size_t m, int rank) const {
+    const std::string i = std::to_string(m);
+    const std::vector<std::vector<std::string>> joins = JoinsOf(plans_[m]);
+    t_.Expect(run.Number(rank, i + ".layers") == static_cast<double>(joins.size()),
+              fmt::format("{} is a sequence of {}: one for each convolution and one for each pair of dense layers; "
+                          "here rank {} has {}",
+                          what_[m], Count(static_cast<int64_t>(joins.size()), "layer"), rank,
+                          run.Number(rank, i + ".layers")));
+    for (size_t layer = 0; layer < joins.size(); ++layer) {
+      std::vector<std::string> got;
+      const std::string prefix = fmt::format("{}.joins.{}.", i, layer);
+      for (const auto& [name, frame] : run.outcome.ranks[static_cast<size_t>(rank)].outputs) {
+        if (name.rfind(prefix, 0) == 0) got.push_back(name.substr(prefix.size()));
+      }
+      std::vector<std::string> right = joins[layer];
+      std::sort(right.begin(), right.end());
+      std::sort(got.begin(), got.end());
+      t_.Expect(got == right,
+                fmt::format("layer {} of {} joins [{}] on rank {}, and [{}] is right: LayerSpec::joins "
+                            "names every layer that is in it",
+                            layer + 1, what_[m], fmt::join(got, " "), rank, fmt::join(joins[layer], " ")));
+    }
+  }
+
+  void ExpectPartsOf(const Run& run, size_t m, int rank) const {
+    const ImageTraining& plan = plans_[m];
+    const int ranks = t_.ranks();
+    const std::string of_call = std::to_string(m) + ".";
+    const std::shared_ptr<ImageClassifier> model = MakeModel(plan.model, plan.model_options);
+    const auto of_seed = [=](const std::string& name) {
+      ModelOptions options = plan.model_options;
+      options.seed += static_cast<uint64_t>(rank);
+      return MakeModel(plan.model, options)->named_parameters()[name].detach();
+    };
+    const auto part = [=](const Placement& placement, const at::Tensor& full) {
+      return placement.PartOf(full, ranks, rank);
     };
     for (const auto& parameter : model->named_parameters()) {
       const std::string& name = parameter.key();
       const at::Tensor full = parameter.value().detach();
       const Placement placement = PlacementOf(name);
-      Label label{fmt::format("the parameter `{}` of {}", name, plan.model), placement.OffsetOf(full, t.ranks(), rank)};
-      t.Expect(run.Output(rank, "param." + name).defined(),
-               fmt::format("{} is missing on rank {}: layers are registered under the names of the full model",
-                           label.what, rank));
+      Label label{fmt::format("the parameter `{}` of {}", name, what_[m]), placement.OffsetOf(full, ranks, rank)};
+      t_.Expect(run.Output(rank, of_call + "param." + name).defined(),
+                fmt::format("{} is missing on rank {}: layers are registered under the names of the full model",
+                            label.what, rank));
       label.hypotheses = {{"it is drawn from another seed on every rank: all ranks cut their parts out of one model",
-                           [=] { return part(placement, of_seed(rank, name)); }},
+                           [=] { return part(placement, of_seed(name)); }},
                           {"it is the whole: a rank keeps its part", [=] { return full; }}};
       for (int64_t dim = 0; dim < full.dim(); ++dim) {
         label.hypotheses.push_back({placement.IsWhole() ? "it is cut, and it stays whole on every rank"
                                                         : "it is cut along the other dimension",
                                     [=] { return part(Placement{dim}, full); }});
       }
-      t.ExpectEqual(run, rank, "param." + name, placement.PartOf(full, t.ranks(), rank), label);
+      t_.ExpectEqual(run, rank, of_call + "param." + name, part(placement, full), label);
     }
     for (const auto& buffer : model->named_buffers()) {
       if (buffer.key().find("num_batches_tracked") != std::string::npos) continue;
-      t.ExpectEqual(run, rank, "buffer." + buffer.key(), part(PlacementOf(buffer.key()), buffer.value()),
-                    {fmt::format("the buffer `{}` of {}", buffer.key(), plan.model)});
+      t_.ExpectEqual(run, rank, of_call + "buffer." + buffer.key(), part(PlacementOf(buffer.key()), buffer.value()),
+                     {fmt::format("the buffer `{}` of {}", buffer.key(), what_[m])});
     }
   }
-}
+
+  CaseContext& t_;
+  RunSpec spec_;
+  std::vector<ImageTraining> plans_;
+  std::vector<std::string> what_;
+  std::vector<at::Tensor> images_;  // of the first plans; undefined: without a forward
+};
 
 // The gradient of a layer in front of conv2 when nobody adds up what the ranks' channels of conv2 say: one rank's.
 at::Tensor GradientThroughOwnChannels(const ImageTraining& plan, const Batch& batch, int ranks, int rank,
@@ -240,7 +394,9 @@ void ExpectSameFirstStep(CaseContext& t, const ImageTraining& plan) {
 // ------------------------------------------------------------------------------------------------ values
 
 SHARDLAB_CASE(train, parts_of_every_model, kValue, {2, 3, 4}) {
-  for (const std::string& model : ModelNames()) ExpectParts(t, Plan(t, model, 1));
+  Models models(t);
+  for (const std::string& model : ModelNames()) models.Add(Plan(t, model, 1));
+  models.ExpectParts(models.Launch());
 }
 
 SHARDLAB_CASE(train, curve_of_an_mlp, kValue, {1, 2, 4}) { ExpectSameTraining(t, Plan(t, "mlp", 25), 100); }
@@ -283,21 +439,42 @@ SHARDLAB_CASE(train, communication_of_an_mlp_with_layer_norm, kCost, {2, 3, 4}) 
       /*any_kind=*/true);
 }
 
-SHARDLAB_CASE(train, communication_of_a_cnn_with_batch_norm, kCost, {2, 3}) {
-  const ImageTraining plan = Plan(t, "cnn-bn", 1);
+void ExpectCommunicationOfConvolutions(CaseContext& t, const std::string& model) {
+  const ImageTraining plan = Plan(t, model, 1);
   const Run run = t.Launch(SpecOf("first_step", plan, DrawImages(t, plan.batch)));
   const int64_t B = plan.batch;
   const std::vector<int64_t>& channels = plan.model_options.conv_channels;
-  ExpectCollectives(t, run, "backward of cnn-bn", "backward", "end", [&](int) {
+  ExpectCollectives(t, run, "backward of " + model, "backward", "end", [&](int) {
     return std::vector<Collective>{{OpKind::kAllReduce, B * channels[1] * 8 * 8},
                                    {OpKind::kAllReduce, B * channels[0] * 16 * 16}};
   });
-  ExpectCollectives(t, run, "forward of cnn-bn", "forward", "backward", [&](int rank) {
+  ExpectCollectives(t, run, "forward of " + model, "forward", "backward", [&](int rank) {
     const auto part = [&](int64_t size) { return SplitRange(size, t.ranks(), rank).size(); };
     return std::vector<Collective>{{OpKind::kAllGather, B * part(channels[0]) * 16 * 16},
                                    {OpKind::kAllGather, B * part(channels[1]) * 8 * 8},
                                    {OpKind::kAllReduce, B * 10}};
   });
+}
+
+SHARDLAB_CASE(train, communication_of_a_cnn_with_batch_norm, kCost, {2, 3}) {
+  ExpectCommunicationOfConvolutions(t, "cnn-bn");
+}
+
+SHARDLAB_CASE(train, communication_of_the_other_models, kCost, {2}) {
+  for (const std::string model : {"linear", "mlp"}) {
+    const ImageTraining plan = Plan(t, model, 1);
+    const Run run = t.Launch(SpecOf("first_step", plan, DrawImages(t, plan.batch)));
+    const int64_t B = plan.batch;
+    const std::vector<Collective> between = {{OpKind::kAllReduce, B * plan.model_options.hidden[1]}};
+    ExpectCollectives(t, run, "backward of " + model, "backward", "end",
+                      [&](int) { return model == "mlp" ? between : std::vector<Collective>(); });
+    ExpectCollectives(t, run, "forward of " + model, "forward", "backward", [&](int rank) {
+      std::vector<Collective> all = model == "mlp" ? between : std::vector<Collective>();
+      all.push_back({OpKind::kAllGather, B * SplitRange(10, t.ranks(), rank).size()});
+      return all;
+    });
+  }
+  ExpectCommunicationOfConvolutions(t, "cnn");
 }
 
 // ------------------------------------------------------------------------------------------------ robustness
@@ -325,25 +502,90 @@ SHARDLAB_CASE(train, more_ranks_than_channels, kRobustness, {4}) {
   }
 }
 
-// Where a pipeline can cut the model every rank hands on the same.
+// Where a pipeline can cut the model every rank hands on the same, and what the model of one process has there.
 SHARDLAB_CASE(train, whole_between_layers, kRobustness, {2, 4}) {
-  for (const auto& [model, layers] : std::vector<std::pair<std::string, int>>{{"mlp-ln", 2}, {"cnn-bn", 3}}) {
-    ImageTraining plan = Plan(t, model, 1);
-    const Run run = t.Launch(SpecOf("first_step", plan, DrawImages(t, plan.batch)));
-    for (int rank = 0; rank < t.ranks(); ++rank) {
-      t.Expect(run.Number(rank, "layers") == layers,
-               fmt::format("{} is a sequence of {} layers: one for each convolution and one for each pair of dense "
-                           "layers; here rank {} has {}",
-                           model, layers, rank, run.Number(rank, "layers")));
-      for (int layer = 1; layer < layers; ++layer) {
-        const std::string behind = "behind " + std::to_string(layer);
-        const at::Tensor mine = run.Output(rank, behind), first = run.Output(0, behind);
+  for (const std::string model : {"mlp", "mlp-ln", "cnn-bn"}) {
+    const ImageTraining plan = Plan(t, model, 1);
+    const Images data = DrawImages(t, plan.batch);
+    const Run run = t.Launch(SpecOf("first_step", plan, data));
+    SequenceClassifier one_process(MakeSequence(model, plan.model_options));
+    one_process.train();
+    Skips skips;
+    at::Tensor h = plan.BatchOf(0, data.pixels, data.labels).images;
+    size_t begin = 0;
+    const std::vector<std::vector<std::string>> joins = JoinsOf(plan);
+    for (size_t layer = 0; layer + 1 < joins.size(); ++layer) {
+      const size_t end = begin + joins[layer].size();
+      h = one_process.Run(begin, end, {h}, skips).at(0).detach();
+      begin = end;
+      const std::string behind = fmt::format("behind {}", layer + 1);
+      for (int rank = 0; rank < t.ranks(); ++rank) {
+        const at::Tensor got = run.Output(rank, behind);
+        t.Expect(got.defined() && got.sizes() == h.sizes(),
+                 fmt::format("behind layer {} of {} rank {} holds {}, and {} is right: between two layers tensors are "
+                             "whole, with the same bits on every rank",
+                             layer + 1, model, rank, got.defined() ? ShapeName(got.sizes().vec()) : "nothing",
+                             ShapeName(h.sizes().vec())));
         t.Expect(
-            mine.defined() && first.defined() && mine.sizes() == first.sizes() && at::equal(mine, first),
-            fmt::format("behind layer {} of {} rank {} holds something else than rank 0: between two layers tensors "
-                        "are whole, with the same bits on every rank",
-                        layer, model, rank));
+            model != "mlp" || !got.defined() || got.min().item<double>() >= 0,
+            fmt::format("behind layer {} of {} there is a negative number on rank {}: the ReLU belongs to the layer "
+                        "that it follows",
+                        layer + 1, model, rank));
+        t.ExpectClose(run, rank, behind, h, {fmt::format("what lies behind layer {} of {}", layer + 1, model)});
+        t.Expect(at::equal(run.Output(rank, behind), run.Output(0, behind)),
+                 fmt::format("behind layer {} of {} rank {} holds something else than rank 0: between two layers "
+                             "tensors are whole, with the same bits on every rank",
+                             layer + 1, model, rank));
       }
+    }
+  }
+}
+
+SHARDLAB_CASE(train, layers_are_made_of_the_seed_alone, kRobustness, {2}) {
+  Models models(t);
+  models.AddForward(Plan(t, "cnn-bn", 1));
+  ImageTraining in_float32 = Plan(t, "cnn-bn", 1);
+  in_float32.model_options.dtype = at::kFloat;
+  models.AddForward(in_float32, "cnn-bn, float32");
+  ImageTraining small = Plan(t, "mlp-ln", 1);
+  small.model_options.hidden = {};
+  small.model_options.classes = 7;
+  small.model_options.side = 8;
+  small.model_options.channels = 1;
+  models.AddForward(small, "mlp-ln without a hidden layer, 7 classes");
+  models.AddForward(Plan(t, "mlp-ln", 1));
+  const Run run = models.Launch();
+  models.ExpectParts(run);
+  models.ExpectMaking(run);
+  models.ExpectForward(run);
+}
+
+SHARDLAB_CASE(train, refuses_models_that_there_are_not, kRobustness, {2}) {
+  RunSpec spec;
+  spec.body = "models_refuse";
+  std::vector<std::string> what;
+  std::vector<std::string> error;
+  const auto add = [&](const std::string& words, const ImageTraining& plan, const std::string& throws) {
+    nlohmann::json params = JsonOf(plan);
+    params["what"] = words;
+    spec.params["calls"].push_back(params);
+    what.push_back(words);
+    error.push_back(throws);
+  };
+  add("the name 'mlq'", Plan(t, "mlq", 1), "UsageError");
+  ImageTraining plan = Plan(t, "mlp", 1);
+  plan.model_options.hidden = {4, 0};
+  add("a hidden layer of 0 features", plan, "ContractError");
+  plan = Plan(t, "cnn", 1);
+  plan.model_options.conv_channels = {4};
+  add("one convolution", plan, "ContractError");
+  const Run run = t.Launch(spec);
+  for (size_t i = 0; i < what.size(); ++i) {
+    for (int rank = 0; rank < t.ranks(); ++rank) {
+      const double refused = run.Number(rank, fmt::format("{}.refused", i));
+      t.Expect(refused == (error[i] == "UsageError" ? 1 : 2),
+               fmt::format("MakeParallelModel {} when it was given {}: it must throw {}, as MakeSequence does",
+                           refused == 0 ? "returned" : "threw something else", what[i], error[i]));
     }
   }
 }

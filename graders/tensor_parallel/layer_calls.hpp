@@ -59,6 +59,9 @@ struct LayerCall {
   /// Its buffers after all steps, with how they lie; may be empty.
   std::function<std::vector<Weight>()> buffers;
   bool exact = true;  ///< integers: the same bits are expected
+  /// The ranks fall into so many groups, rank r into number r % groups. Each group has a communicator of its own, and
+  /// holds the layer together.
+  int groups = 1;
   /// A parameter's gradient on a rank is that of the rank's rows alone (BatchNorm over samples).
   bool gradients_of_own_rows = false;
   Mistakes y_mistakes = nullptr;   ///< of a rank's output
@@ -82,10 +85,11 @@ class LayerCalls {
 
   /// \name Checks of all calls on all ranks
   ///@{
-  /// Every parameter is the slice of the full weight, bit for bit, a copy of its own, and there is no other. A run by
-  /// itself, in which the layers are only made: a wrong shard is told before it makes forward fail in other words.
+  /// Every parameter is the slice of the full weight, bit for bit, a leaf of its own, there is no other, and the full
+  /// weight is forgotten. A run by itself, in which the layers are only made: a wrong shard is told before it makes
+  /// forward fail in other words.
   void ExpectShards(CaseContext& t) const;
-  /// Every output, the buffers, and that the inputs are as they were.
+  /// Every output, the buffers, and that inputs and full weights are as they were.
   void ExpectOutputs(CaseContext& t, const Run& run) const;
   /// The gradients of the input and of every parameter; replicated ones have the same bits on every rank.
   void ExpectGradients(CaseContext& t, const Run& run) const;
@@ -93,6 +97,11 @@ class LayerCalls {
   void ExpectValuesOnly(CaseContext& t);
   Run ExpectAll(CaseContext& t);
   void ExpectGradientsOnly(CaseContext& t);
+  /// Launches them, each by itself and with nothing kept of its results. A layer keeps its shard alone when it is made,
+  /// and nothing more when its forwards and backwards are over.
+  void ExpectMemory(CaseContext& t);
+  /// None of them is made, or run.
+  void ExpectRefused(CaseContext& t);
   ///@}
 
   const LayerCall& call(int i) const { return calls_.at(static_cast<size_t>(i)); }
@@ -108,8 +117,18 @@ class LayerCalls {
   /// What the body is told of a call, and the weights among `inputs`.
   void Describe(size_t call, size_t steps, RunSpec* spec) const;
   void ExpectBuffers(CaseContext& t, const Run& run, size_t call) const;
-  void Compare(CaseContext& t, const Run& run, int rank, const std::string& output, const at::Tensor& full,
-               const Placement& placement, bool exact, double scale, Label label) const;
+  void ExpectGivenAsItWas(CaseContext& t, const Run& run, size_t call) const;
+  /// Of the ranks that hold a call's layer together: how many there are, and which of them a rank is.
+  int RanksOf(const LayerCall& call) const { return ranks_ / call.groups; }
+  static int PlaceOf(const LayerCall& call, int rank) { return rank / call.groups; }
+  /// A rank's part of the layer's tensor `full`.
+  at::Tensor PartOf(const LayerCall& call, const Placement& placement, const at::Tensor& full, int rank) const {
+    return placement.PartOf(full, RanksOf(call), PlaceOf(call, rank));
+  }
+  void Compare(CaseContext& t, const Run& run, int rank, const std::string& output, const LayerCall& call,
+               const at::Tensor& full, const Placement& placement, bool exact, double scale, Label label) const;
+  /// That `output` of a call's step holds what a later one gave.
+  std::vector<Hypothesis> WrittenLater(size_t call, size_t step, int rank) const;
   void ExpectGradient(CaseContext& t, const Run& run, size_t call, size_t step, int rank, const Weight& weight,
                       double scale) const;
 
@@ -123,8 +142,13 @@ class LayerCalls {
 LayerCall NonContiguous(LayerCall call);
 LayerCall WithoutInputGradient(LayerCall call);
 LayerCall WithoutAutograd(LayerCall call);
-/// With rows that lie in more than one dimension: [rows in front..., features]. What is told of mistakes is dropped.
+/// With rows that lie in other dimensions than one: [rows..., features]; without a number, one row in none. What is told
+/// of mistakes is dropped.
 LayerCall WithRowsAs(LayerCall call, const std::vector<int64_t>& rows);
+/// In float32. What is told of mistakes is dropped.
+LayerCall InFloat32(LayerCall call);
+/// Held together by some of the ranks, twice or more often. What is told of mistakes is dropped.
+LayerCall OnGroups(LayerCall call, int groups);
 ///@}
 
 }  // namespace shardlab::grade

@@ -16,14 +16,19 @@
 /// leading dimensions is allowed: x [..., I].
 ///
 /// The rules, the same for every layer:
-///  - It is made from the FULL weights, the same on every rank, and keeps a copy of its shard: nobody has to agree on
-///    seeds, and the T ranks together are exactly the layer of one process. What was given is left as it is.
+///  - It is made from the FULL weights, the same on every rank, and keeps a copy of its shard and nothing else of them:
+///    nobody has to agree on seeds, and the T ranks together are exactly the layer of one process. What was given is
+///    left as it is. It may want a gradient, as a Linear's weight does: the shard is a leaf of its own.
 ///  - Every rank makes it, calls forward, and calls backward in the same order; forward and backward make the same
 ///    calls on the communicator on every rank, also on one whose shard is empty.
+///  - A layer may run several times before the first backward, and the backwards come in any order, the same on every
+///    rank. Each result is a tensor of its own. Of a forward a layer keeps what its backward needs, until the graph is
+///    gone.
+///  - Layers know nothing of each other: several live at once, on one communicator or on several.
 ///  - An input needs a gradient on every rank or on none. When it needs none, no communication is made for it.
 ///  - The gradient of a shard is the slice of the gradient that one process gets. Replicated parameters get the same
 ///    gradient on every rank, bit for bit.
-///  - Weights and inputs are floating point, all of one dtype; inputs may be non-contiguous.
+///  - Weights and inputs are floating point, all of one dtype, and so is what comes out; inputs may be non-contiguous.
 
 namespace shardlab {
 
