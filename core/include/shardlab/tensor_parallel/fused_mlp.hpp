@@ -23,7 +23,7 @@ namespace shardlab {
 /// Cost for B rows: forward exactly one AllReduce of B*O elements; backward exactly one of B*I elements, none when x
 /// needs no gradient. It does not depend on H.
 ///
-/// \throws ContractError for weights whose shapes do not fit together.
+/// \throws ContractError for weights and biases whose shapes do not fit together.
 ///
 /// Source: Megatron-LM, arXiv 1909.08053, figure 3a.
 SHARDLAB_CONTRACT std::shared_ptr<ShardedLayer> MakeFusedMlp(const MlpWeights& weights,

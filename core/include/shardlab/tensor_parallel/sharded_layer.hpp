@@ -16,9 +16,10 @@
 /// leading dimensions is allowed: x [..., I].
 ///
 /// The rules, the same for every layer:
-///  - It is made from the FULL weights, the same on every rank, and keeps a copy of its shard and nothing else of them:
-///    nobody has to agree on seeds, and the T ranks together are exactly the layer of one process. What was given is
-///    left as it is. It may want a gradient, as a Linear's weight does: the shard is a leaf of its own.
+///  - It is made from the FULL weights, the same on every rank, and keeps a copy of its shard: nobody has to agree on
+///    seeds, and the T ranks together are exactly the layer of one process. Of a weight that is cut it keeps nothing
+///    else. What was given is left as it is. It may want a gradient, as a Linear's weight does: the shard is a leaf of
+///    its own.
 ///  - Every rank makes it, calls forward, and calls backward in the same order; forward and backward make the same
 ///    calls on the communicator on every rank, also on one whose shard is empty.
 ///  - A layer may run several times before the first backward, and the backwards come in any order, the same on every

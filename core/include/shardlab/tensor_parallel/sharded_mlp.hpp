@@ -27,7 +27,7 @@ struct MlpWeights {
 /// Cost for B rows: forward two AllGathers, to which a rank gives B*h and B*o elements. Backward two AllReduces, of B*H
 /// and B*I elements; only the first of them when x needs no gradient.
 ///
-/// \throws ContractError for weights whose shapes do not fit together.
+/// \throws ContractError for weights and biases whose shapes do not fit together.
 ///
 /// Source: A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet classification with deep convolutional neural networks",
 /// 2012, section 3.2.

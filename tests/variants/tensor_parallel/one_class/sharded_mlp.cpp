@@ -54,6 +54,12 @@ std::shared_ptr<ShardedLayer> MakeShardedMlp(const MlpWeights& weights, std::sha
       weights.weight2_OH.size(1) != weights.weight1_HI.size(0)) {
     throw ContractError("MakeShardedMlp: the weights are [H, I] and [O, H] with one H");
   }
+  for (const auto& [weight, bias] :
+       {std::pair(weights.weight1_HI, weights.bias1_H), std::pair(weights.weight2_OH, weights.bias2_O)}) {
+    if (bias.defined() && !bias.sizes().equals({weight.size(0)})) {
+      throw ContractError("MakeShardedMlp: the biases are [H] and [O]");
+    }
+  }
   return std::make_shared<ShardedMlp>(weights, std::move(comm));
 }
 
