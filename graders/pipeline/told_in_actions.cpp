@@ -140,8 +140,8 @@ class Story {
     return "";
   }
 
-  std::vector<Mark> Marks() const {
-    std::vector<Mark> marks;
+  std::vector<ListMark> Marks() const {
+    std::vector<ListMark> marks;
     for (int r = 0; r < static_cast<int>(ranks_.size()); ++r) {
       const Rank& rank = ranks_[static_cast<size_t>(r)];
       if (rank.waits) marks.push_back({r, rank.at, "waits for " + ToString(PartnerOf(*rank.action))});

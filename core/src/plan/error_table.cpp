@@ -9,7 +9,7 @@
 
 namespace shardlab {
 
-std::string ErrorTable(const Schedule& schedule, const std::vector<Mark>& marks) {
+std::string ErrorTable(const Schedule& schedule, const std::vector<ListMark>& marks) {
   constexpr int kAround = 3;  // entries shown on either side
   constexpr size_t kMostRanks = 32;
   if (marks.empty()) return {};
@@ -17,7 +17,7 @@ std::string ErrorTable(const Schedule& schedule, const std::vector<Mark>& marks)
   // Of many ranks those with a mark, then the first ones.
   const int ranks = static_cast<int>(schedule.ranks.size());
   const auto mark_of = [&](int rank) {
-    return std::find_if(marks.begin(), marks.end(), [&](const Mark& m) { return m.rank == rank; });
+    return std::find_if(marks.begin(), marks.end(), [&](const ListMark& m) { return m.rank == rank; });
   };
   std::vector<int> shown(static_cast<size_t>(ranks));
   std::iota(shown.begin(), shown.end(), 0);

@@ -294,7 +294,7 @@ class Validator {
       return schedule_.ranks[static_cast<size_t>(b.rank)][static_cast<size_t>(b.step)];
     };
 
-    std::vector<Mark> marks;
+    std::vector<ListMark> marks;
     for (const Blocked& b : blocked) {
       const Place place = waits_for(b);
       std::string note;

@@ -33,7 +33,7 @@ class ScheduleError : public std::runtime_error {
 };
 
 /// An entry to point at, and what to say of it.
-struct Mark {
+struct ListMark {
   int rank = 0;           ///< whose list
   int step = 0;           ///< which entry of it; may be one past the end
   std::string note = {};  ///< what is to be said of it
@@ -41,7 +41,7 @@ struct Mark {
 
 /// The lists around the marked entries, a line a rank, the entries in brackets; ranks without a mark are shown around
 /// the step of the first mark.
-std::string ErrorTable(const Schedule& schedule, const std::vector<Mark>& marks);
+std::string ErrorTable(const Schedule& schedule, const std::vector<ListMark>& marks);
 
 /// The error that a rank's failure becomes: "rank 2 failed at 2F5 (entry 17 of its list): ...", with the table around
 /// it.
