@@ -100,7 +100,7 @@ class PipelineRunner final : public Runner {
 
  private:
   void MakeTheEngine(const ShardBoxes& boxes, DeviceMesh& mesh) {
-    const bool splits = TraitsOf(request_.schedule).splits_backward;
+    const bool splits = SplitsBackward(request_);
     PipelineSetup setup{cut_.model, cut_.balance,
                         ScheduleFor(MicroBatchesOf(request_, SamplesOf(task_.first_step()))).layout};
     // Where the last stage has tiles, each of its ranks has the loss, and counts a part of it.

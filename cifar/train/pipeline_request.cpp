@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <map>
+#include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,6 +18,7 @@
 #include "shardlab/base/suggest.hpp"
 #include "shardlab/models/sequences.hpp"
 #include "shardlab/pipeline/balance.hpp"
+#include "shardlab/pipeline/policies.hpp"
 #include "shardlab/plan/passes.hpp"
 #include "shardlab/plan/traits.hpp"
 #include "shardlab/plan/validate.hpp"
@@ -42,6 +47,97 @@ std::vector<int> ParseBalance(const std::string& text) {
   }
 }
 
+template <typename Predicate>
+bool HasAction(const Schedule& schedule, Predicate is) {
+  return std::any_of(schedule.ranks.begin(), schedule.ranks.end(),
+                     [&](const auto& list) { return std::any_of(list.begin(), list.end(), is); });
+}
+bool HasKind(const Schedule& schedule, ActionKind kind) {
+  return HasAction(schedule, [&](const Action& action) { return action.kind == kind; });
+}
+
+int UpdatesOf(const Schedule& table) {
+  int updates = 1;
+  HasAction(table, [&](const Action& action) {
+    if (action.kind == ActionKind::kStep) updates = std::max(updates, action.version);
+    return false;
+  });
+  return updates;
+}
+
+// In a table of several updates each makes a version of all its micro-batches, of which every stage computes all on one.
+void RequireUpdates(const Schedule& table) {
+  const int updates = UpdatesOf(table);
+  const int m = table.microbatches / updates;
+  if (table.microbatches % updates != 0) {
+    throw ScheduleError(
+        fmt::format("{} micro-batches are not {} updates of as many each", table.microbatches, updates));
+  }
+  std::map<std::pair<int, int>, int> versions;  // of a chunk and an update
+  for (const auto& list : table.ranks) {
+    std::map<int, int> latest;  // of a chunk
+    for (const Action& action : list) {
+      if (action.kind == ActionKind::kStep) latest[action.chunk] = action.version;
+      if (!HasMicrobatch(action.kind)) continue;
+      const int update = action.microbatch / m;
+      if (GivesWeightGradient(action.kind) && latest[action.chunk] != update) {
+        throw ScheduleError(fmt::format("{} goes into {}STEP@{}, and micro-batches {} to {} are those of update {}",
+                                        ToString(action), action.chunk, latest[action.chunk] + 1, update * m,
+                                        update * m + m - 1, update + 1));
+      }
+      if (action.kind != ActionKind::kForward) continue;
+      const auto [known, is_new] = versions.emplace(std::pair{action.chunk, update}, action.version);
+      if (!is_new && known->second != action.version) {
+        throw ScheduleError(fmt::format("{} is on another version than its update's first micro-batch, which is on {}",
+                                        ToString(action), known->second));
+      }
+    }
+  }
+}
+
+// The first updates and micro-batches alone: what is left of a valid schedule is valid.
+Schedule FirstOf(const Schedule& table, int microbatches, int updates) {
+  Schedule first = table;
+  first.microbatches = microbatches;
+  for (auto& list : first.ranks) {
+    std::vector<Action> kept;
+    for (const Action& action : list) {
+      if (HasMicrobatch(action.kind) ? action.microbatch < microbatches : action.version <= updates) {
+        kept.push_back(action);
+      } else if (!kept.empty()) {
+        kept.back().opens_pair = false;  // its backward is gone
+      }
+    }
+    list = std::move(kept);
+  }
+  return first;
+}
+
+void ReadTable(TrainRequest* request) {
+  Schedule table = ReadScheduleFile(request->schedule, "--schedule");
+  try {
+    if (!HasKind(table, ActionKind::kStep)) {
+      table = Flush(std::move(table));
+      const bool sums = table.layout.replicas() > 1 && !HasKind(table, ActionKind::kReduceGradients);
+      if (sums) table = AddGradientReduction(table);
+    }
+    Validate(table);
+    if (!table.HasBackward()) throw ScheduleError("there is no backward in it, so that nothing is trained");
+    RequireUpdates(table);
+  } catch (const ScheduleError& error) {
+    std::string why = error.what();
+    if (why.rfind(table.name + ": ", 0) == 0) why.erase(0, table.name.size() + 2);
+    throw UsageError(fmt::format("--schedule {}: {} (lab schedule --check {} shows where)", request->schedule, why,
+                                 request->schedule));
+  }
+  const int ranks = request->Along("pipe");
+  if (table.layout.ranks() != ranks) {
+    throw UsageError(fmt::format("--schedule {}: its table is for {} ranks: use --mesh pipe={}", request->schedule,
+                                 table.layout.ranks(), table.layout.ranks()));
+  }
+  request->table = std::move(table);
+}
+
 }  // namespace
 
 void PipelineOptions::AddTo(CLI::App& app, TrainRequest* request) {
@@ -49,8 +145,9 @@ void PipelineOptions::AddTo(CLI::App& app, TrainRequest* request) {
     options_.push_back(option->capture_default_str());
     return option;
   };
-  add(app.add_option("--schedule", request->schedule,
-                     fmt::format("of a pipeline: {}", fmt::join(ScheduleNames(), ", "))));
+  add(app.add_option(
+      "--schedule", request->schedule,
+      fmt::format("of a pipeline: {}; or a file, as lab schedule --check reads it", fmt::join(ScheduleNames(), ", "))));
   micro_batches_ = add(app.add_option("--micro-batches", request->micro_batches, "pieces of each update's batch"));
   chunks_ = add(app.add_option("--chunks", request->chunks, "stages a rank, of interleaved"));
   add(app.add_option("--recompute", request->recompute,
@@ -71,25 +168,27 @@ void PipelineOptions::Check(TrainRequest* request) const {
     }
     return;
   }
-  const ScheduleTraits& traits = [&]() -> const ScheduleTraits& {
-    try {
-      return TraitsOf(request->schedule);
-    } catch (const UsageError& error) {
-      throw UsageError(fmt::format("--schedule: {}", error.what()));
+  const auto names = ScheduleNames();
+  const bool named = std::find(names.begin(), names.end(), request->schedule) != names.end();
+  std::error_code none;
+  if (!named && (request->schedule.find_first_of("./") != std::string::npos ||
+                 std::filesystem::exists(request->schedule, none))) {
+    ReadTable(request);
+    const int m = request->table->microbatches / UpdatesOf(*request->table);
+    for (const auto& [option, fits] :
+         {std::pair{chunks_, false}, std::pair{micro_batches_, request->micro_batches == m}}) {
+      if (option->count() == 0 || fits) continue;
+      throw UsageError(fmt::format("{}: the table of {} has {} micro-batches an update on '{}': leave it out",
+                                   option->get_name(), request->schedule, m, ToString(request->table->layout)));
     }
-  }();
-  if (chunks_->count() > 0 && !traits.TakesChunks()) {
-    throw UsageError(fmt::format("--chunks: {} decides by itself how many stages a rank has: {}", request->schedule,
-                                 OnlyTheseTake("it", [](const ScheduleTraits& one) { return one.TakesChunks(); })));
-  }
-  if (traits.updates == Updates::kEachMicroBatch) {
-    if (micro_batches_->count() > 0 && request->micro_batches != 1) {
-      throw UsageError(
-          fmt::format("--micro-batches {}: {} updates after each micro-batch, which is a whole --batch: "
-                      "leave it out",
-                      request->micro_batches, request->schedule));
+    request->micro_batches = m;
+    if (IsAsynchronous(*request) && request->steps != UpdatesOf(*request->table)) {
+      throw UsageError(fmt::format("--steps {}: the table of {} makes {} updates without a flush: use --steps {}",
+                                   request->steps, request->schedule, UpdatesOf(*request->table),
+                                   UpdatesOf(*request->table)));
     }
-    request->micro_batches = 1;
+  } else {
+    CheckNamed(request);
   }
   if (request->micro_batches < 1) {
     throw UsageError(fmt::format("--micro-batches {}: a batch is cut into at least 1", request->micro_batches));
@@ -152,6 +251,29 @@ void PipelineOptions::Check(TrainRequest* request) const {
   if (!request->trace.empty()) RequireWritable(request->trace, "--trace");
 }
 
+void PipelineOptions::CheckNamed(TrainRequest* request) const {
+  const ScheduleTraits& traits = [&]() -> const ScheduleTraits& {
+    try {
+      return TraitsOf(request->schedule);
+    } catch (const UsageError& error) {
+      throw UsageError(fmt::format("--schedule: {}", error.what()));
+    }
+  }();
+  if (chunks_->count() > 0 && !traits.TakesChunks()) {
+    throw UsageError(fmt::format("--chunks: {} decides by itself how many stages a rank has: {}", request->schedule,
+                                 OnlyTheseTake("it", [](const ScheduleTraits& one) { return one.TakesChunks(); })));
+  }
+  if (traits.updates == Updates::kEachMicroBatch) {
+    if (micro_batches_->count() > 0 && request->micro_batches != 1) {
+      throw UsageError(
+          fmt::format("--micro-batches {}: {} updates after each micro-batch, which is a whole --batch: "
+                      "leave it out",
+                      request->micro_batches, request->schedule));
+    }
+    request->micro_batches = 1;
+  }
+}
+
 int LayersOf(const TrainRequest& request) {
   ModelOptions options;
   options.side = request.image;
@@ -165,14 +287,23 @@ int LayersOf(const TrainRequest& request) {
   return count("conv") + (count("fc") + 1) / 2;  // dense layers come by twos
 }
 
-bool IsAsynchronous(const TrainRequest& request) { return TraitsOf(request.schedule).IsAsynchronous(); }
+bool IsAsynchronous(const TrainRequest& request) {
+  return request.table ? UpdatesOf(*request.table) > 1 : TraitsOf(request.schedule).IsAsynchronous();
+}
+
+bool SplitsBackward(const TrainRequest& request) {
+  return request.table ? HasKind(*request.table, ActionKind::kBackwardInput)
+                       : TraitsOf(request.schedule).splits_backward;
+}
 
 int StagesOf(const TrainRequest& request) {
+  if (request.table) return request.table->layout.stages();
   return request.Along("pipe") * TraitsOf(request.schedule).ChunksPerRank(std::max(request.chunks, 1));
 }
 
 int MicroBatchesOf(const TrainRequest& request, int64_t samples) {
   const auto count = static_cast<int>(std::min<int64_t>(request.micro_batches, samples));
+  if (request.table) return count;
   const ScheduleTraits& traits = TraitsOf(request.schedule);
   if (!traits.whole_rounds || traits.IsAsynchronous() || count == request.micro_batches) return count;
   const int ranks = request.Along("pipe");
@@ -186,6 +317,14 @@ int MicroBatchesOf(const TrainRequest& request, int64_t samples) {
 }
 
 Schedule ScheduleOf(const TrainRequest& request, int microbatches, int updates) {
+  if (request.table) {
+    const int count = IsAsynchronous(request) ? updates : 1;
+    Schedule schedule = FirstOf(*request.table, microbatches * count, count);
+    const bool sums = request.Along("data") > 1 || request.grid.size() > 1;
+    if (sums && !HasKind(schedule, ActionKind::kReduceGradients)) schedule = AddGradientReduction(schedule);
+    if (request.recompute != "never") schedule = AddRecompute(schedule, ModeOf(request), microbatches);
+    return schedule.HasCommunication() ? schedule : AddCommunication(schedule);
+  }
   ScheduleRequest wanted;
   wanted.name = request.schedule;
   wanted.stages = request.Along("pipe");
@@ -214,6 +353,15 @@ std::vector<int> FixedBalance(const TrainRequest& request, int layers) {
 }
 
 int VersionOf(const TrainRequest& request, int stage, int update) {
+  if (request.table) {
+    const Schedule& table = *request.table;
+    const int first = update * request.micro_batches;
+    for (const Action& action : table.ranks[static_cast<size_t>(table.layout.chunk(stage).rank)]) {
+      if (action.kind == ActionKind::kForward && action.chunk == stage && action.microbatch == first) {
+        return action.version;
+      }
+    }
+  }
   return TraitsOf(request.schedule).version(request.Along("pipe"), stage, update);
 }
 

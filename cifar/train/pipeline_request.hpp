@@ -27,6 +27,8 @@ class PipelineOptions {
   void Check(TrainRequest* request) const;
 
  private:
+  void CheckNamed(TrainRequest* request) const;
+
   std::vector<CLI::Option*> options_;
   CLI::Option* micro_batches_ = nullptr;
   CLI::Option* chunks_ = nullptr;
@@ -34,6 +36,9 @@ class PipelineOptions {
 
 /// Whether updates do not wait for a flush: several weight versions are in use, and the run is one schedule.
 bool IsAsynchronous(const TrainRequest& request);
+
+/// Whether the schedule has halves of a backward.
+bool SplitsBackward(const TrainRequest& request);
 
 /// Into how many parts the model is cut.
 int StagesOf(const TrainRequest& request);

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "shardlab/comm/device_mesh.hpp"
 #include "shardlab/layers/recipe.hpp"
 #include "shardlab/pipeline/positions.hpp"
+#include "shardlab/plan/schedule.hpp"
 #include "shardlab/plan/tiling.hpp"
 
 /// \file
@@ -43,7 +45,8 @@ struct TrainRequest {
   /// \name Of a pipeline
   ///@{
   bool pipeline = false;            ///< the mesh names the axis pipe
-  std::string schedule = "1f1b";    ///< one of ScheduleNames()
+  std::string schedule = "1f1b";    ///< one of ScheduleNames(), or a file
+  std::optional<Schedule> table;    ///< what is in the file, with steps
   int micro_batches = 8;            ///< an update
   int chunks = 2;                   ///< stages a rank; of interleaved
   std::string recompute = "never";  ///< always, except_last, never

@@ -36,9 +36,9 @@ class Runner {
   virtual bool AllAtOnce() const = 0;
   /// Makes `count` updates, from step `first` on.
   /// \param begun is told which step begins; not every rank hears of every step.
-  /// \returns on the last ranks of the axis pipe what this replica's samples add to the loss of each; elsewhere nothing.
+  /// \returns on ranks with a last chunk what this replica's samples add to the loss of each; elsewhere nothing.
   virtual std::vector<double> Run(int64_t first, int64_t count, const std::function<void(int64_t)>& begun) = 0;
-  /// \returns on the last ranks of the axis pipe the logits of images that are enlarged already; elsewhere nothing.
+  /// \returns on the rank with the last chunk the logits of images that are enlarged already; elsewhere nothing.
   virtual Tensors Evaluate(const at::Tensor& images) = 0;
   /// What this rank has of the model. It stays where it is as long as the runner lives, but at Run.
   virtual std::vector<Held> Holds() = 0;

@@ -57,7 +57,7 @@ class Trainer {
     return losses;
   }
 
-  // What the last ranks of all replicas know, added up, on every rank; the others know nothing, and add 0.
+  // What the ranks with a last chunk know of all replicas, added up, on every rank; the others know nothing, and add 0.
   at::Tensor Sum(const at::Tensor& value) {
     const auto all = mesh_.Together({"data", "pipe", "spatial"});
     if (all->size() > 1) all->AllReduce(value);

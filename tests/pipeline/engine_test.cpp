@@ -18,7 +18,9 @@
 #include "shardlab/pipeline/deferred_statistics.hpp"
 #include "shardlab/pipeline/engine.hpp"
 #include "shardlab/pipeline/generators.hpp"
+#include "shardlab/pipeline/interleaved_any.hpp"
 #include "shardlab/pipeline/policies.hpp"
+#include "shardlab/plan/more_generators.hpp"
 #include "shardlab/plan/passes.hpp"
 #include "toy_model.hpp"
 
@@ -125,6 +127,21 @@ TEST(Synchronous, BackwardsInHalves) {
     for (const auto& generate : {ZeroBubbleH1, ZeroBubbleH2}) {
       for (const int m : {3, 8}) ExpectSynchronous(Complete(generate(P, m)), setup, Steps(2, 17));
       ExpectSynchronous(Complete(generate(P, 5), Recompute::kAlways), setup, Steps(2, 17));
+    }
+  }
+}
+
+// Those that are no exercise: both ends of the model on one rank, whole backwards beside halves, pairs.
+TEST(Synchronous, WhatNoExerciseAsksForRunsToo) {
+  for (const int P : {1, 2, 3}) {
+    for (const int m : {2, 5, 7}) {
+      for (const Schedule& schedule : {ZeroBubbleV(P, m), DualPipeV(P, m), InterleavedZeroBubble(P, 2, m),
+                                       InterleavedAny(P, 2, m), LoopedBreadthFirst(P, 2, m)}) {
+        PipelineSetup setup = test::ToySetup(schedule.layout);
+        setup.stage = [](int) { return MakeSplitStage(); };
+        ExpectSynchronous(Complete(schedule), setup, Steps(2, 17));
+        if (m == 5) ExpectSynchronous(Complete(schedule, Recompute::kAlways), setup, Steps(1, 17));
+      }
     }
   }
 }

@@ -45,6 +45,44 @@ says 0 'as delayed' --data synthetic --mesh pipe=3 --model cnn --schedule pipedr
 says 0 'as delayed' --data synthetic --mesh pipe=2 --model mlp-ln --schedule wpipe --micro-batches 2 --steps 4 --batch 5 \
   --compare --balance memory
 
+title 'schedules that are no exercise, and tables from files'
+for schedule in looped-bfs interleaved-zb interleaved-any zb-v dualpipe-v; do
+  says 0 "$exact" --data synthetic --mesh pipe=2 --model cnn-bn --schedule $schedule --micro-batches 5 --steps 2 --batch 13 \
+    --compare
+done
+printf '0F0,2F0,2B0,0F1,(2F1;0B0)OVERLAP_F_B,2B1,0B1\n1F0,1B0,1F1,1B1\n' >bad.csv
+printf '0F0,3F0,3I0,3W0,0F1,(3F1;0B0)OVERLAP_F_B,3B1,0B1\n1F0,2F0,1F1,2F1,2B0,1B0,2B1,1B1\n' >vee.csv
+says 0 "$exact" --data synthetic --mesh data=2,pipe=2 --model cnn-bn --schedule vee.csv --steps 3 --batch 9 --compare \
+  --recompute always
+cat >updates.txt <<'EOF'
+layout linear 2
+micro-batches 3
+rank 0: 0F0 0F1 0B0 0STEP@1 0F2@1 0B1 0STEP@2 0B2@1 0STEP@3
+rank 1: 1F0 1B0 1STEP@1 1F1@1 1B1@1 1STEP@2 1F2@2 1B2@2 1STEP@3
+EOF
+says 0 'as delayed' --data synthetic --mesh pipe=2 --model mlp --schedule updates.txt --steps 3 --batch 6 --compare
+cat >mirrored.txt <<'EOF'
+layout bidirectional 2
+micro-batches 2
+rank 0: 0F0 0B0 3F1 3B1
+rank 1: 1F0 1B0 2F1 2B1
+EOF
+says 0 "$exact" --data synthetic --mesh pipe=2 --model mlp --schedule mirrored.txt --steps 2 --batch 6 --compare
+refuses 'neither linear, looped nor a vee' --mesh pipe=2 --schedule bad.csv
+refuses 'its table is for 2 ranks: use --mesh pipe=2' --mesh pipe=3 --schedule vee.csv
+refuses '--micro-batches: the table of vee.csv has 2 micro-batches an update' --mesh pipe=2 --model cnn --schedule vee.csv \
+  --micro-batches 3
+refuses '--steps 5: the table of updates.txt makes 3 updates without a flush: use --steps 3' --mesh pipe=2 \
+  --schedule updates.txt --steps 5
+sed 's/0B1 0STEP@2 0B2@1 0STEP@3/0B2@1 0STEP@2 0B1 0STEP@3/' updates.txt >order.txt
+refuses '0B2@1 goes into 0STEP@2, and micro-batches 2 to 2 are those of update 3' --mesh pipe=2 --schedule order.txt --steps 3
+printf '0F0,0B0\n1B0,1F0\n' >wrong.csv
+refuses '--schedule wrong.csv: rank 1, step 0: 1B0 needs 1F0.*lab schedule --check wrong.csv shows where' --mesh pipe=2 \
+  --schedule wrong.csv
+printf '0F0\n1F0\n' >forward.csv
+refuses 'there is no backward in it' --mesh pipe=2 --schedule forward.csv
+refuses 'nowhere.csv: No such file' --mesh pipe=2 --schedule nowhere.csv
+
 title 'what does not fit: meshes and models'
 refuses 'mlp has 3 layers, which cannot be cut into 9 stages' --mesh pipe=9 --model mlp
 refuses 'cannot be cut into 99 stages' --mesh pipe=99 --model resnet101
