@@ -13,6 +13,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "shardlab/grade/session.hpp"
@@ -85,12 +86,12 @@ SessionOptions OptionsFor(const std::string& module, const std::string& flavour)
   return options;
 }
 
-// What the solutions get, graded once.
-const std::vector<CaseResult>& ResultsOfSolutions(const std::string& module) {
-  static std::map<std::string, std::vector<CaseResult>> results;
-  const auto known = results.find(module);
+// What one flavour of a module gets, graded once.
+const std::vector<CaseResult>& ResultsOf(const std::string& module, const std::string& flavour) {
+  static std::map<std::pair<std::string, std::string>, std::vector<CaseResult>> results;
+  const auto known = results.find({module, flavour});
   if (known != results.end()) return known->second;
-  return results[module] = RunGradeSession(OptionsFor(module, "solutions")).results;
+  return results[{module, flavour}] = RunGradeSession(OptionsFor(module, flavour)).results;
 }
 
 // A part's section of the handout.
@@ -102,12 +103,15 @@ std::string SectionOf(const std::string& handout, const std::string& part) {
 
 class Module : public ::testing::TestWithParam<std::string> {
  protected:
-  Rubric rubric() const { return shardlab::LoadRubric(kRoot / "graders" / GetParam() / "rubric.toml"); }
+  const Rubric& rubric() const { return rubric_; }
+
+ private:
+  const Rubric rubric_ = shardlab::LoadRubric(kRoot / "graders" / GetParam() / "rubric.toml");
 };
 
 TEST_P(Module, EverySolutionPassesEveryCaseOfEveryPart) {
   std::set<std::string> parts_with_cases, cases;
-  for (const CaseResult& result : ResultsOfSolutions(GetParam())) {
+  for (const CaseResult& result : ResultsOf(GetParam(), "solutions")) {
     parts_with_cases.insert(result.part);
     EXPECT_TRUE(cases.insert(result.part + " " + result.id).second) << "two cases: " << result.part << " " << result.id;
     EXPECT_EQ(result.status, Status::kPassed) << result.part << " " << result.id << ": " << result.message;
@@ -118,8 +122,7 @@ TEST_P(Module, EverySolutionPassesEveryCaseOfEveryPart) {
 }
 
 TEST_P(Module, EveryStubSaysInItsOwnWordsThatItIsNotImplemented) {
-  const auto session = RunGradeSession(OptionsFor(GetParam(), "stubs"));
-  for (const CaseResult& result : session.results) {
+  for (const CaseResult& result : ResultsOf(GetParam(), "stubs")) {
     EXPECT_EQ(result.status, Status::kNotImplemented) << result.part << " " << result.id << ": " << result.message;
     EXPECT_NE(result.message.find(GetParam() + "."), std::string::npos) << "names no part: " << result.message;
     EXPECT_NE(result.message.find("(exercises/" + GetParam() + "/"), std::string::npos)
@@ -141,10 +144,9 @@ TEST_P(Module, EveryStubSaysInItsOwnWordsThatItIsNotImplemented) {
 }
 
 TEST_P(Module, EveryFunctionOfTheRubricHasACase) {
-  const auto session = RunGradeSession(OptionsFor(GetParam(), "stubs"));
   for (const Part& part : rubric().parts) {
     std::set<std::string> judged;
-    for (const CaseResult& result : session.results) {
+    for (const CaseResult& result : ResultsOf(GetParam(), "stubs")) {
       if (result.part != rubric().FullId(part.id)) continue;
       const shardlab::FunctionPlace place = part.PlaceOf(result.id);
       for (const std::string& name : part.NeededBy(place.function)) judged.insert(name);
@@ -179,7 +181,7 @@ TEST_P(Module, EveryPartAsksForAPredictionThatACaseOfItAnswers) {
     ASSERT_NE(question, std::string::npos) << part.id << " asks for no prediction";
     const std::string text = section.substr(question);
     bool answered = false;
-    for (const CaseResult& result : ResultsOfSolutions(GetParam())) {
+    for (const CaseResult& result : ResultsOf(GetParam(), "solutions")) {
       if (result.part != rubric().FullId(part.id) || text.find("`" + result.id + "`") == std::string::npos) continue;
       EXPECT_TRUE(result.has_figure) << part.id << ": " << result.id << " shows no figure";
       answered = true;

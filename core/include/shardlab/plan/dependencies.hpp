@@ -36,16 +36,20 @@ enum class Via {
 template <typename T, size_t kMost>
 class Few {
  public:
-  /// \name Like std::vector's
-  ///@{
+  /// Adds a value behind the last. \throws std::out_of_range when there are `kMost` already.
   void push_back(const T& value) { values_.at(size_++) = value; }
+  /// How many there are.
   size_t size() const { return size_; }
+  /// Whether there is none.
   bool empty() const { return size_ == 0; }
+  /// One of those that there are.
   const T& operator[](size_t index) const { return values_[index]; }
+  /// The first, which there is.
   const T& front() const { return values_[0]; }
+  /// The first, to go through all.
   const T* begin() const { return values_.data(); }
+  /// Behind the last.
   const T* end() const { return values_.data() + size_; }
-  ///@}
 
  private:
   std::array<T, kMost> values_{};
