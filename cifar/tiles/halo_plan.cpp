@@ -48,20 +48,6 @@ Tiling OutputsOfTiles(const ImageWindow& window, const Tiling& tiling) {
   return {OutputsOf(window.rows, tiling.rows), OutputsOf(window.columns, tiling.columns)};
 }
 
-std::vector<Range> Reads(const SlidingWindow& window, const std::vector<Range>& outputs, int64_t size) {
-  std::vector<Range> reads;
-  for (const Range& range : outputs) {
-    const Range all = InputsOf(window, range);
-    const int64_t begin = std::clamp<int64_t>(all.begin, 0, size);
-    reads.push_back({begin, std::clamp<int64_t>(all.end, begin, size)});
-  }
-  return reads;
-}
-
-Tiling ReadsOfTiles(const ImageWindow& window, const Tiling& outputs, const Tiling& inputs) {
-  return {Reads(window.rows, outputs.rows, inputs.height()), Reads(window.columns, outputs.columns, inputs.width())};
-}
-
 int64_t Volume(const Tiling& tiling) {
   int64_t pixels = 0;
   for (const Box& box : tiling.Boxes()) pixels += box.volume();
@@ -129,14 +115,15 @@ ChainPlan PlanChain(int64_t height, int64_t width, const Grid& grid, const std::
     layer.window = window;
     layer.inputs = tiling;
     layer.outputs = tiling = OutputsOfTiles(window, tiling);
-    layer.reads = ReadsOfTiles(window, layer.outputs, layer.inputs);
+    layer.reads = InputsOfTiles(window, layer.outputs, layer.inputs.height(), layer.inputs.width());
     layer.moves = Moves(layer.inputs.Boxes(), layer.reads.Boxes());
     plan.layers.push_back(std::move(layer));
   }
   Tiling wanted = tiling;  // of the last layer: what each rank owns, and of those in front what the ones behind read
   for (size_t i = plan.layers.size(); i-- > 0;) {
     plan.redundant += Volume(wanted) - Volume(plan.layers[i].outputs);
-    wanted = ReadsOfTiles(plan.layers[i].window, wanted, plan.layers[i].inputs);
+    wanted =
+        InputsOfTiles(plan.layers[i].window, wanted, plan.layers[i].inputs.height(), plan.layers[i].inputs.width());
   }
   plan.fused_reads = wanted;
   plan.fused_moves = Moves(plan.layers.front().inputs.Boxes(), wanted.Boxes());

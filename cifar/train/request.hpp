@@ -18,14 +18,14 @@ namespace shardlab::train {
 
 /// The command line, read and checked.
 struct TrainRequest {
-  std::string data = "auto";      ///< cifar10, cifar100, synthetic; "auto" until it is read
-  std::string folder = "data";    ///< where CIFAR's files are
-  std::string model = "mlp";      ///< a name that MakeSequence knows
-  std::string mesh = "data=1";    ///< as it was written
-  std::vector<MeshAxis> axes;     ///< the mesh: data, pipe, spatial, tensor (of size 1 where they were not named)
-  Grid grid;                      ///< tiles of an image
-  int fused_halo = 0;             ///< layers on tiles that share one exchange; 0: each operation exchanges what it reads
-  int spatial_stages = 0;         ///< the first stages of a pipeline, whose images are cut into tiles; 0: none
+  std::string data = "auto";    ///< cifar10, cifar100, synthetic; "auto" until it is read
+  std::string folder = "data";  ///< where CIFAR's files are
+  std::string model = "mlp";    ///< a name that MakeSequence knows
+  std::string mesh = "data=1";  ///< as it was written
+  std::vector<MeshAxis> axes;   ///< the mesh: data, pipe, spatial, tensor (of size 1 where they were not named)
+  Grid grid;                    ///< tiles of an image
+  int fused_halo = 0;           ///< layers on tiles that share one exchange; 0: each operation exchanges what it reads
+  int spatial_stages = 0;       ///< the first stages of a pipeline, whose images are cut into tiles; 0: none
   std::string optimizer = "sgd";  ///< sgd, adam
   double learning_rate = 0.02;
   double momentum = 0.9;  ///< of sgd

@@ -52,10 +52,7 @@ TiledStages Tiles::Stages() const {
 
 at::Tensor Tiles::PixelsOf(const at::Tensor& images) const {
   if (plan_.empty() || position_ != 0) return images;
-  const Box mine = plan_.front().in.front().TileOf(tile());
-  return images.slice(2, mine.ranges[0].begin, mine.ranges[0].end)
-      .slice(3, mine.ranges[1].begin, mine.ranges[1].end)
-      .contiguous();
+  return ViewOfPixels(images, plan_.front().in.front().TileOf(tile())).contiguous();
 }
 
 void RequireTiles(const TrainRequest& request) {

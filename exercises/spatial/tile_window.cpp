@@ -1,6 +1,6 @@
 #include "shardlab/spatial/tile_window.hpp"
 
-// TASK spatial.slices: InputsOfTiles, WithHalo, WithPadding
+// TASK spatial.slices: WithHalo, WithPadding
 //
 //  * What a window reads lies in three places: on this rank, on a neighbour, and nowhere. Which function looks after
 //    which?
@@ -14,11 +14,6 @@
 #include "shardlab/spatial/window.hpp"
 
 namespace shardlab {
-
-Tiling InputsOfTiles(const ImageWindow& window, const Tiling& outputs, int64_t height, int64_t width) {
-  (void)window, (void)outputs, (void)height, (void)width;
-  throw NotImplemented("spatial.slices: InputsOfTiles (exercises/spatial/tile_window.cpp)");
-}
 
 TiledImage WithHalo(const TiledImage& x, const Tiling& needed, std::shared_ptr<Communicator> comm) {
   (void)x, (void)needed, (void)comm;

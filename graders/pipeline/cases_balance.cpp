@@ -137,8 +137,8 @@ SHARDLAB_PLAIN_CASE(skips, cuts_that_there_are_not, kRobustness) {
   for (size_t i = 0; i < asked.size(); ++i) {
     const auto sizes = run.Integers("balance " + std::to_string(i));
     t.Expect(sizes == std::vector<int64_t>{-1},
-             fmt::format("costs {} in {} parts must be refused with ContractError; got {}",
-                         asked[i].at("costs").dump(), asked[i].at("parts").dump(), fmt::join(sizes, ",")));
+             fmt::format("costs {} in {} parts must be refused with ContractError; got {}", asked[i].at("costs").dump(),
+                         asked[i].at("parts").dump(), fmt::join(sizes, ",")));
   }
 }
 

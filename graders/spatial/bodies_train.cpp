@@ -26,12 +26,6 @@ namespace {
 
 constexpr int64_t kChannels = 3;
 
-at::Tensor PixelsOf(const at::Tensor& images, const Box& box) {
-  return images.slice(2, box.ranges[0].begin, box.ranges[0].end)
-      .slice(3, box.ranges[1].begin, box.ranges[1].end)
-      .contiguous();
-}
-
 void OutputModel(RankContext& ctx, const StageModule& module) {
   for (const auto& [name, value] : module.NamedParameters()) ctx.Output("param." + name, value.detach());
   for (const auto& [name, value] : module.NamedBuffers()) ctx.Output("buffer." + name, value.detach());
@@ -61,11 +55,12 @@ SHARDLAB_BODY(chain) {
   const TilePlan plan =
       PlanTiles(model, 1, side, side, ParseGrid(ctx.Param<std::string>("grid")), *ops, ctx.Param<int>("group"));
   StageModule module(SpatialSequence(model, plan, ops), 0, static_cast<int>(model.size()));
-  at::Tensor x = PixelsOf(ctx.Input("x"), plan.front().in.front().TileOf(ctx.rank())).requires_grad_(true);
+  at::Tensor x =
+      ViewOfPixels(ctx.Input("x"), plan.front().in.front().TileOf(ctx.rank())).contiguous().requires_grad_(true);
   ctx.Mark("forward");
   const at::Tensor y = module.Forward({x}, MicroBatch{}).at(0);
   ctx.Mark("backward");
-  y.backward(PixelsOf(ctx.Input("dy"), plan.back().out.front().TileOf(ctx.rank())));
+  y.backward(ViewOfPixels(ctx.Input("dy"), plan.back().out.front().TileOf(ctx.rank())));
   ctx.Mark("end");
   ctx.Output("y", y.detach());
   ctx.Output("dx", x.grad());
@@ -89,7 +84,7 @@ SHARDLAB_BODY(train_on_tiles) {
     at.samples = {0, training.batch};
     at.batch = training.batch;
     optimizer->zero_grad();
-    const at::Tensor logits = module.Forward({PixelsOf(batch.images, mine)}, at).at(0);
+    const at::Tensor logits = module.Forward({ViewOfPixels(batch.images, mine)}, at).at(0);
     const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels) / ctx.size();
     loss.backward();
     for (const at::Tensor& parameter : module.parameters()) {
@@ -192,7 +187,7 @@ SHARDLAB_BODY(train_joined) {
       MiniBatch mini;
       mini.samples = training.batch;
       mini.targets = batch.labels;
-      mini.inputs = {position == 0 ? PixelsOf(batch.images, plan.front().in.front().TileOf(group->rank()))
+      mini.inputs = {position == 0 ? ViewOfPixels(batch.images, plan.front().in.front().TileOf(group->rank()))
                                    : batch.images};
       return mini;
     };

@@ -56,6 +56,16 @@ SHARDLAB_PLAIN_BODY(outputs_of) {
   });
 }
 
+SHARDLAB_PLAIN_BODY(inputs_of_tiles) {
+  AnswerAll(ctx, [](const nlohmann::json& one) {
+    const Tiling read = InputsOfTiles(one.at("window").get<ImageWindow>(), one.at("outputs").get<Tiling>(),
+                                      one.at("height"), one.at("width"));
+    std::vector<int64_t> numbers = Flat(read.rows);
+    for (const int64_t number : Flat(read.columns)) numbers.push_back(number);
+    return numbers;
+  });
+}
+
 SHARDLAB_PLAIN_BODY(halo_of) {
   AnswerAll(ctx, [](const nlohmann::json& one) {
     const Halo halo = HaloOf(one.at("chain").get<std::vector<SlidingWindow>>());

@@ -46,9 +46,7 @@ TileCall ExchangeCall(CaseContext& t, const std::string& what, const Distributio
                                     [=] {
                                       const at::Tensor own = at::zeros_like(x);
                                       const Box& had = from[static_cast<size_t>(rank)];
-                                      own.slice(2, had.ranges[0].begin, had.ranges[0].end)
-                                          .slice(3, had.ranges[1].begin, had.ranges[1].end)
-                                          .copy_(PixelsOf(x, had));
+                                      ViewOfPixels(own, had).copy_(PixelsOf(x, had));
                                       return PixelsOf(own, mine);
                                     }},
                                    {"it is what this rank had: the halo is missing",

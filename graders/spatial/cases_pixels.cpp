@@ -164,8 +164,7 @@ SHARDLAB_CASE(gradients, packing, kValue, {1}) {
     at::Tensor sum = into.clone();
     int64_t place = 0;
     for (const Box& box : asked[i].boxes) {
-      at::Tensor pixels =
-          sum.slice(2, box.ranges[0].begin, box.ranges[0].end).slice(3, box.ranges[1].begin, box.ranges[1].end);
+      at::Tensor pixels = ViewOfPixels(sum, box);
       pixels += add.slice(0, place, place + pixels.numel()).reshape(pixels.sizes());
       place += pixels.numel();
     }

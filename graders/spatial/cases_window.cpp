@@ -169,6 +169,52 @@ SHARDLAB_PLAIN_CASE(slices, no_outputs_need_no_inputs, kRobustness) {
   }
 }
 
+SHARDLAB_PLAIN_CASE(slices, pixels_that_tiles_need, kValue) {
+  struct Asked {
+    ImageWindow window;
+    Tiling outputs;
+    int64_t height, width;
+  };
+  const SlidingWindow three{3, 1, 1}, seven{7, 2, 3}, one{1, 1, 0};
+  const std::vector<Asked> asked = {{{three, three}, {{{0, 4}}, {{0, 4}, {4, 8}}}, 4, 8},
+                                    {{three, one}, {{{0, 3}, {3, 5}}, {{0, 6}}}, 5, 6},
+                                    {{seven, three}, {{{0, 7}, {7, 14}}, {{0, 3}, {3, 6}, {6, 9}}}, 28, 9},
+                                    {{three, three}, {{{0, 2}}, {{0, 2}, {2, 2}, {2, 5}}}, 2, 5}};  // one needs nothing
+  nlohmann::json params;
+  for (const Asked& q : asked) {
+    params["asked"].push_back({{"window", q.window}, {"outputs", q.outputs}, {"height", q.height}, {"width", q.width}});
+  }
+  const PlainRun run = t.Ask("inputs_of_tiles", params);
+  const auto within = [](const SlidingWindow& w, const std::vector<Range>& outputs, int64_t size) {
+    Numbers
+        numbers;  // of each tile the first and the last pixel of the image that it reads; nothing: where it would begin
+    for (const Range& tile : outputs) {
+      int64_t begin = std::min(std::max<int64_t>(FirstInput(w, tile.begin), 0), size), end = begin;
+      for (int64_t o = tile.begin; o < tile.end; ++o) end = std::max(end, std::min(LastInput(w, o) + 1, size));
+      numbers.insert(numbers.end(), {begin, end});
+    }
+    return numbers;
+  };
+  for (size_t i = 0; i < asked.size(); ++i) {
+    Numbers expected = within(asked[i].window.rows, asked[i].outputs.rows, asked[i].height);
+    const Numbers columns = within(asked[i].window.columns, asked[i].outputs.columns, asked[i].width);
+    expected.insert(expected.end(), columns.begin(), columns.end());
+    Numbers got = run.Integers(std::to_string(i));
+    for (size_t k = 0; got.size() == expected.size() && k + 1 < got.size(); k += 2) {
+      const bool nothing = expected[k] == expected[k + 1] && got[k] == got[k + 1];  // wherever it lies
+      if (nothing) got[k] = got[k + 1] = expected[k];
+    }
+    const bool unclamped = std::any_of(got.begin(), got.end(), [](int64_t number) { return number < 0; });
+    t.Expect(got == expected,
+             fmt::format(
+                 "InputsOfTiles (rows: {}; columns: {}; outputs {} and {} of an image of {} x {}): {}, and must be "
+                 "{}, rows first{}",
+                 Describe(asked[i].window.rows), Describe(asked[i].window.columns), Pairs(Flat(asked[i].outputs.rows)),
+                 Pairs(Flat(asked[i].outputs.columns)), asked[i].height, asked[i].width, Pairs(got), Pairs(expected),
+                 unclamped ? ": pixels below 0 are padding, which nobody has" : ""));
+  }
+}
+
 SHARDLAB_PLAIN_CASE(slices, output_sizes, kValue) {
   struct Asked {
     SlidingWindow window;

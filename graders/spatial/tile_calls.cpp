@@ -30,11 +30,7 @@ std::string Sides(int64_t rows, int64_t columns) {
 
 }  // namespace
 
-at::Tensor PixelsOf(const at::Tensor& image, const Box& box) {
-  return image.slice(2, box.ranges[0].begin, box.ranges[0].end)
-      .slice(3, box.ranges[1].begin, box.ranges[1].end)
-      .contiguous();
-}
+at::Tensor PixelsOf(const at::Tensor& image, const Box& box) { return ViewOfPixels(image, box).contiguous(); }
 
 std::string Describe(const Tiling& tiling) {
   return fmt::format("{}x{} tiles of {} x {}", tiling.rows.size(), tiling.columns.size(), tiling.height(),
@@ -125,9 +121,7 @@ void TileCalls::ExpectGradients(CaseContext& t, const Run& run) const {
       if (call.outputs.empty()) return call.dy[static_cast<size_t>(rank)];
       at::Tensor own = at::zeros_like(call.dy[0]);
       const Box& box = call.outputs[static_cast<size_t>(rank)];
-      own.slice(2, box.ranges[0].begin, box.ranges[0].end)
-          .slice(3, box.ranges[1].begin, box.ranges[1].end)
-          .copy_(PixelsOf(call.dy[0], box));
+      ViewOfPixels(own, box).copy_(PixelsOf(call.dy[0], box));
       return own;
     };
     std::vector<at::Tensor> dx, dweight, dbias;  // by the rank whose outputs they come from

@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "shardlab/grade/referee.hpp"
+#include "shardlab/layers/tiled_image.hpp"
 #include "tiling_json.hpp"
 
 /// \file
@@ -54,7 +55,7 @@ class TileCalls {
   std::vector<TileCall> calls_;
 };
 
-/// The pixels of a box.
+/// A copy of the pixels of a box.
 at::Tensor PixelsOf(const at::Tensor& image, const Box& box);
 
 /// A tiling in words: "1x2 tiles of 5 x 8".

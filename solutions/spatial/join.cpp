@@ -21,10 +21,6 @@ namespace shardlab {
 
 namespace {
 
-at::Tensor In(const at::Tensor& image, const Box& box) {
-  return image.slice(2, box.ranges[0].begin, box.ranges[0].end).slice(3, box.ranges[1].begin, box.ranges[1].end);
-}
-
 class Join final : public Link {
  public:
   Join(std::vector<std::unique_ptr<Link>> tiles, BoundaryTilings tilings)
@@ -60,7 +56,7 @@ class Join final : public Link {
       for (size_t i = 0; i < tilings_.size(); ++i) {
         if (!mine.at(i).defined()) continue;
         if (!tilings_[i].rows.empty()) {
-          mine[i] = In(mine[i], tilings_[i].TileOf(static_cast<int>(tile)));  // (2)
+          mine[i] = ViewOfPixels(mine[i], tilings_[i].TileOf(static_cast<int>(tile)));  // (2)
         } else if (tile > 0) {
           mine[i] = at::zeros_like(mine[i]);
         }
@@ -91,7 +87,7 @@ class Join final : public Link {
     const at::Tensor whole = at::empty({first.size(0), first.size(1), tiling.height(), tiling.width()},
                                        first.options().requires_grad(false));
     for (size_t tile = 0; tile < parts.size(); ++tile) {
-      const at::Tensor place = In(whole, tiling.TileOf(static_cast<int>(tile)));
+      const at::Tensor place = ViewOfPixels(whole, tiling.TileOf(static_cast<int>(tile)));
       const at::Tensor& part = parts[tile].at(i);
       if (part.sizes() != place.sizes()) {
         throw ContractError(fmt::format("tile {} has not the sizes of its box {}", tile,

@@ -20,26 +20,14 @@
 //
 // Backward: a pixel x of this rank moves the mean by 1/N and the variance by 2 (x - mean) / N. Every rank's results were
 // made of it, so the gradients of all ranks' results are added up first.                                         (2)
+//
+// Only the pixels that a rank owns count: a halo is another's.
 
 namespace shardlab {
 
-namespace {
-
-int64_t Images(const at::Tensor& x) { return x.size(0); }
-
-// Only the pixels that this rank owns: the halo is another's.
-at::Tensor Own(const TiledImage& x, int rank) {
-  const Box own = x.tiling.TileOf(rank);
-  if (own.empty()) return x.values.slice(2, 0, 0).slice(3, 0, 0);
-  const Box here = Relative(own, x.held.TileOf(rank));
-  return x.values.slice(2, here.ranges[0].begin, here.ranges[0].end).slice(3, here.ranges[1].begin, here.ranges[1].end);
-}
-
-}  // namespace
-
 at::Tensor TiledMoments(const TiledImage& x, bool over_images, std::shared_ptr<Communicator> comm) {
   const Tiling tiling = x.tiling;
-  const int64_t images = over_images ? Images(x.values) : 1;
+  const int64_t images = over_images ? x.values.size(0) : 1;
   const int64_t all = images * tiling.height() * tiling.width();
   if (all == 0) throw ContractError("an image without a pixel has no mean");
   const std::vector<int64_t> over = over_images ? std::vector<int64_t>{0, 2, 3} : std::vector<int64_t>{2, 3};
@@ -77,11 +65,11 @@ at::Tensor TiledMoments(const TiledImage& x, bool over_images, std::shared_ptr<C
     const at::Tensor centred = saved->pixels - beside(saved->mean);
     return (beside(gradient[0]) + beside(gradient[1]) * 2 * centred) / all;
   };
-  return Apply({"moments of an image on tiles", forward, backward}, Own(x, comm->rank()));
+  return Apply({"moments of an image on tiles", forward, backward}, Cropped(x, x.tiling, comm->rank()));
 }
 
 at::Tensor TiledSum(const TiledImage& x, std::shared_ptr<Communicator> comm) {
-  const auto pixels = Own(x, comm->rank());
+  const auto pixels = Cropped(x, x.tiling, comm->rank());
   const std::vector<int64_t> sizes = pixels.sizes().vec();
   return Apply({"sum of an image on tiles",
                 [=](const at::Tensor& own) {

@@ -31,17 +31,7 @@ Range Within(Range range, int64_t size) {
   return {begin, std::max(begin, std::min(range.end, size))};
 }
 
-std::vector<Range> Needed(const SlidingWindow& window, const std::vector<Range>& outputs, int64_t size) {
-  std::vector<Range> inputs;
-  for (const Range& range : outputs) inputs.push_back(Within(InputsOf(window, range), size));
-  return inputs;
-}
-
 }  // namespace
-
-Tiling InputsOfTiles(const ImageWindow& window, const Tiling& outputs, int64_t height, int64_t width) {
-  return {Needed(window.rows, outputs.rows, height), Needed(window.columns, outputs.columns, width)};
-}
 
 TiledImage WithHalo(const TiledImage& x, const Tiling& needed, std::shared_ptr<Communicator> comm) {
   for (int rank = 0; rank < needed.size(); ++rank) {
@@ -62,8 +52,7 @@ at::Tensor WithPadding(const at::Tensor& x, const Box& held, int64_t height, int
                                     ToString(inside), ToString(held)));
   }
   const Box here = inside.empty() ? Box{{{0, 0}, {0, 0}}} : Relative(inside, held);
-  const at::Tensor pixels = x.slice(2, here.ranges[0].begin, here.ranges[0].end)
-                                .slice(3, here.ranges[1].begin, here.ranges[1].end);  // (1) (2)
+  const at::Tensor pixels = ViewOfPixels(x, here);  // (1) (2)
   const int64_t left = inside.ranges[1].begin - columns.begin, above = inside.ranges[0].begin - rows.begin;
   const int64_t right = columns.end - inside.ranges[1].end, below = rows.end - inside.ranges[0].end;
   if (left == 0 && right == 0 && above == 0 && below == 0) return pixels;

@@ -63,6 +63,20 @@ std::vector<Range> OutputsOf(const SlidingWindow& window, const std::vector<Rang
   return of_tiles;
 }
 
+// What lies outside of the image nobody has, and nobody needs to send.
+Tiling InputsOfTiles(const ImageWindow& window, const Tiling& outputs, int64_t height, int64_t width) {
+  const auto along = [](const SlidingWindow& side, const std::vector<Range>& ranges, int64_t size) {
+    std::vector<Range> inputs;
+    for (const Range& range : ranges) {
+      const Range read = InputsOf(side, range);
+      const int64_t begin = std::clamp<int64_t>(read.begin, 0, size);
+      inputs.push_back({begin, std::clamp<int64_t>(read.end, begin, size)});
+    }
+    return inputs;
+  };
+  return {along(window.rows, outputs.rows, height), along(window.columns, outputs.columns, width)};
+}
+
 // A layer's halo is counted in pixels of its own input, of which each is J pixels of the chain's: J inputs of the first layer
 // lie between two neighbours in front of this one. The widths add up, since each layer needs its outputs' halo too.
 Halo HaloOf(const std::vector<SlidingWindow>& chain) {

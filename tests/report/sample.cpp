@@ -212,9 +212,9 @@ HtmlReport EverythingReport() {
   PartScore broken = Part("demo.broken", "A part that does not compile", Status::kDoesNotCompile, {});
   broken.reason =
       "exercises/demo/b.cpp:7:3: error: 'rnak' was not declared\n    7 |   rnak = 0;\n      |   ^~~~ " + hostile;
-  PartScore waiting = Part("demo.waiting", "A part that builds on another", Status::kSkipped,
-                           {Case("demo.waiting", "values/ranks=2", Kind::kValue, Status::kSkipped,
-                                 "builds on demo.ring, which fails now")});
+  PartScore waiting = Part(
+      "demo.waiting", "A part that builds on another", Status::kSkipped,
+      {Case("demo.waiting", "values/ranks=2", Kind::kValue, Status::kSkipped, "builds on demo.ring, which fails now")});
   PartScore open = Part("demo.open", "A part that is not written yet", Status::kNotImplemented,
                         {Case("demo.open", "values/ranks=2", Kind::kValue, Status::kNotImplemented,
                               "demo.open: Open is not implemented yet (exercises/demo/open.cpp)")});

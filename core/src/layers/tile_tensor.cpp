@@ -51,12 +51,15 @@ TileTensorImpl::TileTensorImpl(TiledImage its_image, std::shared_ptr<TileOps> it
   set_sizes_and_strides(at::IntArrayRef(sizes), at::IntArrayRef(strides));
 }
 
+at::Tensor ViewOfPixels(const at::Tensor& x, const Box& box) {
+  return x.slice(2, box.ranges[0].begin, box.ranges[0].end).slice(3, box.ranges[1].begin, box.ranges[1].end);
+}
+
 at::Tensor Cropped(const TiledImage& image, const Tiling& to, int rank) {
   const Box box = to.TileOf(rank);
-  if (box.empty()) return image.values.slice(2, 0, box.ranges[0].size()).slice(3, 0, box.ranges[1].size());
-  const Box here = Relative(box, image.held.TileOf(rank));
-  return image.values.slice(2, here.ranges[0].begin, here.ranges[0].end)
-      .slice(3, here.ranges[1].begin, here.ranges[1].end);
+  // An empty box may lie anywhere, also where the rank has nothing.
+  if (box.empty()) return ViewOfPixels(image.values, {{{0, box.ranges[0].size()}, {0, box.ranges[1].size()}}});
+  return ViewOfPixels(image.values, Relative(box, image.held.TileOf(rank)));
 }
 
 const TileTensorImpl& TileOf(const at::Tensor& tensor) {

@@ -84,9 +84,6 @@ Tiling ComputedOutputs(const TileOps& ops, const TiledImage& x, const ImageWindo
 /// Whether every rank has all that its outputs read. `ops.outputs_within` is there.
 bool HoldsInputs(const TileOps& ops, const TiledImage& x, const ImageWindow& window, const Tiling& outputs);
 
-/// What a rank has of an image, but for the pixels that it has not in `to`.
-at::Tensor Cropped(const TiledImage& image, const Tiling& to, int rank);
-
 /// What an operation does on tiles.
 using TileRule = void (*)(TileCall&);
 

@@ -40,7 +40,8 @@ Grid ParseGrid(std::string_view text) {
 std::string ToString(const Grid& grid) { return fmt::format("{}x{}", grid.rows, grid.columns); }
 
 Box Tiling::TileOf(int rank) const {
-  return {{rows.at(static_cast<size_t>(rank) / columns.size()), columns.at(static_cast<size_t>(rank) % columns.size())}};
+  return {
+      {rows.at(static_cast<size_t>(rank) / columns.size()), columns.at(static_cast<size_t>(rank) % columns.size())}};
 }
 
 Distribution Tiling::Boxes() const {

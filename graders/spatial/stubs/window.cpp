@@ -1,6 +1,6 @@
 #include "shardlab/spatial/window.hpp"
 
-// TASK spatial.slices: OutputSize, InputsOf, OutputsOf, HaloOf
+// TASK spatial.slices: OutputSize, InputsOf, OutputsOf, InputsOfTiles, HaloOf
 //
 //  * Along one side of the image only: the other side is the same sum again. Draw a window of 3 with stride 2 on
 //    seven pixels before you write anything.
@@ -26,6 +26,11 @@ Range InputsOf(const SlidingWindow& window, Range outputs) {
 std::vector<Range> OutputsOf(const SlidingWindow& window, const std::vector<Range>& tiles) {
   (void)window, (void)tiles;
   throw NotImplemented("spatial.slices: OutputsOf (exercises/spatial/window.cpp)");
+}
+
+Tiling InputsOfTiles(const ImageWindow& window, const Tiling& outputs, int64_t height, int64_t width) {
+  (void)window, (void)outputs, (void)height, (void)width;
+  throw NotImplemented("spatial.slices: InputsOfTiles (exercises/spatial/window.cpp)");
 }
 
 Halo HaloOf(const std::vector<SlidingWindow>& chain) {

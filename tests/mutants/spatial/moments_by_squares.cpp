@@ -11,14 +11,6 @@ namespace shardlab {
 
 namespace {
 
-at::Tensor Own(const TiledImage& x, int rank) {
-  const Box own = x.tiling.TileOf(rank);
-  if (own.empty()) return x.values.slice(2, 0, 0).slice(3, 0, 0);
-  const Box here = Relative(own, x.held.TileOf(rank));
-  return x.values.slice(2, here.ranges[0].begin, here.ranges[0].end)
-      .slice(3, here.ranges[1].begin, here.ranges[1].end);
-}
-
 at::Tensor SumOver(const at::Tensor& own, const std::vector<int64_t>& over, const std::shared_ptr<Communicator>& comm) {
   const std::vector<int64_t> sizes = own.sizes().vec();
   return Apply({"sum over tiles",
@@ -43,14 +35,15 @@ at::Tensor TiledMoments(const TiledImage& x, bool over_images, std::shared_ptr<C
   const int64_t all = (over_images ? x.values.size(0) : 1) * x.tiling.height() * x.tiling.width();
   if (all == 0) throw ContractError("an image without a pixel has no mean");
   const std::vector<int64_t> over = over_images ? std::vector<int64_t>{0, 2, 3} : std::vector<int64_t>{2, 3};
-  const at::Tensor sums = SumOver(Own(x, comm->rank()), over, comm) / all;
+  const at::Tensor sums = SumOver(Cropped(x, x.tiling, comm->rank()), over, comm) / all;
   return at::stack({sums[0], sums[1] - sums[0].square()});
 }
 
 at::Tensor TiledSum(const TiledImage& x, std::shared_ptr<Communicator> comm) {
-  const at::Tensor own = Own(x, comm->rank());
+  const at::Tensor own = Cropped(x, x.tiling, comm->rank());
   const std::vector<int64_t> sizes = own.sizes().vec();
-  return Apply({"sum", [=](const at::Tensor& pixels) {
+  return Apply({"sum",
+                [=](const at::Tensor& pixels) {
                   const at::Tensor sum = pixels.sum(at::IntArrayRef{2, 3});
                   comm->AllReduce(sum);
                   return sum;

@@ -36,6 +36,14 @@ struct TiledImage {
   Tiling held;        ///< which pixels the ranks have: their own, and perhaps a halo besides
 };
 
+/// The pixels of a box of two dimensions, in the indices of `x`: a view [B, C, rows, columns].
+at::Tensor ViewOfPixels(const at::Tensor& x, const Box& box);
+
+/// What rank `rank` has of an image, without the pixels that it has not in `to`: a view. So with `image.tiling` those that it
+/// owns.
+/// \throws ContractError when `to` gives it pixels that it has not.
+at::Tensor Cropped(const TiledImage& image, const Tiling& to, int rank);
+
 /// What operations do that look at more than one pixel. All ranks call them in the same order. `outputs` says which
 /// pixels of the result each rank is to have.
 ///

@@ -14,12 +14,6 @@
 
 namespace shardlab {
 
-/// The pixels that each rank needs to compute `outputs`: InputsOf along each side, within the image. What lies outside of it
-/// nobody has; it is padding.
-/// \param outputs a range may be empty: its rank needs nothing (a range that begins and ends at one pixel of the image).
-/// \param height,width of the image that the window moves over.
-SHARDLAB_CONTRACT Tiling InputsOfTiles(const ImageWindow& window, const Tiling& outputs, int64_t height, int64_t width);
-
 /// The image with the pixels that the ranks need: `x` itself where every rank has them, else exchanged
 /// (ExchangePixels), and then `held` is `needed`. What is missing on any rank is known to all, since all know all boxes;
 /// so all decide alike.

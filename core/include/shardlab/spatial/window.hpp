@@ -8,8 +8,8 @@
 #include "shardlab/plan/tiling.hpp"
 
 /// \file
-/// Contracts: which outputs of a convolution or pooling belong to a tile, and which inputs they need. Along one side of
-/// the image; the two sides do not know of each other. With a kernel of 3, padding 1 and two tiles:
+/// Contracts: which outputs of a convolution or pooling belong to a tile, and which inputs they need. Mostly along
+/// one side of the image; the two sides do not know of each other. With a kernel of 3, padding 1 and two tiles:
 ///
 ///     inputs     . 0  1  2  3 | 4  5  6  7 .        . is padding
 ///                  |________|   |________|
@@ -36,6 +36,12 @@ SHARDLAB_CONTRACT Range InputsOf(const SlidingWindow& window, Range outputs);
 /// \returns as many ranges as tiles; together they are 0 to OutputSize.
 /// \throws ContractError as OutputSize does.
 SHARDLAB_CONTRACT std::vector<Range> OutputsOf(const SlidingWindow& window, const std::vector<Range>& tiles);
+
+/// The pixels that each rank needs to compute `outputs`: InputsOf along each side, within the image. What lies outside of it
+/// nobody has; it is padding.
+/// \param outputs a range may be empty: its rank needs nothing (a range that begins and ends at one pixel of the image).
+/// \param height,width of the image that the window moves over.
+SHARDLAB_CONTRACT Tiling InputsOfTiles(const ImageWindow& window, const Tiling& outputs, int64_t height, int64_t width);
 
 /// Pixels that a tile needs of its neighbours.
 struct Halo {

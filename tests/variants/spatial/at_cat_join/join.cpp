@@ -46,7 +46,8 @@ struct Joined : Link {
         Tensors band;
         for (const Range& columns : cut[t].columns) {
           const at::Tensor part = from[tile++][t].detach();
-          if (part.size(2) != rows.size() || part.size(3) != columns.size()) throw ContractError("a tile of another size");
+          if (part.size(2) != rows.size() || part.size(3) != columns.size())
+            throw ContractError("a tile of another size");
           band.push_back(part);
         }
         bands.push_back(at::cat(band, 3));

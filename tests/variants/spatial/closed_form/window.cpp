@@ -18,7 +18,8 @@ int64_t OutputSize(const SlidingWindow& w, int64_t inputs) {
 
 Range InputsOf(const SlidingWindow& w, Range outputs) {
   Range all{outputs.begin * w.stride - w.padding, outputs.begin * w.stride - w.padding};
-  for (int64_t o = outputs.begin; o < outputs.end; ++o) all.end = o * w.stride - w.padding + (w.kernel - 1) * w.dilation + 1;
+  for (int64_t o = outputs.begin; o < outputs.end; ++o)
+    all.end = o * w.stride - w.padding + (w.kernel - 1) * w.dilation + 1;
   return all;
 }
 
@@ -33,6 +34,20 @@ std::vector<Range> OutputsOf(const SlidingWindow& w, const std::vector<Range>& t
   }
   parts.back().end = outputs;
   return parts;
+}
+
+Tiling InputsOfTiles(const ImageWindow& w, const Tiling& outputs, int64_t height, int64_t width) {
+  Tiling read = outputs;
+  for (Range& range : read.rows) range = InputsOf(w.rows, range);
+  for (Range& range : read.columns) range = InputsOf(w.columns, range);
+  for (auto* side : {&read.rows, &read.columns}) {
+    const int64_t size = side == &read.rows ? height : width;
+    for (Range& range : *side) {
+      range.begin = std::min(std::max<int64_t>(range.begin, 0), size);
+      range.end = std::max(range.begin, std::min(range.end, size));
+    }
+  }
+  return read;
 }
 
 Halo HaloOf(const std::vector<SlidingWindow>& chain) {

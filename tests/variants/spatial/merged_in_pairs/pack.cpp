@@ -29,7 +29,8 @@ at::Tensor PackPixels(const at::Tensor& x, const std::vector<Box>& boxes) {
 #pragma omp parallel for
       for (int64_t i = 0; i < images * rows; ++i) {
         const int64_t image = i / rows, row = i % rows;
-        const int64_t s = image / channels * source.stride(0) + image % channels * source.stride(1) + row * source.stride(2);
+        const int64_t s =
+            image / channels * source.stride(0) + image % channels * source.stride(1) + row * source.stride(2);
         for (int64_t c = 0; c < columns; ++c) {
           if (is_double) {
             target.data_ptr<double>()[i * columns + c] = source.data_ptr<double>()[s + c * source.stride(3)];
